@@ -1,0 +1,1 @@
+"""mkd_tf: knowledge distillation of object detectors by multiple strategies."""

@@ -1,0 +1,67 @@
+"""Anchors: the boxes from which a detector measures.
+
+One square anchor per location, its side `scale` strides (Zhang et al., ATSS,
+CVPR 2020, Sec. 3: one anchor per location suffices when the assignment adapts).
+"""
+
+import dataclasses
+
+import numpy as np
+
+from mkd_tf.checks import check_shape, fail
+
+STRIDES = (8, 16, 32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Anchors:
+    """The anchors of one detector.
+
+    Attributes:
+      boxes: `[N, 4]` float32 yxyx in pixels of the detector's input.
+      level_counts: how many of the N belong to each pyramid level, in order.
+      image_size: side of the detector's square input in pixels.
+    """
+
+    boxes: np.ndarray
+    level_counts: tuple[int, ...]
+    image_size: int
+
+    def __post_init__(self):
+        check_shape("anchors.boxes", self.boxes.shape, (sum(self.level_counts), 4))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def centers_and_sizes(self) -> np.ndarray:
+        """Returns `[N, 4]` float32 (ycenter, xcenter, height, width) in pixels."""
+        low, high = self.boxes[:, :2], self.boxes[:, 2:]
+        return np.concatenate([(low + high) / 2, high - low], axis=1).astype("float32")
+
+    def normalized(self) -> np.ndarray:
+        """Returns `[N, 4]` float32 yxyx as fractions of the input."""
+        return (self.boxes / self.image_size).astype("float32")
+
+
+def grid_anchors(image_size: int, strides: tuple[int, ...] = STRIDES, scale: float = 4.0) -> Anchors:
+    """Returns one square anchor per cell of each level's grid, rows first.
+
+    Raises:
+      MkdError: if `image_size` is not a positive multiple of the largest stride.
+    """
+    if image_size <= 0 or image_size % max(strides):
+        fail(
+            "image_size",
+            expected=f"a positive multiple of {max(strides)} px",
+            got=str(image_size),
+            do=f"Use for example {max(strides) * max(1, round(image_size / max(strides)))}.",
+        )
+    levels, counts = [], []
+    for stride in strides:
+        cells = image_size // stride
+        centers = (np.arange(cells, dtype="float32") + 0.5) * stride
+        y, x = (c.reshape(-1) for c in np.meshgrid(centers, centers, indexing="ij"))
+        half = scale * stride / 2
+        levels.append(np.stack([y - half, x - half, y + half, x + half], axis=1))
+        counts.append(cells * cells)
+    return Anchors(np.concatenate(levels).astype("float32"), tuple(counts), image_size)

@@ -1,0 +1,45 @@
+"""Checks of what a caller passed, and the one error that a user is meant to read.
+
+An error says where, what was expected, what was received and what to do. The
+check receives the names from its caller; it never guesses a role.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+
+class MkdError(ValueError):
+    """A mistake in the input, told in one line. Programs print it without a traceback."""
+
+
+def fail(where: str, *, expected: str, got: str, do: str) -> NoReturn:
+    """Raises `MkdError` in the house's form: where, expected, got, what to do."""
+    raise MkdError(f"{where}: expected {expected}, got {got}. {do}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raises `MkdError` unless `value` is above zero."""
+    if not value > 0:
+        fail(name, expected="a number above 0", got=repr(value), do=f"Set {name} to a positive number.")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Raises `MkdError` unless `value` lies in 0..1."""
+    if not 0 <= value <= 1:
+        fail(name, expected="a number from 0 to 1", got=repr(value), do=f"Set {name} within 0..1.")
+
+
+def check_one_of(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Raises `MkdError` unless `value` is one of `allowed`."""
+    if value not in allowed:
+        choices = ", ".join(str(a) for a in allowed)
+        fail(name, expected=f"one of {choices}", got=repr(value), do=f"Choose one of them for {name}.")
+
+
+def check_shape(name: str, shape: Sequence[int | None], expected: Sequence[int | None]) -> None:
+    """Raises `MkdError` unless `shape` fits `expected`, where None fits any size."""
+    fits = len(shape) == len(expected) and all(
+        e is None or s is None or s == e for s, e in zip(shape, expected, strict=True)
+    )
+    if not fits:
+        fail(name, expected=f"shape {list(expected)}", got=f"shape {list(shape)}", do=f"Reshape {name}.")

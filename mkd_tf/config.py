@@ -1,0 +1,172 @@
+"""The configuration of a training run: frozen values, each with its help text.
+
+`flags.py` makes one absl flag of every field, so a field is declared once.
+"""
+
+import dataclasses
+from typing import Any
+
+from mkd_tf.checks import check_fraction, check_one_of, check_positive, fail
+
+FLIPS = ("none", "horizontal", "both", "half_turn")
+
+
+def option(default: Any, help: str, *, free: bool = False) -> Any:  # noqa: A002 (absl's own word)
+    """A field with its help; `free` ones may change between runs of one work directory."""
+    return dataclasses.field(default=default, metadata={"help": help, "free": free})
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which pictures, and which of them carry labels for the student."""
+
+    dataset: str = option("shapes", "Data set: a name or a call, as in voc_folder(path='pictures').")
+    labelled: int = option(0, "Labelled pictures that guide and student may use; 0 for all. Seeded choice.")
+    unlabelled_share: float = option(0.75, "Share of a batch that comes from unlabelled pictures, if there are any.")
+    teacher_boxes: float = option(0.1, "Lowest score of a teacher's box used as a label where there is none; 1 for none.")
+    on_bad_example: str = option("fail", "What to do with a bad picture or annotation: fail or skip.")
+    fit: str = option("stretch", "How a picture is brought to the input: stretch or letterbox.")
+    data_dir: str = option("", "Where prepared data sets are kept; empty for the default of tfds.", free=True)
+    cache_gb: float = option(1.0, "Decoded pictures are kept in memory up to this size.", free=True)
+
+    def __post_init__(self):
+        check_fraction("unlabelled_share", self.unlabelled_share)
+        check_fraction("teacher_boxes", self.teacher_boxes)
+        check_one_of("on_bad_example", self.on_bad_example, ("fail", "skip"))
+        check_one_of("fit", self.fit, ("stretch", "letterbox"))
+        if self.labelled < 0:
+            fail("labelled", expected="0 or more", got=str(self.labelled), do="Use 0 for all pictures.")
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentationConfig:
+    """Random changes of a training picture; its boxes follow exactly."""
+
+    flips: str = option("horizontal", "Mirror pictures: none, horizontal, both (independently), half_turn.")
+    scale_min: float = option(0.55, "Smallest zoom.")
+    scale_max: float = option(1.3, "Largest zoom.")
+    aspect: float = option(0.2, "Largest change of the aspect ratio, as a logarithm.")
+    brightness: float = option(0.15, "Largest relative change of brightness.")
+    contrast: float = option(0.25, "Largest relative change of contrast.")
+    saturation: float = option(0.3, "Largest relative change of saturation.")
+
+    def __post_init__(self):
+        check_one_of("flips", self.flips, FLIPS)
+        check_positive("scale_min", self.scale_min)
+        if self.scale_max < self.scale_min:
+            fail(
+                "scale_max",
+                expected=f"at least scale_min = {self.scale_min}",
+                got=str(self.scale_max),
+                do="Raise scale_max or lower scale_min.",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with warm-up and cosine, and the average of weights that is shipped."""
+
+    batch_size: int = option(16, "Pictures per step.")
+    learning_rate: float = option(4e-3, "Peak learning rate.")
+    weight_decay: float = option(2e-2, "Of the kernels; biases and batch norms have none.")
+    warmup_steps: int = option(100, "Steps of linear warm-up, at most a tenth of the run.")
+    clipnorm: float = option(10.0, "Largest global norm of the gradient.")
+    ema_decay: float = option(0.99, "Decay of the averaged weights, reached by a ramp.")
+
+    def __post_init__(self):
+        check_positive("batch_size", self.batch_size)
+        check_positive("learning_rate", self.learning_rate)
+        check_fraction("ema_decay", self.ema_decay)
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig:
+    """The detection loss on labels: quality focal loss and GIoU."""
+
+    beta: float = option(1.0, "Exponent of the quality focal loss.")
+    box_weight: float = option(2.0, "Weight of the box loss against the class loss.")
+
+
+@dataclasses.dataclass(frozen=True)
+class RolesConfig:
+    """The networks, how long each trains, and what is distilled."""
+
+    teacher: str = option("tiny(size='teacher')", "The teacher's network.")
+    guide: str = option("tiny(size='guide')", "The guide's network, or none.")
+    student: str = option("tiny(size='student')", "The student's network.")
+    image_size: int = option(192, "Side of the student's input in pixels.")
+    teacher_image_size: int = option(0, "Side of the teacher's input; 0 for the student's.")
+    guide_image_size: int = option(0, "Side of the guide's input; 0 for the student's.")
+    teacher_epochs: int = option(75, "Passes over the labelled pictures.")
+    guide_epochs: int = option(60, "Passes over labelled and unlabelled pictures.")
+    student_epochs: int = option(60, "Passes over labelled and unlabelled pictures.")
+    teacher_weights: str = option("", "A teacher's .keras file to use instead of training one.")
+    student_weights: str = option("", "A .keras file whose weights the student starts from.")
+    guide_strategies: str = option(
+        "soft_classes, soft_boxes(weight=2.0)", "What the guide learns from the teacher: calls, comma-separated."
+    )
+    strategies: str = option(
+        "soft_classes, soft_boxes(weight=2.0)", "What the student learns: calls, comma-separated."
+    )
+    baseline: bool = option(False, "Also train the same student alone, for comparison.", free=True)
+
+    def size_of(self, role: str) -> int:
+        """The input side of a role in pixels."""
+        given = {"teacher": self.teacher_image_size, "guide": self.guide_image_size}.get(role, 0)
+        return given or self.image_size
+
+    @property
+    def has_guide(self) -> bool:
+        return self.guide not in ("", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """How the run itself behaves."""
+
+    workdir: str = option("runs/default", "Where everything of this run is written.", free=True)
+    seed: int = option(0, "Of initial weights, the choice and order of pictures, and augmentation.")
+    eval_every: int = option(5, "Epochs between validations.")
+    deterministic: bool = option(False, "Bit-identical repetition, a little slower.")
+    jit_compile: str = option("auto", "XLA for the training step: auto, true or false.", free=True)
+    tensorboard: bool = option(True, "Write TensorBoard event files.", free=True)
+
+    def __post_init__(self):
+        check_one_of("jit_compile", self.jit_compile, ("auto", "true", "false"))
+        check_positive("eval_every", self.eval_every)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything a training run depends on."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = dataclasses.field(default_factory=AugmentationConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    roles: RolesConfig = dataclasses.field(default_factory=RolesConfig)
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+
+
+def options() -> dict[str, dataclasses.Field]:
+    """Returns every option by its flag name; names are unique across the groups."""
+    found: dict[str, dataclasses.Field] = {}
+    for group in dataclasses.fields(Config):
+        for field in dataclasses.fields(group.default_factory()):  # type: ignore[misc, arg-type]
+            found[field.name] = field
+    return found
+
+
+def from_values(values: dict[str, Any]) -> Config:
+    """Builds a `Config` from option values by name; those not named keep their default."""
+    groups = {}
+    for group in dataclasses.fields(Config):
+        made = group.default_factory()  # type: ignore[misc]
+        names = [f.name for f in dataclasses.fields(made) if f.name in values]  # type: ignore[arg-type]
+        groups[group.name] = dataclasses.replace(made, **{n: values[n] for n in names})  # type: ignore[type-var]
+    return Config(**groups)
+
+
+def to_values(config: Config) -> dict[str, Any]:
+    """The inverse of `from_values`: every option's value by name."""
+    return {name: value for group in dataclasses.asdict(config).values() for name, value in group.items()}

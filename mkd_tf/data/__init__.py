@@ -1,0 +1,7 @@
+"""Data sets, by the name that `--dataset` gives them."""
+
+from mkd_tf.data.base import Dataset
+from mkd_tf.data.shapes import Shapes
+from mkd_tf.registry import Table
+
+DATASETS: Table[Dataset] = Table("dataset", {"shapes": Shapes})

@@ -1,0 +1,107 @@
+"""Training batches, each a function of the step's number alone.
+
+A batch is drawn from one or several streams (labelled and unlabelled pictures).
+A stream walks through a fresh permutation of its pictures in each epoch; the
+permutation follows from (seed, epoch), the augmentation from (seed, epoch,
+example). Nothing has to be restored to go on from step 1,000 but the number 1,000.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from mkd_tf import targets as target_math
+from mkd_tf.anchors import Anchors
+from mkd_tf.checks import fail
+from mkd_tf.config import AugmentationConfig
+from mkd_tf.data import augmentation
+from mkd_tf.data.store import Boxes, PictureStore
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stream:
+    """`per_batch` pictures of every batch come from these `indices` of the store."""
+
+    indices: np.ndarray
+    per_batch: int
+
+
+def _walk(stream: Stream, step: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the stream's picture indices and their epochs at a step: two `[per_batch]` int64."""
+    count, take = len(stream.indices), stream.per_batch
+    position = step * take + tf.range(take, dtype=tf.int64)
+    epochs = position // count
+    # A batch touches at most this many epochs: only their permutations are made.
+    touched = (take - 1) // count + 2
+    orders = [
+        tf.random.experimental.stateless_shuffle(
+            tf.constant(stream.indices, tf.int64), seed=tf.stack([tf.constant(seed, tf.int64), epochs[0] + k])
+        )
+        for k in range(touched)
+    ]
+    flat = tf.concat(orders, axis=0)
+    return tf.gather(flat, position - epochs[0] * count), epochs
+
+
+def training_batches(
+    store: PictureStore,
+    boxes: Boxes,
+    streams: Sequence[Stream],
+    anchors: Mapping[str, Anchors],
+    num_classes: int,
+    config: AugmentationConfig,
+    *,
+    seed: int,
+    image_size: int,
+    first_step: int,
+    steps: int,
+) -> tf.data.Dataset:
+    """Returns the batches of steps `first_step` to `steps - 1`.
+
+    Args:
+      store: the pictures.
+      boxes: of every picture in the store: the truth, or a teacher's boxes with weights.
+      streams: where a batch's pictures come from.
+      anchors: of each role that learns.
+      num_classes: C.
+      config: of the augmentation.
+      seed: of order and augmentation.
+      image_size: side of the largest input.
+      first_step: where to begin.
+      steps: where to end.
+
+    Returns:
+      Batches `{"images": [B, S, S, 3] float32, "targets": {role: {...}}}`, a role's
+      targets being those of `targets.assign` and `known` `[B]`.
+    """
+    for stream in streams:
+        if not len(stream.indices) or stream.per_batch < 1:
+            fail("stream", expected="pictures to draw", got="none", do="Check labelled and unlabelled_share.")
+    side = store.pictures(np.array([0])).shape[1]
+
+    def make(step: tf.Tensor) -> dict:
+        walks = [_walk(s, step, seed + 7919 * i) for i, s in enumerate(streams)]
+        indices = tf.concat([w[0] for w in walks], axis=0)
+        epochs = tf.concat([w[1] for w in walks], axis=0)
+        keys = tf.stack([tf.fill(tf.shape(indices), tf.constant(seed, tf.int64)), epochs * len(store) + indices], 1)
+        images = tf.numpy_function(store.pictures, [indices], tf.uint8)
+        images = tf.ensure_shape(images, [sum(s.per_batch for s in streams), side, side, 3])
+        images, moved, weights = augmentation.augment(
+            images,
+            tf.gather(boxes.boxes, indices),
+            tf.gather(boxes.weights, indices),
+            augmentation.draw(keys),
+            config,
+            image_size,
+        )
+        labels, known = tf.gather(boxes.labels, indices), tf.gather(boxes.known, indices)
+        assigned = {}
+        for role, grid in anchors.items():
+            scaled = moved * (grid.image_size / image_size)
+            assigned[role] = target_math.assign(grid, scaled, labels, weights, num_classes) | {"known": known}
+        return {"images": images, "targets": assigned}
+
+    numbers = tf.data.Dataset.range(first_step, steps)
+    return numbers.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)

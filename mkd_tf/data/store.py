@@ -1,0 +1,112 @@
+"""The picture store: a split's pictures at one size, with their boxes padded to one length.
+
+Pictures are stretched (or letterboxed) to a canvas somewhat larger than the
+input, so that zooming in still finds detail. They are kept in memory while they
+fit; otherwise they are decoded when asked for.
+"""
+
+import concurrent.futures
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from mkd_tf.checks import fail
+from mkd_tf.data.base import Element
+from mkd_tf.data.pictures import fit_boxes, fit_picture
+
+CANVAS_SCALE = 1.25
+_THREADS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Boxes:
+    """Boxes of every picture of a store, padded to M with weight 0.
+
+    Attributes:
+      boxes: `[N, M, 4]` float32 yxyx, 0..1 of the canvas.
+      labels: `[N, M]` int32.
+      weights: `[N, M]` float32.
+      known: `[N]` float32, 0 where nobody looked: no box does not mean no object there.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    known: np.ndarray
+
+
+Row = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def pad_boxes(per_picture: Sequence[Row], known: np.ndarray) -> Boxes:
+    """Pads each picture's (boxes, labels, weights) to the longest, at least to one row."""
+    longest = max([1] + [len(labels) for _, labels, _ in per_picture])
+    count = len(per_picture)
+    boxes = np.zeros((count, longest, 4), "float32")
+    labels = np.zeros((count, longest), "int32")
+    weights = np.zeros((count, longest), "float32")
+    for i, (b, c, w) in enumerate(per_picture):
+        boxes[i, : len(c)], labels[i, : len(c)], weights[i, : len(c)] = b, c, w
+    return Boxes(boxes, labels, weights, known.astype("float32"))
+
+
+class PictureStore:
+    """Random access to fitted pictures and their boxes.
+
+    Args:
+      splits: one or several sequences of elements, taken as one.
+      image_size: side in pixels of the largest input that will be made of them.
+      fit: `stretch` or `letterbox`.
+      cache_gb: how much memory decoded pictures may take.
+
+    Attributes:
+      truth: the labels' boxes with weight 1.
+      is_labelled: `[N]` bool.
+    """
+
+    def __init__(self, splits: Sequence[Sequence[Element]], image_size: int, fit: str, cache_gb: float):
+        self._where = [(split, i) for split in splits for i in range(len(split))]
+        if not self._where:
+            fail("training pictures", expected="at least one", got="none", do="Check the data set's train split.")
+        self._side = int(round(image_size * CANVAS_SCALE))
+        self._fit = fit
+        fits = len(self) * self._side**2 * 3 <= cache_gb * 2**30
+        self._cache = np.zeros((len(self), self._side, self._side, 3), "uint8") if fits else None
+        self.is_labelled = np.zeros(len(self), bool)
+        per_picture: list = [None] * len(self)
+
+        def read(i: int) -> None:
+            image, per_picture[i], self.is_labelled[i] = self._read(i)
+            if self._cache is not None:
+                self._cache[i] = image
+
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            list(pool.map(read, range(len(self))))
+        self.truth = pad_boxes(per_picture, self.is_labelled)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def _read(self, i: int):
+        split, position = self._where[i]
+        found = split[position]
+        objects, image = found["objects"], found["image"]
+        # Crowds stand for many objects at once: no location should answer for them.
+        keep = ~objects["is_crowd"]
+        boxes = fit_boxes(objects["bbox"][keep], image.shape[:2], self._fit)
+        labels = objects["label"][keep]
+        row = (boxes, labels, np.ones(len(labels), "float32"))
+        return fit_picture(image, self._side, self._fit), row, bool(found["is_labelled"])
+
+    def row(self, i: int) -> Row:
+        """Returns the truth of picture `i` without padding."""
+        keep = self.truth.weights[i] > 0
+        return self.truth.boxes[i][keep], self.truth.labels[i][keep], self.truth.weights[i][keep]
+
+    def pictures(self, indices: np.ndarray) -> np.ndarray:
+        """Returns canvases `[B, side, side, 3]` uint8."""
+        if self._cache is not None:
+            return self._cache[indices]
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            return np.stack(list(pool.map(lambda i: self._read(int(i))[0], indices)))

@@ -1,0 +1,189 @@
+"""The files of a VOC folder: which there are, which belong together, which are sound."""
+
+import concurrent.futures
+import dataclasses
+import os
+from collections.abc import Collection
+from pathlib import Path, PureWindowsPath
+
+import numpy as np
+from tqdm import tqdm
+
+from mkd_tf.checks import MkdError, fail
+from mkd_tf.data.pictures import scan_picture
+from mkd_tf.data.voc_annotation import BadAnnotation, Problem, VocObject, check_objects, read_annotation
+from mkd_tf.data.voc_splits import PICTURE_SUFFIXES
+
+_LAYOUT = "Put pictures into JPEGImages and VOC XML files into Annotations, or both into one folder."
+_ROUNDING_PX = 1  # tools differ by one when they scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A sound picture.
+
+    Attributes:
+      name: its file name without suffix.
+      path: its file.
+      width: in pixels, EXIF orientation applied.
+      height: likewise.
+      hash: `[64]` bool difference hash.
+      objects: what its annotation names, clipped to the picture.
+    """
+
+    name: str
+    path: Path
+    width: int
+    height: int
+    hash: np.ndarray
+    objects: tuple[VocObject, ...] = ()
+
+
+class VocFiles:
+    """The annotation and picture files of a folder, by name without suffix.
+
+    Nothing outside the folder is read: pictures are looked up among those listed
+    here, never opened by what an annotation or a list says.
+
+    Args:
+      root: holds `Annotations` and `JPEGImages`, or all files directly.
+
+    Raises:
+      MkdError: if the folder does not exist or holds no annotation or no picture.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        if not root.is_dir():
+            got = "a file" if root.exists() else "nothing there"
+            fail(f"voc_folder {root}", expected="a folder", got=got, do="Correct path.")
+        self.annotations: dict[str, Path] = {}
+        self.pictures: dict[str, list[Path]] = {}
+        for path in _visible_files(_folder(root, "Annotations")):
+            if path.suffix.lower() == ".xml":
+                self.annotations[path.stem] = path
+        self._picture_folder = _folder(root, "JPEGImages")
+        for path in _visible_files(self._picture_folder):
+            if path.suffix.lower() in PICTURE_SUFFIXES:
+                self.pictures.setdefault(path.stem, []).append(path)
+        for what, found in (("annotations", self.annotations), ("pictures", self.pictures)):
+            if not found:
+                fail(f"voc_folder {root}", expected=f"some {what}", got="none", do=_LAYOUT)
+
+    def relative(self, path: Path) -> str:
+        """Returns how problems call a file."""
+        return path.relative_to(self.root).as_posix()
+
+    def picture(self, name: str, filename: str | None = None) -> Path:
+        """Returns the picture of a name, or where there is none the one called `filename`.
+
+        Raises:
+          BadAnnotation: if there is none or one cannot tell which.
+        """
+        found = self.pictures.get(name, [])
+        if not found and filename:
+            if filename != PureWindowsPath(filename).name:  # knows / and \\ and drives
+                raise BadAnnotation(f"no picture {name}.*, and <filename> {filename!r} leads elsewhere")
+            found = self.pictures.get(Path(filename).stem, [])
+        if len(found) > 1:
+            found = [path for path in found if path.name == filename] or found
+        if len(found) > 1:
+            raise BadAnnotation(f"several pictures of one name: {', '.join(path.name for path in found)}")
+        if not found:
+            raise BadAnnotation(f"no picture {name}.* in {self.relative(self._picture_folder)}/")
+        return found[0]
+
+
+def examine(
+    files: VocFiles, labelled: Collection[str], unlabelled: Collection[str], classes: Collection[str] | None
+) -> tuple[dict[str, Example], list[Problem]]:
+    """Reads annotations and decodes every picture once.
+
+    Args:
+      files: of the folder.
+      labelled: names with an annotation that counts.
+      unlabelled: names of which only the picture counts.
+      classes: which there may be; None for any.
+
+    Returns:
+      The sound pictures by name, and all problems, both in the order of the names.
+    """
+
+    def one(job: tuple[str, bool]) -> tuple[Example | None, list[Problem]]:
+        name, is_labelled = job
+        return _examine_labelled(files, name, classes) if is_labelled else _examine_picture(files, name)
+
+    jobs = [(name, True) for name in sorted(labelled)] + [(name, False) for name in sorted(unlabelled)]
+    examples: dict[str, Example] = {}
+    problems: list[Problem] = []
+    # Pillow decodes without holding the interpreter's lock.
+    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        results = tqdm(pool.map(one, jobs), "Checking pictures", len(jobs), delay=3, unit="picture")
+        for (name, _), (example, found) in zip(jobs, results, strict=True):
+            problems += found
+            if example:
+                examples[name] = example
+    return examples, problems
+
+
+def _examine_picture(files: VocFiles, name: str) -> tuple[Example | None, list[Problem]]:
+    try:
+        path = files.picture(name)
+        return Example(name, path, *scan_picture(path)), []
+    except BadAnnotation as error:
+        return None, [Problem(name, None, str(error))]
+    except MkdError as error:
+        return None, [_picture_problem(files, path, error)]
+
+
+def _examine_labelled(
+    files: VocFiles, name: str, classes: Collection[str] | None
+) -> tuple[Example | None, list[Problem]]:
+    annotation_path = files.annotations[name]
+    file = files.relative(annotation_path)
+    path = annotation_path
+    try:
+        annotation = read_annotation(annotation_path, file)
+        path = files.picture(name, annotation.filename)
+        example = Example(name, path, *scan_picture(path))
+        if not _size_fits(annotation.size, example):
+            says = "x".join(map(str, annotation.size or ()))
+            raise BadAnnotation(f"<size> says {says}, the picture has {example.width}x{example.height}")
+    except BadAnnotation as error:
+        return None, [Problem(file, None, str(error))]
+    except MkdError as error:
+        return None, [_picture_problem(files, path, error)]
+    good, bad = check_objects(annotation.objects, file, example.width, example.height)
+    problems = [*annotation.problems, *bad]
+    if classes is not None:
+        strange = [item for item in good if item.name not in classes]
+        problems += [Problem(file, i.index, "class is not among those given", i.name) for i in strange]
+        good = [item for item in good if item.name in classes]
+    problems.sort(key=lambda problem: problem.object_index or 0)
+    return dataclasses.replace(example, objects=tuple(good)), problems
+
+
+def _picture_problem(files: VocFiles, path: Path, error: MkdError) -> Problem:
+    return Problem(files.relative(path), None, str(error).removeprefix(f"picture {path}: "))
+
+
+def _size_fits(size: tuple[int, int] | None, example: Example) -> bool:
+    """Whether an annotation was made for this picture.
+
+    A tool may have written the size before the EXIF orientation; its boxes are taken
+    as displayed all the same, and those that are not fall outside the picture.
+    """
+    if size is None:
+        return True
+    is_turned = size == (example.height, example.width) and example.is_turned
+    actual = (example.width, example.height)
+    return is_turned or all(abs(a - b) <= _ROUNDING_PX for a, b in zip(size, actual, strict=True))
+
+
+def _folder(root: Path, name: str) -> Path:
+    return root / name if (root / name).is_dir() else root
+
+
+def _visible_files(folder: Path) -> list[Path]:
+    """Lists files by name; hidden ones are leftovers of file managers (`._a.xml`)."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())

@@ -1,0 +1,81 @@
+"""The contract of a detector.
+
+A functional `keras.Model` from images `[B, S, S, 3]` float32 in 0..255 to a dict:
+
+    class_logits     `[B, N, C]`, before the sigmoid
+    box_encodings    `[B, N, 4]` (ty, tx, th, tw), see `boxes.decode`
+    C3, C4, C5       backbone taps `[B, h, w, c]` at strides 8, 16, 32
+    P3, P4, P5       pyramid taps at the same strides
+
+It is a `Rescaling` to [-1, 1] followed by `core`. Compression and integer export
+convert `core`: its input quantisation then *is* the normalisation.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from mkd_tf.anchors import Anchors
+from mkd_tf.checks import check_shape, fail
+
+PREDICTIONS = ("class_logits", "box_encodings")
+TAPS = ("C3", "C4", "C5", "P3", "P4", "P5")
+
+
+class Detector(keras.Model):
+    """A detector that knows its anchors, its classes and how to build itself again.
+
+    Attributes:
+      core: the functional model from images in -1..1 to the dict of outputs.
+      anchors: one anchor per location, in the order of the outputs' N.
+      class_names: C names, in the order of the logits.
+      image_size: side of the square input in pixels.
+    """
+
+    def __init__(
+        self, core: keras.Model, anchors: Anchors, class_names: Sequence[str], config: dict[str, Any]
+    ):
+        images = keras.Input(core.input_shape[1:], name="images")
+        scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(images)
+        outputs = core(scaled)
+        check_outputs(core.name, outputs, len(anchors), len(class_names))
+        super().__init__(images, outputs, name=config.get("name"))
+        self.core = core
+        self.anchors = anchors
+        self.class_names = tuple(class_names)
+        self.image_size = anchors.image_size
+        self._config = config
+
+    def get_config(self) -> dict[str, Any]:
+        return dict(self._config)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "Detector":
+        del custom_objects  # A detector is built from plain values alone.
+        return cls(**config)
+
+    def inference(self) -> keras.Model:
+        """Returns the model that ships: the same weights, predictions only, no taps."""
+        return keras.Model(self.input, {k: self.output[k] for k in PREDICTIONS}, name=f"{self.name}_inference")
+
+    def inference_core(self) -> keras.Model:
+        """Returns `core` with predictions only: what compression and integer export convert."""
+        outputs = {k: self.core.output[k] for k in PREDICTIONS}
+        return keras.Model(self.core.input, outputs, name=f"{self.name}_core")
+
+
+def check_outputs(name: str, outputs: Any, count: int, num_classes: int) -> None:
+    """Raises `MkdError` unless `outputs` keep the contract for N = `count` anchors."""
+    missing = [k for k in PREDICTIONS + TAPS if not isinstance(outputs, dict) or k not in outputs]
+    if missing:
+        fail(
+            f"detector {name}",
+            expected=f"a dict of outputs with {', '.join(PREDICTIONS + TAPS)}",
+            got=f"none called {', '.join(missing)}",
+            do="Return every tap and prediction under its name.",
+        )
+    check_shape(f"{name}.class_logits", outputs["class_logits"].shape, (None, count, num_classes))
+    check_shape(f"{name}.box_encodings", outputs["box_encodings"].shape, (None, count, 4))
+    for tap in TAPS:
+        check_shape(f"{name}.{tap}", outputs[tap].shape, (None, None, None, None))

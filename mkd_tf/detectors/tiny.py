@@ -1,0 +1,94 @@
+"""The `tiny` family: plain 3x3 convolutions, for training on a CPU and running anywhere.
+
+A strided stem, one block per stage at strides 4, 8, 16 and 32, a feature pyramid
+over the last three and a light head. Depthwise convolutions would have fewer
+multiply-adds and still train several times slower on a CPU.
+"""
+
+from collections.abc import Sequence
+
+import keras
+
+from mkd_tf.anchors import grid_anchors
+from mkd_tf.checks import check_one_of, fail
+from mkd_tf.detectors.base import Detector
+from mkd_tf.layers import conv_bn, head, plain_block, pyramid, residual_block
+
+BLOCKS = {"residual": residual_block, "plain": plain_block}
+SIZES = {
+    "teacher": {"widths": (32, 64, 128, 192), "pyramid": 64, "tower": 1, "block": "residual"},
+    "guide": {"widths": (16, 32, 64, 96), "pyramid": 32, "tower": 1, "block": "residual"},
+    "student": {"widths": (8, 16, 24, 32), "pyramid": 16, "tower": 1, "block": "residual"},
+}
+
+
+@keras.saving.register_keras_serializable("mkd_tf")
+class Tiny(Detector):
+    """A small single-stage detector.
+
+    Args:
+      image_size: side of the input in pixels, a multiple of 32.
+      class_names: names of the C classes.
+      size: `teacher`, `guide` or `student`: the defaults of what follows.
+      widths: channels of the stages at strides 4, 8, 16, 32.
+      pyramid: channels of the pyramid and the head.
+      tower: convolutions per level before the predictions.
+      block: `residual` or `plain`.
+      anchor_scale: side of an anchor in strides.
+      prior: initial probability of every class at every location.
+      name: of the model.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        class_names: Sequence[str],
+        size: str = "student",
+        widths: Sequence[int] | None = None,
+        pyramid: int | None = None,
+        tower: int | None = None,
+        block: str | None = None,
+        anchor_scale: float = 4.0,
+        prior: float = 0.01,
+        name: str = "tiny",
+    ):
+        check_one_of("tiny size", size, tuple(SIZES))
+        given = {"widths": widths, "pyramid": pyramid, "tower": tower, "block": block}
+        form = SIZES[size] | {k: v for k, v in given.items() if v is not None}
+        check_one_of("tiny block", form["block"], tuple(BLOCKS))
+        if len(form["widths"]) != 4:
+            fail(
+                "tiny widths",
+                expected="four widths, of the stages at strides 4, 8, 16, 32",
+                got=str(tuple(form["widths"])),
+                do="Give four numbers, as in widths=(8,16,24,32).",
+            )
+        anchors = grid_anchors(image_size, scale=anchor_scale)
+        core = _core(image_size, len(class_names), form, prior)
+        config = {
+            "image_size": image_size,
+            "class_names": list(class_names),
+            "size": size,
+            **{k: list(v) if isinstance(v, tuple) else v for k, v in form.items()},
+            "anchor_scale": anchor_scale,
+            "prior": prior,
+            "name": name,
+        }
+        super().__init__(core, anchors, class_names, config)
+
+
+def _core(image_size: int, num_classes: int, form: dict, prior: float) -> keras.Model:
+    block, widths = BLOCKS[form["block"]], form["widths"]
+    images = keras.Input((image_size, image_size, 3), name="scaled_images")
+    x = conv_bn(images, widths[0], "stem", stride=2)
+    stages = []
+    for i, width in enumerate(widths):
+        x = block(x, width, f"stage{i + 2}", stride=2)
+        stages.append(x)
+    taps = stages[1:]
+    levels = pyramid(taps, form["pyramid"])
+    logits, encodings = head(levels, num_classes, depth=form["tower"], prior=prior)
+    outputs = {"class_logits": logits, "box_encodings": encodings}
+    outputs |= {f"C{i + 3}": tap for i, tap in enumerate(taps)}
+    outputs |= {f"P{i + 3}": level for i, level in enumerate(levels)}
+    return keras.Model(images, outputs, name="core")

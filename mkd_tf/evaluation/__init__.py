@@ -1,0 +1,1 @@
+"""Evaluation: running a model over pictures, measuring it, drawing what it found."""

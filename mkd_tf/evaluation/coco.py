@@ -1,0 +1,179 @@
+"""Average precision by the COCO protocol, on pixels of the original pictures.
+
+AP is the mean precision over recalls 0, 0.01, ... 1, IoU thresholds 0.50, 0.55,
+... 0.95 and classes, of at most 100 detections per picture and class
+(Lin et al., "Microsoft COCO", ECCV 2014, and the reference implementation,
+which faster-coco-eval follows).
+
+Crowds and difficult objects are no one's misses. A detection that lies in a
+crowd is left out of the count, however many do. A difficult object is what COCO
+calls ignored: the best detection on it is left out; a second one is false.
+Departure: an object's area, which decides small, medium or large, is that of its
+box; on COCO itself the official figure takes the area of its segment.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+
+from mkd_tf.checks import check_shape, fail
+from mkd_tf.postprocess import Detections
+
+MAX_DETECTIONS = 100
+METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+# No range of areas holds it, and an object outside of the range is ignored: the
+# reference implementation overwrites an annotation's own "ignore".
+_IGNORED_AREA = -1.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Truth:
+    """What is in one picture.
+
+    Attributes:
+      image_id: the picture's name.
+      height: of the original picture, in pixels.
+      width: of the original picture, in pixels.
+      boxes: `[M, 4]` float yxyx in pixels of the original picture.
+      labels: `[M]` int.
+      is_difficult: `[M]` bool.
+      is_crowd: `[M]` bool.
+    """
+
+    image_id: str
+    height: int
+    width: int
+    boxes: np.ndarray
+    labels: np.ndarray
+    is_difficult: np.ndarray
+    is_crowd: np.ndarray
+
+    @classmethod
+    def of(cls, element: Mapping[str, Any]) -> "Truth":
+        """Returns the truth of a data element (see `data.base`)."""
+        height, width = element["image"].shape[:2]
+        objects = element["objects"]
+        boxes = np.asarray(objects["bbox"], "float64").reshape(-1, 4) * [height, width, height, width]
+        return cls(
+            image_id=element["image/id"],
+            height=height,
+            width=width,
+            # Fractions are float32: rounding gives a source's whole pixels back, on
+            # which it hangs whether a 32 px object is small.
+            boxes=np.round(boxes, 3),
+            labels=np.asarray(objects["label"]),
+            is_difficult=np.asarray(objects["is_difficult"], bool),
+            is_crowd=np.asarray(objects["is_crowd"], bool),
+        )
+
+
+def _check(where: str, boxes: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
+    check_shape(f"{where} boxes", boxes.shape, (len(labels), 4))
+    if len(labels) and not 0 <= np.min(labels) <= np.max(labels) < num_classes:
+        fail(
+            f"{where} labels",
+            expected=f"0 to {num_classes - 1}, an index into the {num_classes} class names",
+            got=f"{np.min(labels)} to {np.max(labels)}",
+            do="Evaluate a model with the data set that it was trained for.",
+        )
+
+
+def _annotations(boxes: np.ndarray, labels: np.ndarray, picture: int) -> list[dict]:
+    # COCO boxes are x, y, width, height; its ids start at 1, since 0 means "no match" to it.
+    xywh = np.concatenate([boxes[:, 1::-1], (boxes[:, 2:] - boxes[:, :2])[:, ::-1]], axis=1).astype("float64")
+    return [
+        {"image_id": picture + 1, "category_id": label + 1, "bbox": box}
+        for box, label in zip(xywh.tolist(), np.asarray(labels).tolist(), strict=True)
+    ]
+
+
+def _truth_annotations(truth: Sequence[Truth], num_classes: int) -> list[dict]:
+    annotations: list[dict] = []
+    for picture, t in enumerate(truth):
+        _check(f"truth of {t.image_id}", t.boxes, t.labels, num_classes)
+        flags = zip(t.is_crowd.tolist(), t.is_difficult.tolist(), strict=True)
+        for annotation, (crowd, difficult) in zip(
+            _annotations(t.boxes, t.labels, picture), flags, strict=True
+        ):
+            _, _, width, height = annotation["bbox"]
+            annotation["id"] = len(annotations) + 1
+            annotation["iscrowd"] = int(crowd)
+            annotation["area"] = _IGNORED_AREA if difficult else width * height
+            annotations.append(annotation)
+    return annotations
+
+
+def _found_annotations(
+    truth: Sequence[Truth], detections: Sequence[Detections], num_classes: int
+) -> list[dict]:
+    annotations: list[dict] = []
+    for picture, (t, d) in enumerate(zip(truth, detections, strict=True)):
+        _check(f"detections of {t.image_id}", d.boxes, d.labels, num_classes)
+        boxes = d.boxes.astype("float64") * [t.height, t.width, t.height, t.width]
+        found = _annotations(boxes, d.labels, picture)
+        for annotation, score in zip(found, d.scores.tolist(), strict=True):
+            annotation["score"] = score
+            annotation["segmentation"] = []  # Else the evaluator makes a polygon of each.
+        annotations += found
+    return annotations
+
+
+def _silent(*_: Any) -> None:
+    """Swallows what the evaluator would print."""
+
+
+def _mean(precision: np.ndarray) -> float | None:
+    """Mean in percent over what exists; the evaluator marks classes without objects by -1."""
+    known = precision[precision > -1]
+    return float(np.mean(known)) * 100 if known.size else None
+
+
+def coco_metrics(
+    truth: Sequence[Truth], detections: Sequence[Detections], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Measures detections against the truth.
+
+    Args:
+      truth: one record per picture, with or without objects.
+      detections: what was found in each, in the same order.
+      class_names: the C names, in the order of the labels.
+
+    Returns:
+      `AP`, `AP50`, `AP75`, `AP_small`, `AP_medium`, `AP_large`, each 0..100, and
+      `per_class`, a dict from name to AP. None where no object could be found.
+
+    Raises:
+      MkdError: if lengths differ or a label is not an index into `class_names`.
+    """
+    if len(truth) != len(detections) or not truth:
+        fail(
+            "detections",
+            expected=f"one record for each of the {len(truth)} pictures (and at least one picture)",
+            got=str(len(detections)),
+            do="Pass both lists in the same order.",
+        )
+    expected = COCO(
+        {
+            "info": {},
+            "images": [{"id": i + 1, "height": t.height, "width": t.width} for i, t in enumerate(truth)],
+            "categories": [{"id": i + 1, "name": name} for i, name in enumerate(class_names)],
+            "annotations": _truth_annotations(truth, len(class_names)),
+        },
+        print_function=_silent,
+    )
+    found = expected.loadRes(_found_annotations(truth, detections, len(class_names)))
+    evaluation = COCOeval_faster(expected, found, "bbox", print_function=_silent)
+    evaluation.params.maxDets = [MAX_DETECTIONS]
+    evaluation.evaluate()
+    evaluation.accumulate()
+    # [thresholds, recalls, classes, areas, limits], with the areas all, small, medium, large.
+    precision = evaluation.eval["precision"][..., 0]
+    everything = precision[..., 0]
+    values = [everything, everything[0], everything[5], *(precision[..., i] for i in (1, 2, 3))]
+    return {
+        **dict(zip(METRICS, map(_mean, values), strict=True)),
+        "per_class": {name: _mean(everything[..., i]) for i, name in enumerate(class_names)},
+    }

@@ -1,0 +1,160 @@
+"""A split made ready for evaluation: pictures fitted once, measured many times."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from mkd_tf.checks import check_one_of, check_positive, fail
+from mkd_tf.data.base import Element
+from mkd_tf.data.pictures import fit_picture
+from mkd_tf.evaluation.coco import Truth, coco_metrics
+from mkd_tf.evaluation.runners import Runner, on_original
+from mkd_tf.postprocess import Detections
+
+FITS = ("stretch", "letterbox")
+MEMORY_BYTES = 512 * 2**20
+Progress = Callable[[int, int], None]
+
+
+def _ignore_progress(done: int, total: int) -> None:
+    """Reports to nobody."""
+
+
+class EvaluationSet:
+    """The pictures of a labelled split at one model's input size, and what is in them.
+
+    A split whose fitted pictures take at most `MEMORY_BYTES` stays in memory; a
+    larger one is decoded again for each evaluation, a batch at a time.
+
+    Attributes:
+      truth: one record per picture, on the pixels of the original.
+      image_size: side of the fitted pictures in pixels.
+      fit: `stretch` or `letterbox`.
+    """
+
+    def __init__(
+        self,
+        split: Sequence[Element],
+        truth: Sequence[Truth],
+        image_size: int,
+        fit: str,
+        pictures: np.ndarray | None,
+    ):
+        self.truth = tuple(truth)
+        self.image_size = image_size
+        self.fit = fit
+        self._split = split
+        self._pictures = pictures
+
+    @classmethod
+    def from_split(
+        cls,
+        split: Sequence[Element],
+        image_size: int,
+        fit: str = "stretch",
+        on_progress: Progress | None = None,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> "EvaluationSet":
+        """Decodes every element once.
+
+        Args:
+          split: elements as in `data.base`, all of them labelled.
+          image_size: side of the model's input in pixels.
+          fit: `stretch`, or `letterbox` to keep the aspect ratio.
+          on_progress: called with how many are done, and how many there are.
+          memory_bytes: above it, pictures are not kept.
+
+        Raises:
+          MkdError: if the split is empty or has a picture without labels.
+        """
+        check_one_of("fit", fit, FITS)
+        check_positive("image_size", image_size)
+        total = len(split)
+        if not total:
+            fail(
+                "evaluation split", expected="at least one picture", got="none", do="Choose another --split."
+            )
+        report = on_progress or _ignore_progress
+        keep = total * image_size**2 * 3 <= memory_bytes
+        pictures = np.empty((total, image_size, image_size, 3), "uint8") if keep else None
+        truth = []
+        for index in range(total):
+            element = split[index]
+            if not element["is_labelled"]:
+                fail(
+                    f"picture {element['image/id']}",
+                    expected="a labelled picture",
+                    got="one without labels",
+                    do="Evaluate on a labelled split; without labels nothing can be measured.",
+                )
+            truth.append(Truth.of(element))
+            if pictures is not None:
+                pictures[index] = fit_picture(element["image"], image_size, fit)
+            report(index + 1, total)
+        return cls(split, truth, image_size, fit, pictures)
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+    def batches(self, batch_size: int) -> Iterator[np.ndarray]:
+        """Yields fitted pictures `[<= batch_size, S, S, 3]` uint8 in the order of the split."""
+        check_positive("batch_size", batch_size)
+        for start in range(0, len(self), batch_size):
+            stop = min(start + batch_size, len(self))
+            if self._pictures is not None:
+                yield self._pictures[start:stop]
+            else:
+                images = (self._split[i]["image"] for i in range(start, stop))
+                yield np.stack([fit_picture(image, self.image_size, self.fit) for image in images])
+
+    def detections(
+        self, runner: Runner, batch_size: int = 32, on_progress: Progress | None = None
+    ) -> list[Detections]:
+        """Returns what `runner` finds in each picture, as fractions of the original.
+
+        Raises:
+          MkdError: if the runner takes pictures of another size.
+        """
+        if runner.image_size != self.image_size:
+            fail(
+                "evaluation",
+                expected=f"a model for pictures of {self.image_size} px",
+                got=f"one for {runner.image_size} px",
+                do=f"Make the evaluation set with image_size={runner.image_size}.",
+            )
+        report = on_progress or _ignore_progress
+        found: list[Detections] = []
+        for images in self.batches(batch_size):
+            for fitted in runner(images):
+                truth = self.truth[len(found)]
+                found.append(on_original(fitted, (truth.height, truth.width), self.fit))
+            report(len(found), len(self))
+        return found
+
+    def evaluate(
+        self,
+        runner: Runner,
+        class_names: Sequence[str],
+        batch_size: int = 32,
+        on_progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Measures `runner` and returns what `coco_metrics` returns.
+
+        Args:
+          runner: the model.
+          class_names: those of the data set, in the order of its labels.
+          batch_size: pictures per call of the runner.
+          on_progress: called with how many pictures are done, and how many there are.
+
+        Raises:
+          MkdError: if the model was made for another picture size or other classes.
+        """
+        if tuple(runner.class_names) != tuple(class_names):
+            fail(
+                "evaluation",
+                expected=f"a model of the classes {', '.join(class_names)}, in this order",
+                got=", ".join(runner.class_names),
+                do="Evaluate a model with the data set that it was trained for.",
+            )
+        return coco_metrics(self.truth, self.detections(runner, batch_size, on_progress), class_names)

@@ -1,0 +1,85 @@
+"""Runners: one way to ask any model what it sees.
+
+A runner hides where the network lives, be it a Keras model or an exported file.
+What it returns went through the one `postprocess` that all of them share.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from mkd_tf.checks import check_shape
+from mkd_tf.data.pictures import fit_boxes
+from mkd_tf.detectors.base import Detector
+from mkd_tf.postprocess import Detections, PostprocessConfig, batch_detections
+
+
+class Runner(Protocol):
+    """Finds objects in pictures that have the model's size.
+
+    Attributes:
+      image_size: side of the square pictures it takes, in pixels.
+      class_names: the classes, in the order of the labels it gives.
+    """
+
+    image_size: int
+    class_names: tuple[str, ...]
+
+    def __call__(self, images: np.ndarray) -> list[Detections]:
+        """Returns what is in each of `images` `[B, S, S, 3]`, uint8 or float in 0..255."""
+        ...
+
+
+class KerasRunner:
+    """Runs a detector in inference mode and changes no variable of it.
+
+    It reads the weights as they are at each call: a training run makes one runner
+    and keeps it, and traces the network once.
+    """
+
+    def __init__(self, detector: Detector, postprocess: PostprocessConfig | None = None):
+        self.image_size = detector.image_size
+        self.class_names = tuple(detector.class_names)
+        self._anchors = detector.anchors.centers_and_sizes() / detector.image_size
+        self._postprocess = postprocess
+        model = detector.inference()
+        # A free batch dimension: a smaller last batch is not traced again. Not
+        # `predict_on_batch`, which compiles with XLA, once for every batch size.
+        images = tf.TensorSpec([None, self.image_size, self.image_size, 3], tf.float32)
+        self._forward = tf.function(lambda x: model(x, training=False), input_signature=[images])
+
+    def __call__(self, images: np.ndarray) -> list[Detections]:
+        """Returns what is in each of `images` `[B, S, S, 3]`, uint8 or float in 0..255.
+
+        Raises:
+          MkdError: if the pictures do not have the detector's size.
+        """
+        check_shape("images", images.shape, (None, self.image_size, self.image_size, 3))
+        outputs = self._forward(tf.constant(images, tf.float32))
+        return batch_detections(
+            outputs["class_logits"].numpy(),
+            outputs["box_encodings"].numpy(),
+            self._anchors,
+            self._postprocess,
+        )
+
+
+def on_original(found: Detections, height_width: tuple[int, int], fit: str) -> Detections:
+    """Carries detections from a fitted picture back to the original it was made from.
+
+    Args:
+      found: boxes as fractions of the fitted square.
+      height_width: of the original picture in pixels.
+      fit: how it was fitted, `stretch` or `letterbox`.
+
+    Returns:
+      boxes as fractions of the original, clipped to it; those in the padding alone are gone.
+    """
+    # Where the whole original came to lie in the square tells scale and offset.
+    whole = np.array([[0, 0, 1, 1]], "float32")
+    frame = np.asarray(fit_boxes(whole, height_width, fit), "float32").reshape(4)
+    scale = np.tile(frame[2:] - frame[:2], 2)
+    boxes = np.clip((found.boxes - np.tile(frame[:2], 2)) / scale, 0, 1).astype("float32")
+    inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    return Detections(boxes[inside], found.scores[inside], found.labels[inside])

@@ -1,0 +1,94 @@
+"""Writing files so that a kill, a full disk or an error never leaves half of one.
+
+Everything is written beside its destination and renamed over it: a reader sees
+the old file or the new one, whole.
+"""
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from mkd_tf.checks import MkdError, fail
+
+
+@contextlib.contextmanager
+def beside(path: str | Path) -> Iterator[BinaryIO]:
+    """Opens a new file that becomes `path` when the block ends well, and vanishes when it does not.
+
+    Missing folders are made. The bytes are on the disk before the name is.
+
+    Raises:
+      MkdError: if `path` is a folder or cannot be written.
+    """
+    path = Path(path)
+    if path.is_dir():
+        fail(str(path), expected="the name of a file", got="a folder", do="Choose another name.")
+    # Not tempfile: its files are readable by their owner alone, and stay so when renamed.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = open(temporary, "xb")  # noqa: SIM115, closed below
+    except OSError as error:
+        raise MkdError(
+            f"{path}: cannot be written: {error.strerror}. Choose a folder you may write."
+        ) from None
+    try:
+        with stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Without it a power cut can undo the rename. Not every file system lets a folder be opened.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Writes `data` to `path`, whole or not at all; raises as `beside` does."""
+    with beside(path) as stream:
+        stream.write(data)
+
+
+def _plain(value: Any) -> Any:
+    # NumPy's scalars and arrays; whatever else json cannot take has no such method either.
+    try:
+        return value.tolist()
+    except AttributeError:
+        raise TypeError(f"a {type(value).__name__} has no form in JSON") from None
+
+
+def to_json(value: Any, where: str, indent: int | None = None) -> str:
+    """Returns `value` as strict JSON; NumPy scalars and arrays become plain numbers and lists.
+
+    Raises:
+      MkdError: for NaN, infinity or an object without a form in JSON. `where` names the place.
+    """
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False, default=_plain, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        fail(
+            where,
+            expected="finite numbers, strings, lists and dicts",
+            got=str(error),
+            do="Correct the value.",
+        )
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes `value` to `path` as indented JSON; raises as `to_json` and `beside` do."""
+    text = to_json(value, str(path), indent=2)
+    write_bytes(path, (text + "\n").encode("utf-8"))

@@ -1,0 +1,112 @@
+"""Specs and tables: how a name on the command line becomes an object.
+
+A spec is a name or a call with literal keyword arguments: `shapes`,
+`voc/2007`, `tiny(size='student', pyramid=24)`. It is parsed, never evaluated.
+A table maps names to what builds them; it is written out in one place, and
+nothing enters it by being imported.
+"""
+
+import ast
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from mkd_tf.checks import MkdError, fail
+
+T = TypeVar("T")
+_PLAIN_NAME = re.compile(r"[A-Za-z_][\w/.-]*")
+_QUOTE_HINT = (
+    "Write a name or a call with literal keyword arguments, as in voc_folder(path='pictures'). "
+    "In a flagfile do not quote the whole value, and give a comment a line of its own."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A name and the literal arguments it was called with."""
+
+    name: str
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not self.arguments:
+            return self.name
+        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.arguments.items())})"
+
+
+def _spec_of(node: ast.expr, text: str, where: str) -> Spec:
+    if isinstance(node, ast.Name):
+        return Spec(node.id)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+        try:
+            arguments = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords if k.arg}
+        except ValueError:
+            arguments = None
+        if arguments is not None and len(arguments) == len(node.keywords):
+            return Spec(node.func.id, arguments)
+    fail(where, expected="a name or name(key=literal, ...)", got=repr(text), do=_QUOTE_HINT)
+
+
+def _parse(text: str, where: str) -> ast.expr:
+    try:
+        return ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError):
+        fail(where, expected="a name or name(key=literal, ...)", got=repr(text), do=_QUOTE_HINT)
+
+
+def parse_spec(text: str, where: str = "spec") -> Spec:
+    """Parses one spec.
+
+    Raises:
+      MkdError: if `text` is neither a name nor a call with literal keyword arguments.
+    """
+    text = text.strip()
+    if _PLAIN_NAME.fullmatch(text):
+        return Spec(text)
+    return _spec_of(_parse(text, where), text, where)
+
+
+def parse_specs(text: str, where: str = "specs") -> tuple[Spec, ...]:
+    """Parses specs separated by commas: `soft_classes(weight=1), soft_boxes`."""
+    if not text.strip():
+        return ()
+    parsed = _parse(f"[{text.strip()}]", where)
+    nodes = parsed.elts if isinstance(parsed, ast.List) else [parsed]
+    return tuple(_spec_of(node, text, where) for node in nodes)
+
+
+class Table(Generic[T]):
+    """An explicit mapping from names to builders of one kind of thing."""
+
+    def __init__(self, kind: str, entries: Mapping[str, Callable[..., T]]):
+        self.kind = kind
+        self.entries = dict(entries)
+
+    def __iter__(self):
+        return iter(self.entries)
+
+    def __getitem__(self, name: str) -> Callable[..., T]:
+        if name not in self.entries:
+            known = ", ".join(self.entries)
+            fail(self.kind, expected=f"one of {known}", got=repr(name), do=f"Choose a known {self.kind}.")
+        return self.entries[name]
+
+    def build(self, spec: Spec | str, **context: Any) -> T:
+        """Builds what `spec` names, with its arguments and those of the `context`.
+
+        Raises:
+          MkdError: for an unknown name or an argument the builder does not take.
+        """
+        if isinstance(spec, str):
+            spec = parse_spec(spec, self.kind)
+        builder = self[spec.name]
+        try:
+            inspect.signature(builder).bind(**context, **spec.arguments)
+        except TypeError as error:
+            takes = ", ".join(p for p in inspect.signature(builder).parameters if p not in context)
+            raise MkdError(
+                f"{self.kind} {spec}: {error}. {spec.name} takes: {takes}. Correct the arguments."
+            ) from None
+        return builder(**context, **spec.arguments)

@@ -1,0 +1,74 @@
+"""Attention map: the student looks where the teacher looks.
+
+The attention map of a hidden layer F is Q = sum over channels of |F|^p, divided
+by its L2 norm over space. Two forms of the distance are in the literature:
+
+    code    sum over space of (Q_S - Q_T)^2     = 2 - 2 cos(Q_S, Q_T)
+    paper   the square root of that             (Eq. 2 of the reference)
+
+Reference: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR
+2017; the authors' published code squares what Eq. 2 does not. Departure: the
+code's mean over positions is a sum here, so that every level weighs the same;
+p is 2. Taps are compared on equal grids and need no adapter.
+"""
+
+import keras
+from keras import ops
+
+from mkd_tf.checks import check_one_of
+from mkd_tf.strategies.base import Port, Strategy, flatten_map, pair_levels
+
+
+def attention_map(features, p: float = 2.0, epsilon: float = 1e-12):
+    """Returns where a layer is active.
+
+    Args:
+      features: `[B, h, w, c]` float.
+      p: exponent of the activations.
+      epsilon: added under the root of the norm: a zero map stays zero.
+
+    Returns:
+      `[B, h * w]` float32 of unit L2 norm.
+    """
+    # Divided by the largest value first: squares of squares overflow at extreme features.
+    magnitude = ops.abs(ops.cast(flatten_map(features), "float32"))
+    largest = ops.stop_gradient(ops.max(magnitude, axis=(1, 2), keepdims=True))
+    energy = ops.sum(ops.power(magnitude / ops.maximum(largest, 1e-12), p), axis=-1)
+    return energy * ops.rsqrt(ops.sum(ops.square(energy), axis=-1, keepdims=True) + epsilon)
+
+
+def attention_loss(student_features, source_features, p: float = 2.0, form: str = "code"):
+    """Distance of two maps' attention, `[B]`: 0..2 as `code`, its root as `paper`."""
+    source = ops.stop_gradient(attention_map(source_features, p))
+    squared = ops.sum(ops.square(attention_map(student_features, p) - source), axis=-1)
+    # The root's gradient is infinite at 0, where source and student agree.
+    return squared if form == "code" else ops.sqrt(squared + 1e-12) - 1e-6
+
+
+@keras.saving.register_keras_serializable("mkd_tf")
+class AttentionMap(Strategy):
+    """Attention transfer between taps of equal grid; see the module.
+
+    Args:
+      taps: which taps take part.
+      p: exponent of the activations.
+      form: `code` or `paper`.
+    """
+
+    def __init__(
+        self, weight: float = 1.0, taps=("C3", "C4", "C5"), p: float = 2.0, form="code", name="attention_map", **kwargs
+    ):
+        super().__init__(weight, name=name, **kwargs)
+        check_one_of("form of attention_map", form, ("code", "paper"))
+        self.taps, self.p, self.form = tuple(taps), p, form
+
+    def _connect(self, source: Port, target: Port) -> None:
+        self._pairs = pair_levels(source, target, self.taps)
+
+    def call(self, outputs, targets):
+        source, target = outputs[self.source], outputs[self.target]
+        terms = [attention_loss(target[t], source[s], self.p, self.form) for s, t in self._pairs]
+        return sum(terms) / len(terms)
+
+    def get_config(self):
+        return super().get_config() | {"taps": self.taps, "p": self.p, "form": self.form}

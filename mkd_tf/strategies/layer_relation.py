@@ -1,0 +1,94 @@
+"""Layer relation: the student imitates how the teacher's features *flow*.
+
+The relation between two layers is their Gram matrix over space, the "flow of
+solution procedure" (FSP):
+
+    G[i, j] = 1/(H W) * sum_{h,w} first[h, w, i] * second[h, w, j]
+
+and the term the mean squared difference of student and source, over the entries
+and the pairs of layers.
+
+Reference: Yim et al., "A Gift from Knowledge Distillation", CVPR 2017, Eq. 1-2.
+Departures: maps are standardised per channel first (G becomes a correlation),
+and errors are averaged where Eq. 2 sums, so that `weight` means the same for
+every pair of detectors; the earlier map is pooled to the later one's grid; the
+student's maps pass an adapter to the source's width.
+"""
+
+import keras
+from keras import ops
+
+from mkd_tf.checks import fail
+from mkd_tf.strategies.base import Port, Strategy, adapter, flatten_map, standardize
+
+
+def fsp_matrix(first, second):
+    """Returns the FSP matrix of two feature maps of one network.
+
+    Args:
+      first: `[B, H, W, C1]` float, the earlier map. H and W are static.
+      second: `[B, H, W, C2]` float, the later map, on the same grid.
+
+    Returns:
+      `[B, C1, C2]` float32, averaged over the `H * W` positions.
+
+    Raises:
+      MkdError: if the maps differ in `[H, W]`.
+    """
+    if first.shape[1:3] != second.shape[1:3]:
+        fail(
+            "fsp_matrix",
+            expected="two maps on one grid",
+            got=f"{first.shape[1:3]} and {second.shape[1:3]}",
+            do="Pool the earlier map to the later one's grid.",
+        )
+    a = ops.cast(flatten_map(first), "float32")
+    b = ops.cast(flatten_map(second), "float32")
+    return ops.matmul(ops.transpose(a, (0, 2, 1)), b) / a.shape[1]
+
+
+def relation(earlier, later):
+    """FSP matrix of standardised maps, the earlier pooled to the later's grid: correlations."""
+    factor = earlier.shape[1] // later.shape[1], earlier.shape[2] // later.shape[2]
+    if factor != (1, 1):
+        earlier = ops.average_pool(ops.cast(earlier, "float32"), factor, factor, padding="valid")
+
+    def scaled(x):
+        return ops.reshape(standardize(flatten_map(x)), (-1, *x.shape[1:]))
+
+    return fsp_matrix(scaled(earlier), scaled(later))
+
+
+def relation_loss(student_relation, source_relation):
+    """Mean squared difference of two `[B, C1, C2]` relations: `[B]`."""
+    return ops.mean(ops.square(student_relation - ops.stop_gradient(source_relation)), axis=(1, 2))
+
+
+@keras.saving.register_keras_serializable("mkd_tf")
+class LayerRelation(Strategy):
+    """FSP distillation between taps; see the module.
+
+    Args:
+      pairs: pairs of taps, each the earlier and the later one.
+    """
+
+    def __init__(self, weight: float = 1.0, pairs=(("C3", "C4"), ("C4", "C5")), name="layer_relation", **kwargs):
+        super().__init__(weight, name=name, **kwargs)
+        self.pairs = tuple((str(a), str(b)) for a, b in pairs)
+
+    def _connect(self, source: Port, target: Port) -> None:
+        taps = dict.fromkeys(tap for pair in self.pairs for tap in pair)
+        self.adapters = {
+            tap: adapter(source.shapes[tap][-1], target.shapes[tap][-1], f"{self.name}_{tap}") for tap in taps
+        }
+
+    def call(self, outputs, targets):
+        source, target = outputs[self.source], outputs[self.target]
+        adapted = {tap: layer(target[tap]) for tap, layer in self.adapters.items()}
+        terms = [
+            relation_loss(relation(adapted[a], adapted[b]), relation(source[a], source[b])) for a, b in self.pairs
+        ]
+        return sum(terms) / len(terms)
+
+    def get_config(self):
+        return super().get_config() | {"pairs": self.pairs}

@@ -1,0 +1,95 @@
+"""Targets: which location answers for which object (static ATSS assignment).
+
+For each object the nine nearest locations of each level are its candidates;
+those whose anchor overlaps it by at least the candidates' mean plus standard
+deviation, and whose centre lies inside it, are positive. A location claimed
+twice goes to the object of the higher IoU.
+
+Reference: Zhang et al., "Bridging the Gap Between Anchor-based and Anchor-free
+Detection via Adaptive Training Sample Selection", CVPR 2020, Alg. 1.
+Departures: all locations as near as the ninth are candidates (a grid has ties);
+an object without any positive gets its best candidate, so that an object smaller
+than a stride is never lost; objects carry a weight.
+"""
+
+import numpy as np
+from keras import ops
+
+from mkd_tf import boxes as box_math
+from mkd_tf.anchors import Anchors
+
+
+def _candidates(distances, level_counts: tuple[int, ...], top_k: int):
+    """`[B, M, N]` bool: among the `top_k` nearest of its level, ties included."""
+    masks, start = [], 0
+    for count in level_counts:
+        level = distances[..., start : start + count]
+        start += count
+        nearest = ops.top_k(-level, min(top_k, count))[0]
+        masks.append(level <= -nearest[..., -1:] + 1e-3)
+    return ops.concatenate(masks, axis=-1)
+
+
+def _threshold(overlaps, candidates):
+    """Mean plus standard deviation of each object's candidates: `[B, M, 1]`."""
+    chosen = ops.cast(candidates, overlaps.dtype)
+    count = ops.sum(chosen, axis=-1, keepdims=True)
+    mean = ops.sum(overlaps * chosen, axis=-1, keepdims=True) / count
+    variance = ops.sum(ops.square(overlaps - mean) * chosen, axis=-1, keepdims=True) / count
+    return mean + ops.sqrt(variance)
+
+
+def assign(anchors: Anchors, boxes, labels, weights, num_classes: int, top_k: int = 9) -> dict:
+    """Assigns weighted boxes to anchors.
+
+    Args:
+      anchors: those of the role that learns; N of them.
+      boxes: `[B, M, 4]` float32 yxyx in pixels of that role's input.
+      labels: `[B, M]` int32 in 0..num_classes-1.
+      weights: `[B, M]` float32: 1 for the truth, a score for a teacher's box, 0 for padding.
+      num_classes: how many classes there are; it is also the label of the background.
+      top_k: candidates per object and level.
+
+    Returns:
+      `labels` `[B, N]` int32, `boxes` `[B, N, 4]` float32 and `weights` `[B, N]`
+      float32; a background anchor has label `num_classes`, weight 0 and its own
+      box (a valid one, so that no loss on it is NaN before it is masked).
+    """
+    corners = ops.convert_to_tensor(anchors.boxes)
+    centers = ops.convert_to_tensor(anchors.centers_and_sizes()[:, :2])
+    overlaps = box_math.pairwise_iou(boxes, corners[None])
+    object_centers = (boxes[..., :2] + boxes[..., 2:]) / 2
+    offsets = object_centers[:, :, None, :] - centers[None, None]
+    distances = ops.sqrt(ops.sum(ops.square(offsets), axis=-1))
+
+    candidates = _candidates(distances, anchors.level_counts, top_k)
+    inside = ops.logical_and(
+        ops.all(centers[None, None] > boxes[:, :, None, :2], axis=-1),
+        ops.all(centers[None, None] < boxes[:, :, None, 2:], axis=-1),
+    )
+    good = overlaps >= _threshold(overlaps, candidates)
+    positive = ops.logical_and(ops.logical_and(candidates, good), inside)
+    scored = ops.where(candidates, overlaps, -1.0)
+    best = ops.logical_and(scored >= ops.max(scored, axis=-1, keepdims=True), candidates)
+    lost = ops.logical_not(ops.any(positive, axis=-1, keepdims=True))
+    positive = ops.logical_or(positive, ops.logical_and(lost, best))
+    positive = ops.logical_and(positive, weights[..., None] > 0)
+
+    claims = ops.where(positive, overlaps, -1.0)
+    owner = ops.argmax(claims, axis=1)
+    owned = ops.max(claims, axis=1) >= 0
+    taken = ops.take_along_axis(boxes, owner[..., None], axis=1)
+    return {
+        "labels": ops.where(owned, ops.take_along_axis(labels, owner, axis=1), num_classes),
+        "boxes": ops.where(owned[..., None], taken, corners[None]),
+        "weights": ops.where(owned, ops.take_along_axis(weights, owner, axis=1), 0.0),
+    }
+
+
+def empty_boxes(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns padding for `count` objects: boxes, labels, weights, all zero."""
+    return (
+        np.zeros((count, 4), "float32"),
+        np.zeros((count,), "int32"),
+        np.zeros((count,), "float32"),
+    )

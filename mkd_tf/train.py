@@ -1,0 +1,25 @@
+"""Trains teacher, guide and student: `python -m mkd_tf.train --flagfile=configs/quickstart.cfg`.
+
+A killed run goes on where it stopped when the same command is given again.
+"""
+
+from mkd_tf import flags
+from mkd_tf.training.stages import Run
+from mkd_tf.training.workdir import as_flagfile
+
+
+def main() -> None:
+    """Runs every stage that is not done."""
+    config = flags.training_config()
+    print(as_flagfile(config), flush=True)
+    Run(config, flags.command()).train()
+
+
+def console() -> None:
+    """The console script `mkd-train`."""
+    flags.define_training()
+    flags.run(main)
+
+
+if __name__ == "__main__":
+    console()

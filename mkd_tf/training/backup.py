@@ -1,0 +1,93 @@
+"""Backups from which a killed run goes on: a folder written beside and renamed.
+
+A backup holds arrays by name (`arrays.npz`, no pickle) and plain values
+(`state.json`). A folder is either whole or still called `.part`: the newest whole
+one counts. Keras's own BackupAndRestore overwrites its weights in place and
+writes their epoch separately; a kill between the two tears the state.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mkd_tf.checks import MkdError, fail
+from mkd_tf.files import beside, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Backup:
+    """What a stage needs to go on."""
+
+    arrays: dict[str, np.ndarray]
+    state: dict[str, Any]
+
+
+def _complete(folder: Path) -> list[Path]:
+    found = [p for p in folder.glob("epoch_*") if p.is_dir() and p.suffix != ".part"]
+    return sorted(found, key=lambda p: int(p.name.split("_")[1]))
+
+
+def save_backup(folder: Path, epoch: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+    """Writes the backup of a finished epoch, then removes the older ones."""
+    final = folder / f"epoch_{epoch:06d}"
+    part = final.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    with beside(part / "arrays.npz") as stream:
+        np.savez(stream, **arrays)
+    write_json(part / "state.json", dict(state))
+    shutil.rmtree(final, ignore_errors=True)
+    os.replace(part, final)
+    for old in _complete(folder):
+        if old != final:
+            shutil.rmtree(old)
+
+
+def load_backup(folder: Path) -> Backup | None:
+    """Returns the newest whole backup, or None.
+
+    Raises:
+      MkdError: if it cannot be read.
+    """
+    found = _complete(folder)
+    if not found:
+        return None
+    try:
+        with np.load(found[-1] / "arrays.npz", allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise MkdError(f"{found[-1]}: damaged backup ({error}). Delete this folder to start its stage again.") from None
+    return Backup(arrays, state)
+
+
+def arrays_of(owners: Mapping[str, Sequence[keras.Variable]]) -> dict[str, np.ndarray]:
+    """Names every variable by its owner and position: `{"student/0": ...}`."""
+    return {f"{name}/{i}": np.asarray(v) for name, variables in owners.items() for i, v in enumerate(variables)}
+
+
+def restore(owners: Mapping[str, Sequence[keras.Variable]], arrays: Mapping[str, np.ndarray], where: Path) -> None:
+    """Assigns `arrays` to the variables they were taken from.
+
+    Raises:
+      MkdError: if they do not fit, before anything was assigned.
+    """
+    expected = {f"{name}/{i}": v for name, variables in owners.items() for i, v in enumerate(variables)}
+    wrong = [k for k, v in expected.items() if k not in arrays or tuple(arrays[k].shape) != tuple(v.shape)]
+    if wrong or len(expected) != len(arrays):
+        fail(
+            f"backup {where}",
+            expected=f"the {len(expected)} variables of this configuration",
+            got=f"{len(arrays)} variables, of which {len(wrong)} do not fit ({', '.join(wrong[:3])})",
+            do="Start with another --workdir, or delete this folder.",
+        )
+    for key, variable in expected.items():
+        variable.assign(arrays[key])

@@ -1,0 +1,123 @@
+"""Callbacks of a training stage: averaged weights, validation, history and backup."""
+
+import csv
+import io
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mkd_tf.evaluation.evaluator import EvaluationSet
+from mkd_tf.evaluation.runners import KerasRunner
+from mkd_tf.files import write_bytes
+from mkd_tf.training.backup import Backup, arrays_of, restore, save_backup
+
+
+class WeightAveraging(keras.callbacks.Callback):
+    """Keeps `averaged`, a second model, at the moving average of the student's weights.
+
+    Batch norm statistics are averaged too. The decay rises as (1 + n) / (10 + n), so
+    that a short run does not ship its initial weights. Keras's own averaging swaps
+    values in place and overwrites the raw weights at the end of `fit`.
+    """
+
+    def __init__(self, raw: keras.Model, averaged: keras.Model, decay: float):
+        super().__init__()
+        self._pairs = list(zip(averaged.variables, raw.variables, strict=True))
+        self._decay = decay
+        self._update = tf.function(self._assign)
+
+    def _assign(self, keep):
+        for average, value in self._pairs:
+            average.assign(keep * average + (1.0 - keep) * value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        n = float(self.model.optimizer.iterations)
+        self._update(tf.constant(min(self._decay, (1 + n) / (10 + n)), tf.float32))
+
+
+class StageRecord(keras.callbacks.Callback):
+    """Validates, keeps the best model, writes history and backup: the end of an epoch, in order.
+
+    The order makes a kill harmless at any point: what the backup of epoch e does not
+    cover is done again, and written again with the same content.
+
+    Args:
+      folder: of the stage.
+      averaged: the model that ships.
+      validation: pictures to select `best.keras` on.
+      eval_every: epochs between validations.
+      owners: variables that a backup holds, by owner.
+      report: called after each epoch with its row.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        averaged: keras.Model,
+        validation: EvaluationSet,
+        eval_every: int,
+        owners: dict[str, list],
+        report: Callable[[dict[str, Any]], None],
+    ):
+        super().__init__()
+        self._folder, self._averaged, self._validation = folder, averaged, validation
+        self._eval_every, self._owners, self._report = eval_every, owners, report
+        self._runner = KerasRunner(averaged)
+        self._began = time.monotonic()
+        self.rows: list[dict[str, Any]] = []
+        self.best = -1.0
+        self.best_epoch = 0
+        self.seconds_before = 0.0
+
+    def restore(self, backup: Backup) -> int:
+        """Takes over a backup; returns how many epochs are done."""
+        restore(self._owners, backup.arrays, self._folder / "backup")
+        state = backup.state
+        self.rows, self.best, self.best_epoch = state["rows"], state["best"], state["best_epoch"]
+        self.seconds_before = state["seconds"]
+        return int(state["epoch"])
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, earlier runs of a resumed stage included."""
+        return self.seconds_before + time.monotonic() - self._began
+
+    def on_epoch_end(self, epoch, logs=None):
+        done = epoch + 1
+        row = {"epoch": done, **{k: float(v) for k, v in (logs or {}).items()}, "val_AP": None}
+        if not math.isfinite(row.get("total", 0.0)):
+            raise FloatingPointError(f"the loss became {row['total']} in epoch {done}")
+        row["learning_rate"] = float(np.asarray(self.model.optimizer.learning_rate))
+        if done % self._eval_every == 0 or done == self.params["epochs"]:
+            metrics = self._validation.evaluate(self._runner, self._averaged.class_names)
+            row["val_AP"] = metrics["AP"] or 0.0
+            if row["val_AP"] > self.best:
+                self.best, self.best_epoch = row["val_AP"], done
+                save_model(self._averaged, self._folder / "best.keras")
+        row["seconds"] = round(self.seconds, 2)
+        self.rows.append(row)
+        self._write_history()
+        state = {"epoch": done, "rows": self.rows, "best": self.best, "best_epoch": self.best_epoch}
+        save_backup(self._folder / "backup", done, arrays_of(self._owners), state | {"seconds": self.seconds})
+        self._report(row)
+
+    def _write_history(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(self.rows[-1]))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_bytes(self._folder / "history.csv", text.getvalue().encode())
+
+
+def save_model(model: keras.Model, path: Path) -> None:
+    """Writes a `.keras` file beside `path` and renames it."""
+    part = path.with_name(f".{path.stem}.part.keras")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model.save(part)
+    part.replace(path)

@@ -1,0 +1,84 @@
+"""The pictures of a run, and which of them carry labels for whom."""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from mkd_tf.anchors import Anchors
+from mkd_tf.checks import fail
+from mkd_tf.config import Config
+from mkd_tf.data.base import Dataset
+from mkd_tf.data.pipeline import Stream, training_batches
+from mkd_tf.data.store import Boxes, PictureStore
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pictures:
+    """The pool of pictures that a run trains on.
+
+    Attributes:
+      store: all of them: the train split, then the unlabelled one.
+      all_labelled: indices of pictures with labels; the teacher's.
+      labelled: those whose labels guide and student may use.
+      unlabelled: the others, for distillation only.
+      image_size: side of the largest input of any role, in pixels.
+    """
+
+    store: PictureStore
+    all_labelled: np.ndarray
+    labelled: np.ndarray
+    unlabelled: np.ndarray
+    image_size: int
+    num_classes: int
+    config: Config
+
+    @classmethod
+    def load(cls, dataset: Dataset, config: Config) -> "Pictures":
+        """Decodes the pictures and chooses the labelled ones, by the run's seed."""
+        splits = [dataset.split("train")]
+        if "unlabelled" in dataset.split_names:
+            splits.append(dataset.split("unlabelled"))
+        size = max(config.roles.size_of(role) for role in ("teacher", "guide", "student"))
+        store = PictureStore(splits, size, config.data.fit, config.data.cache_gb)
+        known = np.flatnonzero(store.is_labelled)
+        count = config.data.labelled or len(known)
+        if count > len(known):
+            fail("labelled", expected=f"at most {len(known)}", got=str(count), do="Use 0 for all labelled pictures.")
+        chosen = np.sort(np.random.default_rng(config.run.seed).permutation(known)[:count])
+        rest = np.setdiff1d(np.arange(len(store)), chosen)
+        return cls(store, known, chosen, rest, size, len(dataset.class_names), config)
+
+    def streams(self, role: str) -> list[Stream]:
+        """Returns where the pictures of a role's batches come from."""
+        batch = self.config.optimizer.batch_size
+        if role == "teacher":
+            return [Stream(self.all_labelled, batch)]
+        if role == "student_alone" or not len(self.unlabelled):
+            return [Stream(self.labelled, batch)]
+        share = round(batch * self.config.data.unlabelled_share)
+        streams = [Stream(self.labelled, batch - share), Stream(self.unlabelled, share)]
+        return [s for s in streams if s.per_batch]
+
+    def steps_per_epoch(self, role: str) -> int:
+        """Steps that make an epoch: as many for the student alone as for the distilled one."""
+        pool = self.all_labelled if role == "teacher" else range(len(self.labelled) + len(self.unlabelled))
+        return math.ceil(len(pool) / self.config.optimizer.batch_size)
+
+    def batches(
+        self, role: str, boxes: Boxes, anchors: Anchors, first_step: int, steps: int
+    ) -> tf.data.Dataset:
+        """Returns a role's training batches from `first_step` on; the role that learns is `student`."""
+        return training_batches(
+            self.store,
+            boxes,
+            self.streams(role),
+            {"student": anchors},
+            self.num_classes,
+            self.config.augmentation,
+            seed=self.config.run.seed,
+            image_size=self.image_size,
+            first_step=first_step,
+            steps=steps,
+        )

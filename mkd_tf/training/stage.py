@@ -1,0 +1,117 @@
+"""One stage: a network trains, alone or by distillation, and can be killed at any moment."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from rich.console import Console
+
+from mkd_tf.checks import fail
+from mkd_tf.config import OptimizerConfig, RunConfig
+from mkd_tf.distiller import Distiller
+from mkd_tf.evaluation.evaluator import EvaluationSet
+from mkd_tf.schedules import WarmupCosine
+from mkd_tf.training.backup import load_backup
+from mkd_tf.training.callbacks import StageRecord, WeightAveraging, save_model
+from mkd_tf.training.progress import StageProgress
+
+_JIT = {"auto": "auto", "true": True, "false": False}
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a finished stage reports about itself."""
+
+    seconds: float
+    best_epoch: int
+    final: keras.Model
+
+
+def make_optimizer(config: OptimizerConfig, steps: int) -> keras.Optimizer:
+    """AdamW with warm-up and cosine; biases and batch norms do not decay."""
+    warmup = min(config.warmup_steps, steps // 10)
+    optimizer = keras.optimizers.AdamW(
+        WarmupCosine(config.learning_rate, steps, warmup),
+        weight_decay=config.weight_decay,
+        global_clipnorm=config.clipnorm,
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def train_stage(
+    role: str,
+    distiller: Distiller,
+    averaged: keras.Model,
+    batches: Callable[[int], tf.data.Dataset],
+    validation: EvaluationSet,
+    folder: Path,
+    *,
+    epochs: int,
+    steps_per_epoch: int,
+    optimizer_config: OptimizerConfig,
+    run_config: RunConfig,
+    console: Console,
+) -> Outcome:
+    """Trains `distiller.student`, going on from the newest backup in `folder`.
+
+    Args:
+      role: name of the stage, for messages.
+      distiller: holds the network that learns.
+      averaged: a second network of the same form; it ends at the averaged weights.
+      batches: makes the training batches from a given step on.
+      validation: pictures to select `best.keras` on.
+      folder: of the stage.
+      epochs: length of the run.
+      steps_per_epoch: steps between two backups.
+      optimizer_config: of AdamW and the averaging.
+      run_config: of validation, XLA and TensorBoard.
+      console: where progress is shown.
+
+    Raises:
+      MkdError: if the loss becomes infinite, or the backup does not fit.
+    """
+    steps = epochs * steps_per_epoch
+    optimizer = make_optimizer(optimizer_config, steps)
+    distiller.compile(optimizer=optimizer, jit_compile=_JIT[run_config.jit_compile])
+    optimizer.build(distiller.trainable_variables)
+    averaged.set_weights(distiller.student.get_weights())
+    progress = StageProgress(role, epochs, steps_per_epoch, console)
+    owners: dict[str, list[Any]] = {
+        "student": distiller.student.variables,
+        "averaged": averaged.variables,
+        "optimizer": optimizer.variables,
+        "strategies": [v for s in distiller.strategies for v in s.variables],
+    }
+    record = StageRecord(folder, averaged, validation, run_config.eval_every, owners, progress.report)
+    backup = load_backup(folder / "backup")
+    done = record.restore(backup) if backup else 0
+    if done:
+        console.print(f"{role}: going on after epoch {done} of {epochs}", highlight=False)
+    callbacks = [WeightAveraging(distiller.student, averaged, optimizer_config.ema_decay), record, progress]
+    if run_config.tensorboard:
+        callbacks.insert(2, keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False))
+    try:
+        distiller.fit(
+            batches(done * steps_per_epoch),
+            epochs=epochs,
+            initial_epoch=done,
+            steps_per_epoch=steps_per_epoch,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    except FloatingPointError as error:
+        fail(
+            f"stage {role}",
+            expected="a finite loss",
+            got=str(error),
+            do="Lower --learning_rate or the strategies' weights, and delete this stage's folder.",
+        )
+    finally:
+        progress.close()
+    save_model(distiller.student, folder / "last.keras")
+    save_model(averaged, folder / "final.keras")
+    return Outcome(record.seconds, record.best_epoch, averaged)

@@ -1,0 +1,66 @@
+"""The teacher's boxes on pictures without labels: made once per original picture, kept in a file.
+
+Each time a picture is used, its boxes go through the same fresh augmentation as
+the picture: a pool augmented once and used again overfits.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from mkd_tf.data.store import Boxes, PictureStore, Row, pad_boxes
+from mkd_tf.evaluation.runners import Runner
+from mkd_tf.files import beside
+from mkd_tf.postprocess import Detections
+
+_BATCH = 32
+
+
+def look(
+    store: PictureStore, indices: np.ndarray, runner: Runner, on_progress: Callable[[int, int], None]
+) -> list[Detections]:
+    """Returns what `runner` finds in the store's pictures, boxes as fractions of the canvas."""
+    found: list[Detections] = []
+    size = (runner.image_size, runner.image_size)
+    for start in range(0, len(indices), _BATCH):
+        canvases = store.pictures(indices[start : start + _BATCH]).astype("float32")
+        fitted = ops.image.resize(canvases, size, interpolation="bilinear", antialias=True)
+        found += runner(ops.convert_to_numpy(fitted))
+        on_progress(len(found), len(indices))
+    return found
+
+
+def write_rows(path: Path, indices: np.ndarray, found: list[Detections]) -> None:
+    """Keeps detections of pictures `indices`: one table of (picture, box, label, score)."""
+    table = [
+        np.concatenate([np.full((len(d), 1), i), d.boxes, d.labels[:, None], d.scores[:, None]], axis=1)
+        for i, d in zip(indices, found, strict=True)
+    ]
+    with beside(path) as stream:
+        np.savez(stream, rows=np.concatenate(table).astype("float32"), indices=indices)
+
+
+def read_rows(path: Path) -> dict[int, Row]:
+    """Returns each picture's (boxes, labels, weights); a box weighs what the teacher scored it."""
+    with np.load(path, allow_pickle=False) as stored:
+        rows, indices = stored["rows"], stored["indices"]
+    groups = {int(i): rows[rows[:, 0] == i] for i in indices}
+    return {i: (r[:, 1:5], r[:, 5].astype("int32"), r[:, 6]) for i, r in groups.items()}
+
+
+def with_teacher_boxes(store: PictureStore, indices: np.ndarray, rows: Mapping[int, Row], least_score: float) -> Boxes:
+    """Returns the truth, but for pictures `indices` the teacher's boxes that score enough.
+
+    With `least_score` 1 nothing is known of these pictures: they take part in
+    distillation only.
+    """
+    replaced = set(indices.tolist())
+    known = np.array([i not in replaced or least_score < 1 for i in range(len(store))])
+    per_picture = []
+    for i in range(len(store)):
+        boxes, labels, weights = rows[i] if i in replaced else store.row(i)
+        keep = weights >= (least_score if i in replaced else 0)
+        per_picture.append((boxes[keep], labels[keep], weights[keep]))
+    return pad_boxes(per_picture, known)

@@ -1,0 +1,59 @@
+"""The work directory: which run it belongs to, and which of its stages are done."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mkd_tf.checks import MkdError, fail
+from mkd_tf.config import Config, options, to_values
+from mkd_tf.files import write_bytes, write_json
+
+FLAGS_FILE = "flags.cfg"
+
+
+def as_flagfile(config: Config) -> str:
+    """Returns every option as a line of a flagfile."""
+    values = to_values(config)
+    return "".join(f"--{name}={str(v).lower() if isinstance(v, bool) else v}\n" for name, v in values.items())
+
+
+def claim(config: Config) -> Path:
+    """Makes the work directory, or checks that it was made with the same configuration.
+
+    Raises:
+      MkdError: naming the options that differ; nothing is changed then.
+    """
+    folder = Path(config.run.workdir)
+    if folder.exists() and not folder.is_dir():
+        fail(f"workdir {folder}", expected="a folder", got="a file", do="Choose another --workdir.")
+    stored = folder / FLAGS_FILE
+    text = as_flagfile(config)
+    if stored.exists():
+        before = dict(line[2:].split("=", 1) for line in stored.read_text(encoding="utf-8").splitlines() if line)
+        now = dict(line[2:].split("=", 1) for line in text.splitlines())
+        free = {name for name, field in options().items() if field.metadata["free"]}
+        changed = [n for n in now if n not in free and before.get(n) != now[n]]
+        if changed:
+            listed = "; ".join(f"--{n} was {before.get(n)!r}, is {now[n]!r}" for n in changed)
+            raise MkdError(
+                f"workdir {folder}: it belongs to a run with other flags ({listed}). "
+                "Use another --workdir, or the same flags to go on."
+            )
+    write_bytes(stored, text.encode("utf-8"))
+    return folder
+
+
+def read_done(folder: Path) -> dict[str, Any] | None:
+    """Returns what a finished stage left in its folder, or None."""
+    path = folder / "done.json"
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MkdError(f"{path}: damaged ({error}). Delete it to finish this stage again.") from None
+
+
+def write_done(folder: Path, entry: dict[str, Any]) -> None:
+    """Marks a stage as done, as its last act."""
+    write_json(folder / "done.json", entry)

@@ -1,0 +1,1 @@
+"""Tests. A package, because an installed dependency ships a top-level `tests` of its own."""

@@ -1,0 +1,94 @@
+"""results.json: written whole, read with care, shown as a table."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from mkd_tf.checks import MkdError
+from mkd_tf.evaluation.results import (
+    empty_results,
+    merge_role,
+    print_results,
+    read_results,
+    write_results,
+)
+
+ENTRY = {
+    "AP": 41.23,
+    "AP50": 70.0,
+    "AP75": None,
+    "parameters": 48_495,
+    "macs": 5_880_576,
+    "image_size": 128,
+    "epochs": 30,
+    "steps": 390,
+    "seconds": 65.4,
+    "split": "test",
+}
+
+
+def test_what_is_written_is_read(tmp_path):
+    results = merge_role(empty_results(command="train", image_size=128), "student", ENTRY)
+    write_results(tmp_path / "results.json", results)
+    assert read_results(tmp_path / "results.json") == results
+    assert json.loads((tmp_path / "results.json").read_text())["schema"] == 1
+
+
+def test_merging_keeps_what_was_there_and_changes_no_argument():
+    first = merge_role(empty_results(commit="abc"), "teacher", {"AP": 50.0, "seconds": 9})
+    second = merge_role(merge_role(first, "student", ENTRY), "teacher", {"AP": 51.0})
+    assert second["roles"]["teacher"] == {"AP": 51.0, "seconds": 9}
+    assert second["roles"]["student"] == ENTRY and second["commit"] == "abc"
+    assert first["roles"] == {"teacher": {"AP": 50.0, "seconds": 9}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema": 1, "roles"', "expected JSON, got a damaged file"),
+        ("", "expected JSON"),
+        ("[]", "expected results of schema 1, got list"),
+        ('{"roles": {}}', "expected results of schema 1, got None"),
+        ('{"schema": 2}', "expected results of schema 1, got 2"),
+        ('{"schema": 1, "roles": {"student": 3}}', "roles: expected a dict of dicts"),
+        (
+            '{"schema": 1, "roles": {"student": {"AP": 412.0}}}',
+            "student: AP: expected 0..100 or null, got 412",
+        ),
+    ],
+)
+def test_a_damaged_file_is_told(tmp_path, text, message):
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(MkdError, match=message) as told:
+        read_results(path)
+    assert str(path) in str(told.value)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(MkdError, match="no such file.*Train or evaluate"):
+        read_results(tmp_path / "results.json")
+    with pytest.raises(MkdError, match="cannot be read"):
+        read_results(tmp_path)
+
+
+def test_a_fraction_where_percent_belong_or_nan_is_not_written(tmp_path):
+    with pytest.raises(MkdError, match="AP50"):
+        write_results(tmp_path / "r.json", merge_role(empty_results(), "student", {"AP50": float("nan")}))
+    assert not (tmp_path / "r.json").exists()
+
+
+def test_the_table_has_a_row_per_role_in_order():
+    results = empty_results()
+    for role in ("other", "student", "teacher"):
+        results = merge_role(results, role, ENTRY if role == "student" else {"AP": 0.0})
+    console = Console(width=140, record=True, file=io.StringIO())
+    print_results(results, console)
+    text = console.export_text()
+    assert text.index("teacher") < text.index("student") < text.index("other")
+    row = next(line for line in text.splitlines() if "student" in line)
+    for cell in ("41.2", "70.0", "–", "0.05 M", "5.88 M", "128", "30 / 390", "65"):
+        assert cell in row
+    assert "test" in text.splitlines()[0]

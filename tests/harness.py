@@ -1,0 +1,228 @@
+"""The harness: what every line of DETECTORS must withstand, with no new test file.
+
+A new detector is tested as soon as it is in the table; `VARIANTS` lists further
+specs of it, where one is not enough. Every check is a function of one detector
+that raises AssertionError, so that `test_harness.py` can also show each of them fail.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mkd_tf.anchors import STRIDES
+from mkd_tf.detectors import DETECTORS, Detector
+from mkd_tf.detectors.base import PREDICTIONS, TAPS
+from tests import edge_operators, int8, keras_twin
+
+ROOT = Path(__file__).resolve().parent.parent
+IMAGE_SIZE = 64
+CLASS_COUNTS = (1, 3)
+PRIOR = 0.01
+VARIANTS = {"tiny": ("tiny(size='teacher')", "tiny(size='guide')", "tiny(size='student')")}
+SPECS = tuple(spec for name in DETECTORS for spec in VARIANTS.get(name, (name,)))
+
+# The networks a strategy meets, by role: spec and side of the input in pixels.
+ROLES: dict[str, dict[str, tuple[str, int]]] = {
+    "teacher": {"teacher": ("tiny(size='teacher')", 64), "student": ("tiny(size='student')", 64)},
+    "guide": {
+        "teacher": ("tiny(size='teacher')", 64),
+        "guide": ("tiny(size='guide')", 64),
+        "student": ("tiny(size='student')", 64),
+    },
+    "larger_teacher": {"teacher": ("tiny(size='teacher')", 128), "student": ("tiny(size='student')", 64)},
+}
+
+_LOAD_ELSEWHERE = """
+import json, sys
+import mkd_tf.detectors
+import keras
+import numpy as np
+path, pictures, outputs = sys.argv[1:]
+model = keras.saving.load_model(path, safe_mode=True)
+np.savez(outputs, **model.predict(np.load(pictures), verbose=0))
+print(json.dumps({"class": type(model).__name__, "name": model.name, "class_names": model.class_names,
+                  "image_size": model.image_size, "anchors": len(model.anchors),
+                  "layers": [layer.name for layer in model.core.layers]}))
+"""
+
+
+def build(spec: str, num_classes: int = 3, image_size: int = IMAGE_SIZE, seed: int = 0) -> Detector:
+    """Builds an untrained detector, the same one for the same seed."""
+    keras.utils.set_random_seed(seed)
+    names = tuple(f"class{i}" for i in range(num_classes))
+    return DETECTORS.build(spec, image_size=image_size, class_names=names)
+
+
+def shake(detector: Detector, seed: int = 1) -> Detector:
+    """Moves batch norms away from the identity and biases apart, as training does; returns the detector.
+
+    On an untrained one a converter that forgets to fold a batch norm is not seen.
+    And the converter of tensorflow 2.21 spoils a quantisation-aware convolution
+    whose biases are all equal, as an untrained prior is: it takes the first
+    channel's scale for every channel (a class logit of -4.6 became -9.0).
+    """
+    rng = np.random.default_rng(seed)
+    for layer in detector.core.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.gamma.assign(rng.uniform(0.7, 1.3, layer.gamma.shape))
+            layer.beta.assign(rng.normal(0, 0.2, layer.beta.shape))
+            layer.moving_mean.assign(rng.normal(0, 0.2, layer.moving_mean.shape))
+            layer.moving_variance.assign(rng.uniform(0.7, 1.3, layer.moving_variance.shape))
+        elif isinstance(layer, keras.layers.Conv2D) and layer.use_bias:
+            layer.bias.assign_add(rng.normal(0, 0.1, layer.bias.shape))
+    return detector
+
+
+def pictures(count: int, image_size: int = IMAGE_SIZE, seed: int = 0) -> np.ndarray:
+    """Returns `[count, S, S, 3]` float32 in 0..255: blocks of colour, every other one with noise."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(0, 255, (count, 8, 8, 3))
+    images = coarse.repeat(image_size // 8, axis=1).repeat(image_size // 8, axis=2)
+    images[::2] += rng.normal(0, 40, images[::2].shape)
+    return np.clip(images, 0, 255).astype("float32")
+
+
+def check_outputs(detector: Detector, num_classes: int) -> None:
+    """Names, shapes and types of the outputs; the taps' strides; the anchors' order by level."""
+    outputs = detector.predict(pictures(2, detector.image_size), verbose=0)
+    assert set(outputs) == set(PREDICTIONS + TAPS)
+    assert outputs["class_logits"].shape == (2, len(detector.anchors), num_classes)
+    assert outputs["box_encodings"].shape == (2, len(detector.anchors), 4)
+    assert {x.dtype for x in outputs.values()} == {np.dtype("float32")}
+    grids = [detector.image_size // stride for stride in STRIDES]
+    for tap, grid in zip(TAPS, grids * 2, strict=True):
+        assert outputs[tap].shape[:3] == (2, grid, grid), tap
+    assert len({outputs[tap].shape[3] for tap in TAPS[3:]}) == 1, "the pyramid's levels differ in width"
+    assert detector.anchors.level_counts == tuple(grid * grid for grid in grids)
+
+
+def check_initial_probability(detector: Detector, prior: float = PRIOR) -> None:
+    """Every class of an untrained detector is about as likely as its prior, at every level.
+
+    A wrong one costs the first epochs, and an output's shape does not show it.
+    """
+    logits = detector.predict(pictures(4, detector.image_size), verbose=0)["class_logits"]
+    for level in np.split(logits, np.cumsum(detector.anchors.level_counts)[:-1], axis=1):
+        probability = np.median(1 / (1 + np.exp(-level)), axis=(0, 1))
+        assert (probability > prior / 2).all(), probability
+        assert (probability < prior * 2).all(), probability
+
+
+def check_finite(detector: Detector) -> None:
+    """Finite on black, on white and on noise, in inference and in training mode."""
+    side = detector.image_size
+    noise = np.random.default_rng(0).uniform(0, 255, (side, side, 3))
+    extremes = np.stack([np.zeros_like(noise), np.full_like(noise, 255.0), noise]).astype("float32")
+    for training in (False, True):
+        for name, x in detector(extremes, training=training).items():
+            assert np.isfinite(keras.ops.convert_to_numpy(x)).all(), name
+
+
+def check_calls(core: keras.Model) -> None:
+    """Each layer is called once, except convolutions that end in a prediction.
+
+    tfmot cannot fold a batch norm that stands alone, so one that is shared, or
+    whose convolution is, cannot be quantised.
+    """
+    layers = {layer.name: layer for layer in core.layers}
+    for entry in core.get_config()["layers"]:
+        layer = layers[entry["name"]]
+        shared = len(entry["inbound_nodes"]) > 1
+        is_prediction = isinstance(layer, keras.layers.Conv2D) and layer.use_bias
+        assert not shared or is_prediction, f"{layer.name} is called {len(entry['inbound_nodes'])} times"
+
+
+def check_file(detector: Detector, folder: Path) -> None:
+    """A `.keras` file says all there is to say, in safe mode, to a process that only imports mkd_tf."""
+    images = pictures(2, detector.image_size)
+    expected = detector.predict(images, verbose=0)
+    detector.save(folder / "beside.keras")
+    path = (folder / "beside.keras").rename(folder / "model.keras")
+    np.save(folder / "pictures.npy", images)
+    child = subprocess.run(
+        [sys.executable, "-c", _LOAD_ELSEWHERE, path, folder / "pictures.npy", folder / "outputs.npz"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    assert json.loads(child.stdout.splitlines()[-1]) == {
+        "class": type(detector).__name__,
+        "name": detector.name,
+        "class_names": list(detector.class_names),
+        "image_size": detector.image_size,
+        "anchors": len(detector.anchors),
+        "layers": [layer.name for layer in detector.core.layers],
+    }
+    with np.load(folder / "outputs.npz") as outputs:
+        _check_equal(outputs, expected, tolerance=1e-6)
+
+
+def check_weights(detector: Detector, fresh: Detector, folder: Path) -> None:
+    """Weights alone make an equal detector of another one of the same form."""
+    images = pictures(2, detector.image_size)
+    expected = detector.predict(images, verbose=0)
+    before = fresh.predict(images, verbose=0)
+    assert not np.allclose(before["class_logits"], expected["class_logits"]), "they were equal before"
+    detector.save_weights(folder / "model.weights.h5")
+    fresh.load_weights(folder / "model.weights.h5")
+    _check_equal(fresh.predict(images, verbose=0), expected, tolerance=1e-6)
+
+
+def check_int8(detector: Detector) -> None:
+    """The core survives post-training quantisation to int8, and the file suits an Edge TPU."""
+    core, side = detector.inference_core(), detector.image_size
+    scaled = pictures(24, side) / 127.5 - 1
+    content = int8.int8_file(core, (1, side, side, 3), scaled[:16])
+    assert edge_operators.edge_problems(content) == []
+    steps = int8.scales(content)
+    assert set(steps) == {"images", *PREDICTIONS}
+    assert abs(steps["images"] - 1 / 127.5) < 1e-4, "the input's step is not the normalisation"
+    found, expected = int8.run(content, scaled[16:]), core.predict(scaled[16:], verbose=0)
+    for name in PREDICTIONS:
+        error, spread = np.abs(found[name] - expected[name]), expected[name].std()
+        assert error.max() < spread, f"{name}: largest error {error.max() / spread:.2f} of the spread"
+        assert error.mean() < spread / 10, f"{name}: mean error {error.mean() / spread:.2f} of the spread"
+
+
+def check_quantization_aware(detector: Detector) -> None:
+    """The tf_keras twin computes the same; tfmot quantises it; its int8 file computes the same again."""
+    core, side = detector.inference_core(), detector.image_size
+    scaled = pictures(6, side) / 127.5 - 1
+    twin = keras_twin.keras_twin(core, batch_size=1)
+    reference = core.predict(scaled, verbose=0)
+    _check_equal(_one_by_one(twin, scaled), reference, tolerance=1e-5)
+    model = keras_twin.quantization_aware(twin)
+    for picture in scaled:
+        model(picture[None], training=True)
+    content = int8.int8_file(model, (1, side, side, 3))
+    assert edge_operators.edge_problems(content) == []
+    steps, found = int8.scales(content), int8.run(content, scaled)
+    for name, expected in _one_by_one(model, scaled).items():
+        assert np.abs(found[name] - expected).max() < 3.5 * steps[name], name
+
+
+def grids(outputs: Mapping[str, Any]) -> dict[int, str]:
+    """Returns the pyramid's taps by the side of their grid: how levels of two networks are paired."""
+    return {int(outputs[tap].shape[1]): tap for tap in TAPS[3:]}
+
+
+def _one_by_one(model, scaled: np.ndarray) -> dict[str, np.ndarray]:
+    outputs = [model(tf.constant(picture[None]), training=False) for picture in scaled]
+    return {name: np.concatenate([o[name] for o in outputs]) for name in outputs[0]}
+
+
+def _check_equal(found: Mapping, expected: Mapping, tolerance: float) -> None:
+    assert set(found) == set(expected)
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance, err_msg=name)

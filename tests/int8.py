@@ -1,0 +1,67 @@
+"""Integer TFLite files for the tests: made from a model of either Keras, and run.
+
+The way is a SavedModel of a plain `tf.Module`: it keeps the names of the outputs
+in the signature, which a direct conversion of a tf_keras model loses, and it is
+faster (a quantisation-aware detector took 4 s instead of 19 s).
+"""
+
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+
+def int8_file(
+    model: Callable[..., dict[str, Any]], shape: tuple[int, ...], pictures: np.ndarray | None = None
+) -> bytes:
+    """Returns `model` as a TFLite file with int8 input, outputs and core.
+
+    Args:
+      model: a Keras 3 or tf_keras model from one tensor to a dict.
+      shape: of the input, batch included, all static.
+      pictures: `[K, ...]` float32, what the ranges are calibrated on; None for a
+        quantisation-aware model, which brings its ranges.
+    """
+    module = tf.Module()
+    # Keras 3 hides its tf.Variables in wrappers that a tf.Module does not track;
+    # variables that are not tracked are silently missing from the file.
+    module.tracked = [getattr(v, "value", v) if not isinstance(v, tf.Variable) else v for v in model.variables]
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="images")])
+    def serve(images):
+        return {name: tf.identity(x, name=name) for name, x in model(images, training=False).items()}
+
+    module.serve = serve
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures={"serving_default": serve})
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+        if pictures is not None:
+            converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        return converter.convert()
+
+
+def scales(content: bytes) -> dict[str, float]:
+    """Returns the size of one integer step of the input and of each output, by name."""
+    runner = Interpreter(model_content=content).get_signature_runner()
+    details = runner.get_input_details() | runner.get_output_details()
+    return {name: float(detail["quantization"][0]) for name, detail in details.items()}
+
+
+def run(content: bytes, pictures: np.ndarray) -> dict[str, np.ndarray]:
+    """Runs an int8 file on float pictures, one by one, and returns float outputs by name."""
+    runner = Interpreter(model_content=content).get_signature_runner()
+    scale, zero = runner.get_input_details()["images"]["quantization"]
+    outputs: dict[str, list[np.ndarray]] = {name: [] for name in runner.get_output_details()}
+    for picture in pictures:
+        levels = np.clip(np.round(picture / scale) + zero, -128, 127).astype("int8")
+        for name, x in runner(images=levels[None]).items():
+            scale_out, zero_out = runner.get_output_details()[name]["quantization"]
+            outputs[name].append((x.astype("float32") - zero_out) * scale_out)
+    return {name: np.concatenate(x) for name, x in outputs.items()}

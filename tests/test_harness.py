@@ -1,0 +1,104 @@
+"""Every line of DETECTORS through the harness, and every check of the harness shown to fail."""
+
+import keras
+import numpy as np
+import pytest
+
+from mkd_tf.layers import NearestUpsample, conv_bn
+from tests import edge_operators, harness, int8, keras_twin
+
+pytestmark = pytest.mark.timeout(300)
+each_detector = pytest.mark.parametrize("spec", harness.SPECS)
+each_class_count = pytest.mark.parametrize("num_classes", harness.CLASS_COUNTS)
+
+
+@each_detector
+@each_class_count
+def test_contract(spec, num_classes):
+    detector = harness.build(spec, num_classes)
+    harness.check_outputs(detector, num_classes)
+    harness.check_initial_probability(detector)
+    harness.check_finite(detector)
+    harness.check_calls(detector.core)
+
+
+@each_detector
+def test_file(spec, tmp_path):
+    harness.check_file(harness.shake(harness.build(spec)), tmp_path)
+
+
+@each_detector
+def test_weights(spec, tmp_path):
+    detector = harness.shake(harness.build(spec))
+    harness.check_weights(detector, harness.build(spec, seed=1), tmp_path)
+
+
+@each_detector
+@each_class_count
+def test_int8(spec, num_classes):
+    harness.check_int8(harness.shake(harness.build(spec, num_classes)))
+
+
+@each_detector
+def test_quantization_aware(spec):
+    harness.check_quantization_aware(harness.shake(harness.build(spec)))
+
+
+@pytest.fixture(scope="module", params=list(harness.ROLES))
+def outputs_by_role(request):
+    """What a strategy is called with: one picture through each role's network, at its own size."""
+    return {
+        role: harness.build(spec, image_size=side)(harness.pictures(2, side))
+        for role, (spec, side) in harness.ROLES[request.param].items()
+    }
+
+
+def test_roles_share_grids(outputs_by_role):
+    grids = {role: harness.grids(outputs) for role, outputs in outputs_by_role.items()}
+    for role in grids:
+        assert len(set(grids[role]) & set(grids["student"])) >= 2, f"{role} and student share too few grids"
+
+
+def test_a_wrong_prior_is_noticed():
+    detector = harness.build("tiny(prior=0.05)")
+    with pytest.raises(AssertionError):
+        harness.check_initial_probability(detector, prior=0.01)
+
+
+def test_a_shared_batch_norm_is_noticed():
+    inputs = keras.Input((8, 8, 3))
+    norm = keras.layers.BatchNormalization(name="shared")
+    model = keras.Model(inputs, norm(conv_bn(norm(inputs), 3, "a")))
+    with pytest.raises(AssertionError, match="shared is called 2 times"):
+        harness.check_calls(model)
+
+
+def _int8_of(outputs, inputs, batch: int = 1) -> bytes:
+    model = keras.Model(inputs, {"y": outputs})
+    scaled = harness.pictures(4, 16) / 127.5 - 1
+    if batch != 1:
+        scaled = scaled.reshape(-1, batch, *scaled.shape[1:])[:, None].squeeze(1)
+    return int8.int8_file(model, (batch, 16, 16, 3), scaled if batch == 1 else None)
+
+
+@pytest.mark.parametrize(
+    ("layer", "problem"),
+    [
+        (keras.layers.UpSampling2D(), "operator TILE v"),
+        (keras.layers.Conv2D(6, 3, groups=3), "operator CONV_2D v6 is above v5"),
+        (keras.layers.Activation("gelu"), "is not supported"),
+        (keras.layers.Reshape((2, 8, 16, 3)), "rank 5"),
+    ],
+    ids=["tile", "groups", "gelu", "rank"],
+)
+def test_edge_problems_are_noticed(layer, problem):
+    inputs = keras.Input((16, 16, 3))
+    content = _int8_of(layer(keras.layers.Conv2D(3, 3, padding="same")(inputs)), inputs)
+    assert any(problem in found for found in edge_operators.edge_problems(content))
+
+
+def test_the_house_upsampling_is_the_safe_operator():
+    inputs = keras.Input((16, 16, 3))
+    content = _int8_of(NearestUpsample()(inputs), inputs)
+    assert edge_operators.edge_problems(content) == []
+    assert edge_operators.operators(content)["RESIZE_NEAREST_NEIGHBOR"] == 2
