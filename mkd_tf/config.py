@@ -11,7 +11,7 @@ from mkd_tf.checks import check_fraction, check_one_of, check_positive, fail
 FLIPS = ("none", "horizontal", "both", "half_turn")
 
 
-def option(default: Any, help: str, *, free: bool = False) -> Any:  # noqa: A002 (absl's own word)
+def option(default: Any, help: str, *, free: bool = False) -> Any:
     """A field with its help; `free` ones may change between runs of one work directory."""
     return dataclasses.field(default=default, metadata={"help": help, "free": free})
 
@@ -22,8 +22,12 @@ class DataConfig:
 
     dataset: str = option("shapes", "Data set: a name or a call, as in voc_folder(path='pictures').")
     labelled: int = option(0, "Labelled pictures that guide and student may use; 0 for all. Seeded choice.")
-    unlabelled_share: float = option(0.75, "Share of a batch that comes from unlabelled pictures, if there are any.")
-    teacher_boxes: float = option(0.1, "Lowest score of a teacher's box used as a label where there is none; 1 for none.")
+    unlabelled_share: float = option(
+        0.75, "Share of a batch that comes from unlabelled pictures, if there are any."
+    )
+    teacher_boxes: float = option(
+        0.1, "Lowest score of a teacher's box used as a label where there is none; 1 for none."
+    )
     on_bad_example: str = option("fail", "What to do with a bad picture or annotation: fail or skip.")
     fit: str = option("stretch", "How a picture is brought to the input: stretch or letterbox.")
     data_dir: str = option("", "Where prepared data sets are kept; empty for the default of tfds.", free=True)
@@ -103,7 +107,8 @@ class RolesConfig:
     teacher_weights: str = option("", "A teacher's .keras file to use instead of training one.")
     student_weights: str = option("", "A .keras file whose weights the student starts from.")
     guide_strategies: str = option(
-        "soft_classes, soft_boxes(weight=2.0)", "What the guide learns from the teacher: calls, comma-separated."
+        "soft_classes, soft_boxes(weight=2.0)",
+        "What the guide learns from the teacher: calls, comma-separated.",
     )
     strategies: str = option(
         "soft_classes, soft_boxes(weight=2.0)", "What the student learns: calls, comma-separated."

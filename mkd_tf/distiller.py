@@ -54,7 +54,12 @@ class Distiller(keras.Model):
         self._fixed = {role: network for role, network in fixed.items() if network is not None}
         names = [s.name for s in strategies]
         if len(set(names)) < len(names):
-            fail("strategies", expected="a name for each", got=", ".join(names), do="Give them name= of their own.")
+            fail(
+                "strategies",
+                expected="a name for each",
+                got=", ".join(names),
+                do="Give them name= of their own.",
+            )
         ports = {role: port_of(network) for role, network in {"student": student, **self._fixed}.items()}
         for strategy in strategies:
             strategy.connect(ports)
@@ -70,7 +75,9 @@ class Distiller(keras.Model):
 
     def train_step(self, data: dict) -> dict:
         images, targets = data["images"], data["targets"]
-        outputs = {role: network(resized(images, network), training=False) for role, network in self._fixed.items()}
+        outputs = {
+            role: network(resized(images, network), training=False) for role, network in self._fixed.items()
+        }
         with tf.GradientTape() as tape:
             outputs["student"] = self.student(resized(images, self.student), training=True)
             terms = self.objective(outputs, targets, self.progress())
@@ -81,7 +88,9 @@ class Distiller(keras.Model):
 
     def test_step(self, data: dict) -> dict:
         networks = self._fixed | {"student": self.student}
-        outputs = {r: network(resized(data["images"], network), training=False) for r, network in networks.items()}
+        outputs = {
+            r: network(resized(data["images"], network), training=False) for r, network in networks.items()
+        }
         return self._report(self.objective(outputs, data["targets"], self.progress()))
 
     def progress(self):

@@ -20,7 +20,12 @@ FLAGS = flags.FLAGS
 # The flags below belong to the program that asks for them: its --help shows them.
 flags.disclaim_key_flags()
 
-_DEFINE = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
+_DEFINE = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+}
 
 
 def define_training() -> None:
@@ -29,7 +34,7 @@ def define_training() -> None:
         _DEFINE[type(field.default)](name, field.default, field.metadata["help"])
 
 
-def define(name: str, default: str | int | float | bool, help: str) -> None:  # noqa: A002 (absl's own word)
+def define(name: str, default: str | int | float | bool, help: str) -> None:
     """Defines a flag of the default's type."""
     _DEFINE[type(default)](name, default, help)
 
@@ -70,7 +75,12 @@ def stored_config(workdir: str) -> Config:
     """
     path = Path(workdir) / FLAGS_FILE
     if not path.is_file():
-        fail(f"workdir {workdir}", expected=f"a {FLAGS_FILE} of a training run", got="none", do="Train there first.")
+        fail(
+            f"workdir {workdir}",
+            expected=f"a {FLAGS_FILE} of a training run",
+            got="none",
+            do="Train there first.",
+        )
     stored = flags.FlagValues()
     for name, field in options().items():
         _DEFINE[type(field.default)](name, field.default, "", flag_values=stored)
@@ -93,7 +103,9 @@ def _parse(argv: list[str]) -> list[str]:
         hint = " In a flagfile a comment needs a line of its own." if "#" in str(error) else ""
         raise SystemExit(f"error: {error}.{hint} See --help.") from None
     if len(rest) > 1:
-        raise SystemExit(f"error: expected flags only, got {' '.join(rest[1:])!r}. Write --flag=value; see --help.")
+        raise SystemExit(
+            f"error: expected flags only, got {' '.join(rest[1:])!r}. Write --flag=value; see --help."
+        )
     return rest
 
 
@@ -109,7 +121,7 @@ def run(main: Callable[[], int | None]) -> None:
         except KeyboardInterrupt:
             print("interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
             return 130
-        except Exception as error:  # noqa: BLE001 (the last resort: nothing else reaches the user)
+        except Exception as error:
             if FLAGS.debug:
                 traceback.print_exc()
             text = str(error) if isinstance(error, MkdError) else f"{type(error).__name__}: {error}"

@@ -74,9 +74,7 @@ def pyramid(taps: list, filters: int, name: str = "pyramid") -> list:
     Departure: ReLU6 on the lateral and the merged maps, so that every one of them
     is quantised with a known range.
     """
-    laterals = [
-        conv_bn(tap, filters, f"{name}_lateral{i + 3}", kernel=1) for i, tap in enumerate(taps)
-    ]
+    laterals = [conv_bn(tap, filters, f"{name}_lateral{i + 3}", kernel=1) for i, tap in enumerate(taps)]
     merged = [laterals[-1]]
     for i in reversed(range(len(taps) - 1)):
         up = NearestUpsample(name=f"{name}_up{i + 3}")(merged[0])
@@ -112,5 +110,8 @@ def head(levels: list, num_classes: int, *, depth: int, prior: float, name: str 
         cells = x.shape[1] * x.shape[2]
         logits.append(layers.Reshape((cells, num_classes), name=f"{name}_class{i + 3}")(classify(x)))
         encodings.append(layers.Reshape((cells, 4), name=f"{name}_box{i + 3}")(regress(x)))
-    join = layers.Concatenate(axis=1, name=f"{name}_class_all"), layers.Concatenate(axis=1, name=f"{name}_box_all")
+    join = (
+        layers.Concatenate(axis=1, name=f"{name}_class_all"),
+        layers.Concatenate(axis=1, name=f"{name}_box_all"),
+    )
     return join[0](logits), join[1](encodings)

@@ -74,7 +74,9 @@ class Objective:
           targets: by role that learns.
           progress: scalar float 0..1, the fraction of the run that is done.
         """
-        terms = detection_terms(outputs["student"], targets["student"], self.anchors, self.beta, self.box_weight)
+        terms = detection_terms(
+            outputs["student"], targets["student"], self.anchors, self.beta, self.box_weight
+        )
         for strategy in self.strategies:
             if strategy.weight:  # A weight of zero costs nothing.
                 factor = strategy.weight * ramp(progress, strategy.rise, strategy.fall)

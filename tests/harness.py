@@ -107,13 +107,14 @@ def check_outputs(detector: Detector, num_classes: int) -> None:
 def check_initial_probability(detector: Detector, prior: float = PRIOR) -> None:
     """Every class of an untrained detector is about as likely as its prior, at every level.
 
-    A wrong one costs the first epochs, and an output's shape does not show it.
+    A wrong one costs the first epochs, and an output's shape does not show it. About
+    is a factor of 4: random kernels on wide features move a logit by one or so.
     """
     logits = detector.predict(pictures(4, detector.image_size), verbose=0)["class_logits"]
     for level in np.split(logits, np.cumsum(detector.anchors.level_counts)[:-1], axis=1):
         probability = np.median(1 / (1 + np.exp(-level)), axis=(0, 1))
-        assert (probability > prior / 2).all(), probability
-        assert (probability < prior * 2).all(), probability
+        assert (probability > prior / 4).all(), probability
+        assert (probability < prior * 4).all(), probability
 
 
 def check_finite(detector: Detector) -> None:
@@ -191,7 +192,7 @@ def check_int8(detector: Detector) -> None:
     found, expected = int8.run(content, scaled[16:]), core.predict(scaled[16:], verbose=0)
     for name in PREDICTIONS:
         error, spread = np.abs(found[name] - expected[name]), expected[name].std()
-        assert error.max() < spread, f"{name}: largest error {error.max() / spread:.2f} of the spread"
+        assert error.max() < spread / 2, f"{name}: largest error {error.max() / spread:.2f} of the spread"
         assert error.mean() < spread / 10, f"{name}: mean error {error.mean() / spread:.2f} of the spread"
 
 
@@ -209,7 +210,7 @@ def check_quantization_aware(detector: Detector) -> None:
     assert edge_operators.edge_problems(content) == []
     steps, found = int8.scales(content), int8.run(content, scaled)
     for name, expected in _one_by_one(model, scaled).items():
-        assert np.abs(found[name] - expected).max() < 3.5 * steps[name], name
+        assert np.abs(found[name] - expected).max() < 2.5 * steps[name], name
 
 
 def grids(outputs: Mapping[str, Any]) -> dict[int, str]:

@@ -28,7 +28,7 @@ def int8_file(
     module = tf.Module()
     # Keras 3 hides its tf.Variables in wrappers that a tf.Module does not track;
     # variables that are not tracked are silently missing from the file.
-    module.tracked = [getattr(v, "value", v) if not isinstance(v, tf.Variable) else v for v in model.variables]
+    module.tracked = [v if isinstance(v, tf.Variable) else v.value for v in model.variables]
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="images")])
     def serve(images):

@@ -1,9 +1,10 @@
 """Every line of DETECTORS through the harness, and every check of the harness shown to fail."""
 
 import keras
-import numpy as np
 import pytest
+import tensorflow as tf
 
+from mkd_tf.checks import MkdError
 from mkd_tf.layers import NearestUpsample, conv_bn
 from tests import edge_operators, harness, int8, keras_twin
 
@@ -60,7 +61,7 @@ def test_roles_share_grids(outputs_by_role):
 
 
 def test_a_wrong_prior_is_noticed():
-    detector = harness.build("tiny(prior=0.05)")
+    detector = harness.build("tiny(prior=0.2)")
     with pytest.raises(AssertionError):
         harness.check_initial_probability(detector, prior=0.01)
 
@@ -73,12 +74,9 @@ def test_a_shared_batch_norm_is_noticed():
         harness.check_calls(model)
 
 
-def _int8_of(outputs, inputs, batch: int = 1) -> bytes:
-    model = keras.Model(inputs, {"y": outputs})
+def _int8_of(outputs, inputs, batch: int | None = 1) -> bytes:
     scaled = harness.pictures(4, 16) / 127.5 - 1
-    if batch != 1:
-        scaled = scaled.reshape(-1, batch, *scaled.shape[1:])[:, None].squeeze(1)
-    return int8.int8_file(model, (batch, 16, 16, 3), scaled if batch == 1 else None)
+    return int8.int8_file(keras.Model(inputs, {"y": outputs}), (batch, 16, 16, 3), scaled)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +93,43 @@ def test_edge_problems_are_noticed(layer, problem):
     inputs = keras.Input((16, 16, 3))
     content = _int8_of(layer(keras.layers.Conv2D(3, 3, padding="same")(inputs)), inputs)
     assert any(problem in found for found in edge_operators.edge_problems(content))
+
+
+def test_a_dynamic_batch_is_noticed():
+    inputs = keras.Input((16, 16, 3))
+    content = _int8_of(keras.layers.Conv2D(3, 3)(inputs), inputs, batch=None)
+    assert any("dynamic shape" in found for found in edge_operators.edge_problems(content))
+
+
+def test_float_tensors_are_noticed():
+    inputs = keras.Input((16, 16, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 3)(inputs))
+    function = tf.function(model).get_concrete_function(tf.TensorSpec((1, 16, 16, 3)))
+    content = tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
+    assert any("FLOAT32, not INT8" in found for found in edge_operators.edge_problems(content))
+
+
+def test_a_layer_without_a_twin_is_refused():
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, {"y": keras.layers.RMSNormalization(name="odd")(inputs)})
+    with pytest.raises(MkdError, match="layer odd: expected a layer of Keras that tf_keras has too"):
+        keras_twin.keras_twin(model)
+
+
+def test_an_argument_without_a_twin_is_refused():
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, {"y": keras.layers.BatchNormalization(renorm=True, name="odd")(inputs)})
+    with pytest.raises(MkdError, match="layer odd: expected renorm=False"):
+        keras_twin.keras_twin(model)
+
+
+def test_the_twin_trains_in_any_batch():
+    core = harness.build("tiny").inference_core()
+    twin = keras_twin.keras_twin(core)
+    assert twin.input_shape == (None, harness.IMAGE_SIZE, harness.IMAGE_SIZE, 3)
+    assert len(twin.trainable_weights) == len(core.trainable_weights)
+    kernels = [w.name for w in twin.weights if w.name.startswith("head_class/")]
+    assert kernels == ["head_class/kernel:0", "head_class/bias:0"], "a shared layer must stay one layer"
 
 
 def test_the_house_upsampling_is_the_safe_operator():

@@ -53,7 +53,9 @@ def warp(images: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor,
     start = extent * (0.5 / size - shift) / scale
     slope, start = tf.where(flip > 0, -slope, slope), tf.where(flip > 0, extent - start, start) - 0.5
     zero = tf.zeros_like(slope[:, 0])
-    transforms = tf.stack([slope[:, 1], zero, start[:, 1], zero, slope[:, 0], start[:, 0], zero, zero], axis=1)
+    transforms = tf.stack(
+        [slope[:, 1], zero, start[:, 1], zero, slope[:, 0], start[:, 0], zero, zero], axis=1
+    )
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=images,
         transforms=transforms,

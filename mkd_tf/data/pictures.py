@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -21,6 +21,24 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+class Scan(NamedTuple):
+    """What decoding a picture once tells.
+
+    Attributes:
+      width: pixels, EXIF orientation applied.
+      height: likewise.
+      is_turned: whether EXIF orientation exchanged width and height.
+      hash: `[128]` bool difference hash: whether each of 8x8 grey cells is darker than
+        its right neighbour, and than its lower one. Copies that are scaled, recompressed
+        or brightened differ in few bits.
+    """
+
+    width: int
+    height: int
+    is_turned: bool
+    hash: np.ndarray
 
 
 def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
@@ -49,18 +67,10 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
         _explain(path, error)
 
 
-def scan_picture(path: str | os.PathLike[str]) -> tuple[int, int, np.ndarray]:
+def scan_picture(path: str | os.PathLike[str]) -> Scan:
     """Decodes a picture once, cheaply, to learn whether it is sound and what it resembles.
 
     JPEG is decoded at an eighth of its size, which still reads the whole file.
-
-    Args:
-      path: the file.
-
-    Returns:
-      Width and height in pixels with EXIF orientation applied, and the difference
-      hash: `[64]` bool, whether each of 8x9 grey cells is darker than its right
-      neighbour. Copies that are scaled, recompressed or brightened differ in few bits.
 
     Raises:
       MkdError: as `read_picture`.
@@ -71,15 +81,17 @@ def scan_picture(path: str | os.PathLike[str]) -> tuple[int, int, np.ndarray]:
             full_size = image.size
             image.draft("L", (4 * _HASH_SIDE, 4 * _HASH_SIDE))
             image.load()
-            upright = _upright(image)
-            width, height = upright.size
-            if image.format in ("JPEG", "MPO"):  # the draft is smaller than the picture
-                width, height = full_size[::-1] if _orientation(image) in _SIDEWAYS else full_size
-            grey = _as_rgb(upright, path).convert("L")
+            is_jpeg = image.format in ("JPEG", "MPO")  # then the draft is smaller than the picture
+            width, height = full_size if is_jpeg else image.size
+            is_turned = _orientation(image) in _SIDEWAYS
+            grey = _as_rgb(_upright(image), path).convert("L")
     except Exception as error:  # as in read_picture
         _explain(path, error)
-    cells = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE), Image.Resampling.BOX), "int16")
-    return width, height, (cells[:, :-1] < cells[:, 1:]).ravel()
+    cells = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE + 1), Image.Resampling.BOX), "int16")
+    is_darker = cells[:-1, :-1] < np.stack([cells[:-1, 1:], cells[1:, :-1]])
+    if is_turned:
+        width, height = height, width
+    return Scan(width, height, is_turned, is_darker.ravel())
 
 
 def fit_picture(image: np.ndarray, size: int, fit: str = "stretch") -> np.ndarray:

@@ -85,7 +85,9 @@ def training_batches(
         walks = [_walk(s, step, seed + 7919 * i) for i, s in enumerate(streams)]
         indices = tf.concat([w[0] for w in walks], axis=0)
         epochs = tf.concat([w[1] for w in walks], axis=0)
-        keys = tf.stack([tf.fill(tf.shape(indices), tf.constant(seed, tf.int64)), epochs * len(store) + indices], 1)
+        keys = tf.stack(
+            [tf.fill(tf.shape(indices), tf.constant(seed, tf.int64)), epochs * len(store) + indices], 1
+        )
         images = tf.numpy_function(store.pictures, [indices], tf.uint8)
         images = tf.ensure_shape(images, [sum(s.per_batch for s in streams), side, side, 3])
         images, moved, weights = augmentation.augment(

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mkd_tf.checks import MkdError, check_one_of, fail
 from mkd_tf.data.base import Dataset, Element, element
-from mkd_tf.data.shapes_drawing import CLASS_NAMES
+from mkd_tf.data.shapes_drawing import CLASS_NAMES, picture_name
 
 if TYPE_CHECKING:
     from mkd_tf.data.shapes_builder import ShapesBuilder
@@ -30,9 +30,10 @@ _SMALLEST = 64  # below it the smallest figures have no visible detail
 class _Pictures(Sequence[Element]):
     """A split, read record by record from tfds's random-access files."""
 
-    def __init__(self, source: Sequence[dict[str, Any]], is_labelled: bool):
+    def __init__(self, split: str, source: Sequence[dict[str, Any]]):
+        self.ids = [picture_name(split, number) for number in range(len(source))]
         self._source = source
-        self._is_labelled = is_labelled
+        self._is_labelled = split != "unlabelled"
 
     def __len__(self) -> int:
         return len(self._source)
@@ -46,7 +47,7 @@ class _Pictures(Sequence[Element]):
         bbox, label = np.array(objects["bbox"]), np.array(objects["label"])
         with Image.open(io.BytesIO(record["image"])) as picture:
             image = np.array(picture)
-        return element(image, record["image/id"].decode(), bbox, label, is_labelled=self._is_labelled)
+        return element(image, self.ids[number], bbox, label, is_labelled=self._is_labelled)
 
 
 class Shapes(Dataset):
@@ -101,7 +102,7 @@ class Shapes(Dataset):
             # tfds would decode with OpenCV where it is installed, to slightly other pixels.
             as_bytes = {"image": tfds.decode.SkipDecoding()}
             source = self._builder.as_data_source(split=name, decoders=as_bytes)
-            self._splits[name] = _Pictures(source, is_labelled=name != "unlabelled")
+            self._splits[name] = _Pictures(name, source)
         return self._splits[name]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from mkd_tf.data.shapes_drawing import CLASS_NAMES, draw_picture
+from mkd_tf.data.shapes_drawing import CLASS_NAMES, draw_picture, picture_name
 
 SPLITS = ("train", "validation", "test", "unlabelled")
 
@@ -90,6 +90,6 @@ with tfds.core.registered.skip_registration():  # reached through DATASETS, not 
                     {"bbox": tfds.features.BBox(*map(float, box)), "label": int(label)}
                     for box, label in zip(boxes, labels, strict=True)
                 ]
-                name = f"{split}_{number:05d}"
+                name = picture_name(split, number)
                 yield number, {"image": picture_bytes(image), "image/id": name, "objects": objects}
                 self.on_drawn()

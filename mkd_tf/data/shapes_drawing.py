@@ -9,6 +9,7 @@ find small detail, which is what a larger network learns and a small one is taug
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -22,10 +23,11 @@ _MIN_VISIBLE = 0.4  # below this share of its area an object is not worth a labe
 _MIN_CUT_VISIBLE = 0.6  # a hidden notch would make the label a guess
 _FINE = 4  # masks are drawn this much larger, then averaged: smooth edges, boxes to 1/4 pixel
 
-_SQUARE = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-_NOTCH = ((-0.26, -1.1), (0.26, -1.1), (0.26, -0.4), (-0.26, -0.4))
-_TRIANGLE = ((0, -1), (0.87, 0.5), (-0.87, 0.5))
-_DENT = ((-0.62, 0.51), (0, 0.02), (0.62, 0.51))
+Polygon = Sequence[tuple[float, float]]  # x, y
+_SQUARE: Polygon = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+_NOTCH: Polygon = ((-0.26, -1.1), (0.26, -1.1), (0.26, -0.4), (-0.26, -0.4))
+_TRIANGLE: Polygon = ((0, -1), (0.87, 0.5), (-0.87, 0.5))
+_DENT: Polygon = ((-0.62, 0.51), (0, 0.02), (0.62, 0.51))
 _GAP_TURN = math.radians(17)
 
 
@@ -35,30 +37,29 @@ class _Layer:
 
     mask: np.ndarray
     cut: np.ndarray  # the area its twin would fill in addition
-    box: tuple[float, float, float, float]  # yxyx pixels
-    visible: np.ndarray
-    cut_free: np.ndarray
+    box: np.ndarray  # yxyx pixels
+    visible: np.ndarray  # what later layers leave of `mask`
+    cut_free: np.ndarray  # and of `cut`
 
 
-def _circle(radius: float) -> list[tuple[float, float]]:
+def _circle(radius: float) -> Polygon:
     turns = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     return [(radius * math.cos(t), radius * math.sin(t)) for t in turns]
 
 
-def _polygons(label: int) -> tuple[list, list, list]:
+def _polygons(label: int) -> tuple[list[Polygon], list[Polygon], list[Polygon]]:
     """Returns the polygons of a class on a unit figure: filled, always empty, and cut away."""
     base, has_cut = divmod(label, 2)
+    filled, cut, empty = [_TRIANGLE], [_DENT], list[Polygon]()
     if base == 0:
-        filled, empty, cut = [_SQUARE], [], [_NOTCH]
+        filled, cut = [_SQUARE], [_NOTCH]
     elif base == 1:
-        wedge = [(0, 0)] + [(1.5 * math.cos(t), 1.5 * math.sin(t)) for t in (-_GAP_TURN, _GAP_TURN)]
-        filled, empty, cut = [_circle(1.0)], [_circle(0.52)], [wedge]
-    else:
-        filled, empty, cut = [_TRIANGLE], [], [_DENT]
+        wedge = [(0.0, 0.0)] + [(1.5 * math.cos(t), 1.5 * math.sin(t)) for t in (-_GAP_TURN, _GAP_TURN)]
+        filled, cut, empty = [_circle(1.0)], [wedge], [_circle(0.52)]
     return filled, empty, cut if has_cut else []
 
 
-def _fine_mask(polygons: list, transform: np.ndarray, centre: np.ndarray, side: int) -> np.ndarray:
+def _fine_mask(polygons: list[Polygon], transform: np.ndarray, centre: np.ndarray, side: int) -> np.ndarray:
     """Returns the union of polygons as a `[side, side]` bool mask."""
     mask = Image.new("1", (side, side))
     draw = ImageDraw.Draw(mask)
@@ -81,7 +82,7 @@ def _figure(rng: np.random.Generator, label: int, size: int) -> tuple[np.ndarray
     filled, empty, cut = _polygons(label)
     extent = np.ptp(np.concatenate(filled) @ transform.T, axis=0).max()
     transform *= long_side * _FINE / extent
-    tile = _FINE * (math.ceil(long_side * 1.2) + 2)  # 1.2: a triangle's centre is not its box's
+    tile = _FINE * (math.ceil(long_side * 1.4) + 2)  # 1.4: a triangle's centre is not its box's
     centre = np.full(2, tile / 2) + rng.uniform(0, _FINE, 2)
     missing = _fine_mask(cut, transform, centre, tile)
     whole = _fine_mask(filled, transform, centre, tile) & ~_fine_mask(empty, transform, centre, tile)
@@ -99,13 +100,9 @@ def _place(rng: np.random.Generator, label: int, size: int) -> _Layer:
     tile = mask.shape[0]
     source = tuple(slice(max(0, -o), min(tile, size - o)) for o in (top, left))
     target = tuple(slice(max(0, o), min(size, o + tile)) for o in (top, left))
-    masks = []
-    for part in (mask, cut):
-        full = np.zeros((size, size), "float32")
-        full[target] = part[source]
-        masks.append(full)
-    corner = np.array([top, left, top, left])
-    return _Layer(*masks, tuple(box + corner), masks[0].copy(), masks[1].copy())
+    shown, missing = np.zeros((2, size, size), "float32")
+    shown[target], missing[target] = mask[source], cut[source]
+    return _Layer(shown, missing, box + [top, left, top, left], shown, missing)
 
 
 def _cover(layers: list[_Layer], mask: np.ndarray) -> bool:
@@ -157,8 +154,9 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     canvas = np.asarray(corners.resize((size, size), Image.Resampling.BICUBIC)).astype("float32")
     grey = canvas.mean(-1, keepdims=True)
     canvas = grey + np.float32(rng.uniform(0.3, 0.9)) * (canvas - grey)
-    rough = sum(np.float32(rng.uniform(0, 16)) * _noise(rng, cells, size) for cells in (4, 9, 20, 45))
-    picture = Image.fromarray(np.clip(canvas + rough[..., None], 0, 255).astype("uint8"))
+    for cells in (4, 9, 20, 45):
+        canvas += np.float32(rng.uniform(0, 16)) * _noise(rng, cells, size)[..., None]
+    picture = Image.fromarray(np.clip(canvas, 0, 255).astype("uint8"))
     fine = picture.resize((2 * size, 2 * size), Image.Resampling.NEAREST)
     _clutter(rng, fine)  # drawn twice as large for smooth edges
     return np.asarray(fine.reduce(2)).astype("float32")
@@ -191,6 +189,11 @@ def _bar(rng: np.random.Generator, size: int) -> np.ndarray:
     mask = Image.new("1", (side, side))
     ImageDraw.Draw(mask).line((x - dx, y - dy, x + dx, y + dy), fill=1, width=width)
     return _average(np.asarray(mask))
+
+
+def picture_name(split: str, number: int) -> str:
+    """Returns the id of a picture."""
+    return f"{split}_{number:05d}"
 
 
 def draw_picture(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -68,7 +68,12 @@ class PictureStore:
     def __init__(self, splits: Sequence[Sequence[Element]], image_size: int, fit: str, cache_gb: float):
         self._where = [(split, i) for split in splits for i in range(len(split))]
         if not self._where:
-            fail("training pictures", expected="at least one", got="none", do="Check the data set's train split.")
+            fail(
+                "training pictures",
+                expected="at least one",
+                got="none",
+                do="Check the data set's train split.",
+            )
         self._side = int(round(image_size * CANVAS_SCALE))
         self._fit = fit
         fits = len(self) * self._side**2 * 3 <= cache_gb * 2**30

@@ -22,7 +22,7 @@ class Problem:
 
     Attributes:
       file: the file that is wrong, relative to the data set's folder.
-      object_index: number of the object in its file, from 1; None if the whole
+      object_index: position of the object in its file, from 0; None if the whole
         picture is meant.
       message: what is wrong.
       class_name: the object's class, where it has one.
@@ -46,7 +46,7 @@ class BadAnnotation(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class VocObject:
-    """One object; `index` counts from 1 in its file. `box` is within the picture once checked."""
+    """One object; `index` counts from 0 in its file. `box` is within the picture once checked."""
 
     index: int
     name: str
@@ -84,7 +84,7 @@ def read_annotation(path: Path, file: str) -> Annotation:
     if root.tag != "annotation":
         raise BadAnnotation(f"begins with <{root.tag}> instead of <annotation>")
     objects, problems = [], []
-    for index, node in enumerate(root.findall("object"), start=1):
+    for index, node in enumerate(root.findall("object")):
         name = (node.findtext("name") or "").strip()
         try:
             if not name:

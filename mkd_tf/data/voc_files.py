@@ -6,11 +6,10 @@ import os
 from collections.abc import Collection
 from pathlib import Path, PureWindowsPath
 
-import numpy as np
 from tqdm import tqdm
 
 from mkd_tf.checks import MkdError, fail
-from mkd_tf.data.pictures import scan_picture
+from mkd_tf.data.pictures import Scan, scan_picture
 from mkd_tf.data.voc_annotation import BadAnnotation, Problem, VocObject, check_objects, read_annotation
 from mkd_tf.data.voc_splits import PICTURE_SUFFIXES
 
@@ -25,17 +24,13 @@ class Example:
     Attributes:
       name: its file name without suffix.
       path: its file.
-      width: in pixels, EXIF orientation applied.
-      height: likewise.
-      hash: `[64]` bool difference hash.
+      scan: its size and its hash.
       objects: what its annotation names, clipped to the picture.
     """
 
     name: str
     path: Path
-    width: int
-    height: int
-    hash: np.ndarray
+    scan: Scan
     objects: tuple[VocObject, ...] = ()
 
 
@@ -84,7 +79,8 @@ class VocFiles:
         if not found and filename:
             if filename != PureWindowsPath(filename).name:  # knows / and \\ and drives
                 raise BadAnnotation(f"no picture {name}.*, and <filename> {filename!r} leads elsewhere")
-            found = self.pictures.get(Path(filename).stem, [])
+            stem = Path(filename).stem
+            found = self.pictures.get(stem, []) if stem not in self.annotations else []
         if len(found) > 1:
             found = [path for path in found if path.name == filename] or found
         if len(found) > 1:
@@ -129,7 +125,7 @@ def examine(
 def _examine_picture(files: VocFiles, name: str) -> tuple[Example | None, list[Problem]]:
     try:
         path = files.picture(name)
-        return Example(name, path, *scan_picture(path)), []
+        return Example(name, path, scan_picture(path)), []
     except BadAnnotation as error:
         return None, [Problem(name, None, str(error))]
     except MkdError as error:
@@ -145,39 +141,37 @@ def _examine_labelled(
     try:
         annotation = read_annotation(annotation_path, file)
         path = files.picture(name, annotation.filename)
-        example = Example(name, path, *scan_picture(path))
-        if not _size_fits(annotation.size, example):
-            says = "x".join(map(str, annotation.size or ()))
-            raise BadAnnotation(f"<size> says {says}, the picture has {example.width}x{example.height}")
+        scan = scan_picture(path)
+        _check_size(annotation.size, scan)
     except BadAnnotation as error:
         return None, [Problem(file, None, str(error))]
     except MkdError as error:
         return None, [_picture_problem(files, path, error)]
-    good, bad = check_objects(annotation.objects, file, example.width, example.height)
+    good, bad = check_objects(annotation.objects, file, scan.width, scan.height)
     problems = [*annotation.problems, *bad]
     if classes is not None:
         strange = [item for item in good if item.name not in classes]
         problems += [Problem(file, i.index, "class is not among those given", i.name) for i in strange]
         good = [item for item in good if item.name in classes]
     problems.sort(key=lambda problem: problem.object_index or 0)
-    return dataclasses.replace(example, objects=tuple(good)), problems
+    return Example(name, path, scan, tuple(good)), problems
 
 
 def _picture_problem(files: VocFiles, path: Path, error: MkdError) -> Problem:
     return Problem(files.relative(path), None, str(error).removeprefix(f"picture {path}: "))
 
 
-def _size_fits(size: tuple[int, int] | None, example: Example) -> bool:
-    """Whether an annotation was made for this picture.
+def _check_size(size: tuple[int, int] | None, scan: Scan) -> None:
+    """Raises `BadAnnotation` if an annotation was made for a picture of another size.
 
     A tool may have written the size before the EXIF orientation; its boxes are taken
-    as displayed all the same, and those that are not fall outside the picture.
+    as displayed all the same, and those that are not mostly leave the picture.
     """
-    if size is None:
-        return True
-    is_turned = size == (example.height, example.width) and example.is_turned
-    actual = (example.width, example.height)
-    return is_turned or all(abs(a - b) <= _ROUNDING_PX for a, b in zip(size, actual, strict=True))
+    if size is None or (scan.is_turned and size == (scan.height, scan.width)):
+        return
+    if max(abs(size[0] - scan.width), abs(size[1] - scan.height)) > _ROUNDING_PX:
+        says, has = f"{size[0]}x{size[1]}", f"{scan.width}x{scan.height}"
+        raise BadAnnotation(f"<size> says {says}, the picture has {has}")
 
 
 def _folder(root: Path, name: str) -> Path:

@@ -8,12 +8,12 @@ without objects is a negative. Pictures without annotation, named in no list of
 labelled ones, are the split `unlabelled`.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 
 from mkd_tf.checks import MkdError, check_one_of, fail
 from mkd_tf.data import voc_splits
@@ -23,6 +23,8 @@ from mkd_tf.data.pictures import read_picture
 from mkd_tf.data.voc_annotation import Problem
 from mkd_tf.data.voc_files import Example, VocFiles, examine
 
+_LOGGER = logging.getLogger(__name__)
+Lists = dict[str, list[str]]  # names of pictures by split
 _SHOWN = 10  # problems listed in an error
 
 
@@ -43,7 +45,7 @@ class _Pictures(Sequence[Element]):
             return [self[i] for i in range(*index.indices(len(self)))]
         example = self._examples[index]
         objects = example.objects if self._is_labelled else ()
-        extent = [example.height, example.width, example.height, example.width]
+        extent = [example.scan.height, example.scan.width] * 2
         boxes = np.array([item.box for item in objects], "float64").reshape(-1, 4)[:, [1, 0, 3, 2]]
         return element(
             read_picture(example.path),
@@ -98,19 +100,21 @@ class VocFolder(Dataset):
         self.name = files.root.resolve().name
         where = f"voc_folder {files.root}"
 
-        lists, problems = voc_splits.read_lists(files)
+        lists, problems = voc_splits.read_lists(files.root, files.annotations, files.pictures)
         labelled, unlabelled = _roles(files, lists)
         examples, found = examine(files, labelled, unlabelled, given)
         self.problems: tuple[Problem, ...] = (*problems, *found)
         if self.problems:
-            _report(where, self.problems, len(labelled) + len(unlabelled), on_bad_example)
+            _report(where, self.problems, on_bad_example)
+        if not examples:
+            fail(where, expected="usable pictures", got="none", do="Add or repair some.")
 
         names = {item.name for name in labelled if name in examples for item in examples[name].objects}
         if not names and given is None:
             do = "Annotate some objects, or pass classes if there shall be none."
             fail(where, expected="objects in the annotations", got="none", do=do)
         self.class_names = tuple(sorted(names)) if given is None else given
-        splits = _deal(examples, lists, labelled, unlabelled, shares, split_seed)
+        splits = _deal(examples, lists, unlabelled, shares, split_seed)
         if not splits.get("train"):
             fail(where, expected="usable pictures for train", got="none", do="Add or repair some.")
         labels = {name: label for label, name in enumerate(self.class_names)}
@@ -140,12 +144,65 @@ def _class_names(classes: Sequence[str] | str) -> tuple[str, ...]:
     return names
 
 
-def _roles(files: VocFiles, lists: dict[str, list[str]]) -> tuple[list[str], list[str]]:
+def _roles(files: VocFiles, lists: Lists) -> tuple[list[str], list[str]]:
     """Returns the names whose annotations count, and those of which only the picture counts."""
-    listed = [name for split in ("train", "validation", "test") for name in lists.get(split, ())]
-    without = lists.get("unlabelled", [])
-    if not listed:
-        listed = [name for name in files.annotations if name not in set(without)]
-    used = {*listed, *without}
-    # A picture that an annotation claims by <filename> has another name than its XML.
-    ...
+    listed = {name for split in ("train", "validation", "test") for name in lists.get(split, ())}
+    without = set(lists.get("unlabelled", ()))
+    labelled = listed if "train" in lists else files.annotations.keys() - without
+    bare = files.pictures.keys() - files.annotations.keys() - listed
+    return sorted(labelled & files.annotations.keys()), sorted(without & files.pictures.keys() | bare)
+
+
+def _report(where: str, problems: Sequence[Problem], on_bad_example: str) -> None:
+    if on_bad_example == "skip":
+        lines = "\n  ".join(map(str, problems))
+        _LOGGER.warning("%s: left out %d bad examples:\n  %s", where, len(problems), lines)
+        return
+    lines = "\n  ".join(map(str, problems[:_SHOWN]))
+    if len(problems) > _SHOWN:
+        lines += f"\n  and {len(problems) - _SHOWN} more"
+    do = "Objects count from 0. Correct these, or leave them out with --on_bad_example=skip."
+    raise MkdError(f"{where}: expected sound examples, got {len(problems)} bad ones:\n  {lines}\n{do}")
+
+
+def _deal(
+    examples: dict[str, Example],
+    lists: Lists,
+    unlabelled: Sequence[str],
+    shares: Sequence[float],
+    seed: int,
+) -> Lists:
+    """Returns the names of sound pictures by split, and warns of near-copies across splits."""
+    splits = {s: [n for n in lists[s] if n in examples] for s in lists if s != "unlabelled"}
+    labelled = [name for name in examples if name not in set(unlabelled)]
+    names = list(examples)
+    pairs = near_pairs(np.stack([example.scan.hash for example in examples.values()]))
+    alike = [(names[i], names[j]) for i, j in pairs]
+    wanted = dict(zip(("train", "validation", "test"), shares, strict=True))
+    if "train" not in splits:
+        splits = voc_splits.seeded_split(group_members(labelled, alike), wanted, seed)
+        _LOGGER.info("No lists in ImageSets/Main: split by seed %d into %s", seed, _sizes(splits))
+    elif "validation" not in splits:
+        del wanted["test"]
+        splits |= voc_splits.seeded_split(group_members(splits["train"], alike), wanted, seed)
+        _LOGGER.info("No list for validation: taken out of train by seed %d: %s", seed, _sizes(splits))
+    claimed = {examples[name].path for name in labelled}  # by the <filename> of an annotation
+    splits["unlabelled"] = [n for n in unlabelled if n in examples and examples[n].path not in claimed]
+    _warn_of_copies(splits, alike)
+    return splits
+
+
+def _sizes(splits: Lists) -> str:
+    return ", ".join(f"{split} {len(names)}" for split, names in splits.items())
+
+
+def _warn_of_copies(splits: Lists, alike: Sequence[tuple[str, str]]) -> None:
+    side = {name: split in ("validation", "test") for split in splits for name in splits[split]}
+    across = [(a, b) for a, b in alike if a in side and b in side and side[a] != side[b]]
+    if across:
+        _LOGGER.warning(
+            "Near-copies lie on both sides of the split, in training and in validation or test: %d "
+            "pairs, as %s and %s. Results will look better than they are.",
+            len(across),
+            *across[0],
+        )

@@ -25,7 +25,9 @@ _SCENE_COUNT = 20
 _RUN_SHARE = 0.05
 
 
-def read_lists(folder: Path, known: Collection[str]) -> tuple[dict[str, list[str]], list[Problem]]:
+def read_lists(
+    folder: Path, annotations: Collection[str], pictures: Collection[str]
+) -> tuple[dict[str, list[str]], list[Problem]]:
     """Reads `ImageSets/Main/{train,val,test,unlabelled}.txt`, as far as they exist.
 
     A line is the name of a picture, with or without suffix; what VOC writes behind
@@ -34,13 +36,15 @@ def read_lists(folder: Path, known: Collection[str]) -> tuple[dict[str, list[str
 
     Args:
       folder: the data set.
-      known: the names, without suffix, of all pictures and annotations.
+      annotations: the names, without suffix, that have an annotation.
+      pictures: the names that have a picture.
 
     Returns:
       The names by split, each name once; and what is wrong with the lists.
 
     Raises:
-      MkdError: if two files claim to be one split, or a list names nothing.
+      MkdError: if two files claim to be one split, a list names nothing, or there are
+        lists but none for train.
     """
     lists: dict[str, list[str]] = {}
     problems: list[Problem] = []
@@ -60,16 +64,23 @@ def read_lists(folder: Path, known: Collection[str]) -> tuple[dict[str, list[str
             if entry and not _is_bare(entry):
                 problems.append(Problem(where, None, f"names {entry!r}, a path instead of a picture's name"))
             elif entry:
-                names[_name_of(entry, known)] = None
-        if not names:
+                names[_name_of(entry, annotations, pictures)] = None
+        if not names and not problems:
             do = "Fill it or remove it."
             fail(str(files[0]), expected="names of pictures, one a line", got="none", do=do)
+        what, present = ("picture", pictures) if split == "unlabelled" else ("annotation", annotations)
         for name in names:
             if name in taken:
                 problems.append(Problem(where, None, f"names {name!r}, which is also in {taken[name]}"))
+            elif name not in present:
+                problems.append(Problem(where, None, f"names {name!r}, which has no {what}"))
         lists[split] = [name for name in names if name not in taken]
-        taken.update({name: where for name in lists[split]})
-    return {split: lists[split] for split in SPLITS if split in lists}, problems
+        taken.update(dict.fromkeys(lists[split], where))
+    if lists and not lists.keys() & {"train", "unlabelled"}:
+        got = ", ".join(lists)
+        do = "Add train.txt, or remove the lists for a seeded split."
+        fail(str(folder / "ImageSets" / "Main"), expected="a list for train", got=f"only {got}", do=do)
+    return lists, problems
 
 
 def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
@@ -134,10 +145,10 @@ def _is_bare(entry: str) -> bool:
     return entry == PureWindowsPath(entry).name and entry not in (".", "..")
 
 
-def _name_of(entry: str, known: Collection[str]) -> str:
+def _name_of(entry: str, annotations: Collection[str], pictures: Collection[str]) -> str:
     candidates = [entry, entry.split()[0]]
     for text in (entry, entry.split()[0]):
         path = Path(text)
         if path.suffix.lower() in (*PICTURE_SUFFIXES, ".xml"):
             candidates.append(path.stem)
-    return next((name for name in candidates if name in known), candidates[-1])
+    return next((name for name in candidates if name in annotations or name in pictures), entry)

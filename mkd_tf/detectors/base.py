@@ -57,7 +57,9 @@ class Detector(keras.Model):
 
     def inference(self) -> keras.Model:
         """Returns the model that ships: the same weights, predictions only, no taps."""
-        return keras.Model(self.input, {k: self.output[k] for k in PREDICTIONS}, name=f"{self.name}_inference")
+        return keras.Model(
+            self.input, {k: self.output[k] for k in PREDICTIONS}, name=f"{self.name}_inference"
+        )
 
     def inference_core(self) -> keras.Model:
         """Returns `core` with predictions only: what compression and integer export convert."""

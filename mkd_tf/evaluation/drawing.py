@@ -119,14 +119,14 @@ class _Canvas:
     def tag(self, box: Rectangle, text: str, color: tuple[int, int, int]) -> None:
         """Writes `text` on a patch of `color` where it hides the fewest other tags."""
         pad = max(2, self.line)
-        # Of a letter with an accent and one with a tail: all tags are equally high.
-        _, top, _, bottom = self.font.getbbox("Ág")
-        width, height = self.font.getlength(text) + 2 * pad, bottom - top + pad
+        # Of a capital and a tail, whatever the text: all tags are equally high.
+        _, top, _, bottom = self.font.getbbox("Ag")
+        width, height = self.font.getlength(text) + 2 * pad, bottom - top + 1.5 * pad
         places = self._places(box, width, height)
         place = min(places, key=lambda p: sum(_overlap(p, other) for other in self.tags))
         self.tags.append(place)
         self.draw.rectangle(place, fill=color)
-        self.draw.text((place[0] + pad, place[1] + pad / 2 - top), text, fill=_ink(color), font=self.font)
+        self.draw.text((place[0] + pad, place[1] + pad - top), text, fill=_ink(color), font=self.font)
 
 
 def draw(

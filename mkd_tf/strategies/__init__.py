@@ -18,4 +18,13 @@ STRATEGIES: Table[Strategy] = Table(
     },
 )
 
-__all__ = ["STRATEGIES", "Port", "Strategy", "AttentionMap", "Hint", "LayerRelation", "SoftBoxes", "SoftClasses"]
+__all__ = [
+    "STRATEGIES",
+    "Port",
+    "Strategy",
+    "AttentionMap",
+    "Hint",
+    "LayerRelation",
+    "SoftBoxes",
+    "SoftClasses",
+]

@@ -56,7 +56,13 @@ class AttentionMap(Strategy):
     """
 
     def __init__(
-        self, weight: float = 1.0, taps=("C3", "C4", "C5"), p: float = 2.0, form="code", name="attention_map", **kwargs
+        self,
+        weight: float = 1.0,
+        taps=("C3", "C4", "C5"),
+        p: float = 2.0,
+        form="code",
+        name="attention_map",
+        **kwargs,
     ):
         super().__init__(weight, name=name, **kwargs)
         check_one_of("form of attention_map", form, ("code", "paper"))

@@ -64,7 +64,9 @@ class Strategy(keras.layers.Layer):
         check_fraction(f"rise of {self.name}", rise)
         check_fraction(f"fall of {self.name}", fall)
         if weight < 0:
-            fail(f"weight of {self.name}", expected="0 or more", got=str(weight), do="Use 0 to switch it off.")
+            fail(
+                f"weight of {self.name}", expected="0 or more", got=str(weight), do="Use 0 to switch it off."
+            )
         self.weight, self.source, self.target = weight, source, target
         self.rise, self.fall = rise, fall
 
@@ -110,12 +112,7 @@ def pair_levels(source: Port, target: Port, taps: tuple[str, ...]) -> list[tuple
     Raises:
       MkdError: if no two grids agree.
     """
-    pairs = [
-        (s, t)
-        for t in taps
-        for s in taps
-        if source.shapes[s][:2] == target.shapes[t][:2]
-    ]
+    pairs = [(s, t) for t in taps for s in taps if source.shapes[s][:2] == target.shapes[t][:2]]
     if not pairs:
         fail(
             f"taps {', '.join(taps)}",

@@ -64,7 +64,13 @@ class Hint(Strategy):
     """
 
     def __init__(
-        self, weight: float = 1.0, source="guide", taps=("P3", "P4", "P5"), background=0.1, name="hint", **kwargs
+        self,
+        weight: float = 1.0,
+        source="guide",
+        taps=("P3", "P4", "P5"),
+        background=0.1,
+        name="hint",
+        **kwargs,
     ):
         super().__init__(weight, source, name=name, **kwargs)
         check_positive("background of hint", background)

@@ -72,7 +72,9 @@ class LayerRelation(Strategy):
       pairs: pairs of taps, each the earlier and the later one.
     """
 
-    def __init__(self, weight: float = 1.0, pairs=(("C3", "C4"), ("C4", "C5")), name="layer_relation", **kwargs):
+    def __init__(
+        self, weight: float = 1.0, pairs=(("C3", "C4"), ("C4", "C5")), name="layer_relation", **kwargs
+    ):
         super().__init__(weight, name=name, **kwargs)
         self.pairs = tuple((str(a), str(b)) for a, b in pairs)
 
@@ -86,7 +88,8 @@ class LayerRelation(Strategy):
         source, target = outputs[self.source], outputs[self.target]
         adapted = {tap: layer(target[tap]) for tap, layer in self.adapters.items()}
         terms = [
-            relation_loss(relation(adapted[a], adapted[b]), relation(source[a], source[b])) for a, b in self.pairs
+            relation_loss(relation(adapted[a], adapted[b]), relation(source[a], source[b]))
+            for a, b in self.pairs
         ]
         return sum(terms) / len(terms)
 

@@ -86,14 +86,18 @@ class _Dense(Strategy):
 class SoftClasses(_Dense):
     """The class half of the soft targets; see the module."""
 
-    def __init__(self, weight: float = 1.0, tau: float = 1.0, beta: float = 1.0, name="soft_classes", **kwargs):
+    def __init__(
+        self, weight: float = 1.0, tau: float = 1.0, beta: float = 1.0, name="soft_classes", **kwargs
+    ):
         super().__init__(weight, name=name, **kwargs)
         check_positive("tau of soft_classes", tau)
         self.tau, self.beta = tau, beta
 
     def call(self, outputs, targets):
         source = self._at_anchors(outputs[self.source]["class_logits"])
-        return soft_class_loss(outputs[self.target]["class_logits"], source, self._matched, self.tau, self.beta)
+        return soft_class_loss(
+            outputs[self.target]["class_logits"], source, self._matched, self.tau, self.beta
+        )
 
     def get_config(self):
         return super().get_config() | {"tau": self.tau, "beta": self.beta}

@@ -65,16 +65,22 @@ def load_backup(folder: Path) -> Backup | None:
             arrays = {name: stored[name] for name in stored.files}
         state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise MkdError(f"{found[-1]}: damaged backup ({error}). Delete this folder to start its stage again.") from None
+        raise MkdError(
+            f"{found[-1]}: damaged backup ({error}). Delete this folder to start its stage again."
+        ) from None
     return Backup(arrays, state)
 
 
 def arrays_of(owners: Mapping[str, Sequence[keras.Variable]]) -> dict[str, np.ndarray]:
     """Names every variable by its owner and position: `{"student/0": ...}`."""
-    return {f"{name}/{i}": np.asarray(v) for name, variables in owners.items() for i, v in enumerate(variables)}
+    return {
+        f"{name}/{i}": np.asarray(v) for name, variables in owners.items() for i, v in enumerate(variables)
+    }
 
 
-def restore(owners: Mapping[str, Sequence[keras.Variable]], arrays: Mapping[str, np.ndarray], where: Path) -> None:
+def restore(
+    owners: Mapping[str, Sequence[keras.Variable]], arrays: Mapping[str, np.ndarray], where: Path
+) -> None:
     """Assigns `arrays` to the variables they were taken from.
 
     Raises:

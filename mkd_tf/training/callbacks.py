@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mkd_tf.detectors.files import save_detector
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.evaluation.runners import KerasRunner
 from mkd_tf.files import write_bytes
@@ -99,7 +100,7 @@ class StageRecord(keras.callbacks.Callback):
             row["val_AP"] = metrics["AP"] or 0.0
             if row["val_AP"] > self.best:
                 self.best, self.best_epoch = row["val_AP"], done
-                save_model(self._averaged, self._folder / "best.keras")
+                save_detector(self._averaged, self._folder / "best.keras")
         row["seconds"] = round(self.seconds, 2)
         self.rows.append(row)
         self._write_history()
@@ -113,11 +114,3 @@ class StageRecord(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         write_bytes(self._folder / "history.csv", text.getvalue().encode())
-
-
-def save_model(model: keras.Model, path: Path) -> None:
-    """Writes a `.keras` file beside `path` and renames it."""
-    part = path.with_name(f".{path.stem}.part.keras")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model.save(part)
-    part.replace(path)

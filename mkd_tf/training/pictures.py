@@ -45,7 +45,12 @@ class Pictures:
         known = np.flatnonzero(store.is_labelled)
         count = config.data.labelled or len(known)
         if count > len(known):
-            fail("labelled", expected=f"at most {len(known)}", got=str(count), do="Use 0 for all labelled pictures.")
+            fail(
+                "labelled",
+                expected=f"at most {len(known)}",
+                got=str(count),
+                do="Use 0 for all labelled pictures.",
+            )
         chosen = np.sort(np.random.default_rng(config.run.seed).permutation(known)[:count])
         rest = np.setdiff1d(np.arange(len(store)), chosen)
         return cls(store, known, chosen, rest, size, len(dataset.class_names), config)

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from mkd_tf.checks import fail
 from mkd_tf.config import OptimizerConfig, RunConfig
+from mkd_tf.detectors.files import save_detector
 from mkd_tf.distiller import Distiller
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.schedules import WarmupCosine
 from mkd_tf.training.backup import load_backup
-from mkd_tf.training.callbacks import StageRecord, WeightAveraging, save_model
+from mkd_tf.training.callbacks import StageRecord, WeightAveraging
 from mkd_tf.training.progress import StageProgress
 
 _JIT = {"auto": "auto", "true": True, "false": False}
@@ -112,6 +113,6 @@ def train_stage(
         )
     finally:
         progress.close()
-    save_model(distiller.student, folder / "last.keras")
-    save_model(averaged, folder / "final.keras")
+    save_detector(distiller.student, folder / "last.keras")
+    save_detector(averaged, folder / "final.keras")
     return Outcome(record.seconds, record.best_epoch, averaged)

@@ -1,18 +1,18 @@
 """A run: teacher, then guide, then the student alone (if asked) and the distilled student."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 from rich.console import Console
 
-from mkd_tf.checks import MkdError, fail
+from mkd_tf.checks import fail
 from mkd_tf.config import Config
 from mkd_tf.data import DATASETS
 from mkd_tf.data.store import Boxes
 from mkd_tf.detectors import DETECTORS, Detector
+from mkd_tf.detectors.files import load_detector, take_weights
 from mkd_tf.distiller import Distiller
 from mkd_tf.evaluation.cost import macs, parameters
 from mkd_tf.evaluation.evaluator import EvaluationSet
@@ -77,7 +77,9 @@ class Run:
         teacher_boxes = self._teacher_boxes(teacher)
         guide = None
         if roles.has_guide:
-            guide = self._stage("guide", roles.guide, roles.guide_strategies, {"teacher": teacher}, teacher_boxes)
+            guide = self._stage(
+                "guide", roles.guide, roles.guide_strategies, {"teacher": teacher}, teacher_boxes
+            )
         fixed = {"teacher": teacher} | ({"guide": guide} if guide else {})
         if roles.baseline:
             self._stage("student_alone", roles.student, "", {}, self.pictures.store.truth)
@@ -97,7 +99,9 @@ class Run:
                 got=", ".join(teacher.class_names),
                 do="Use a teacher of this data set's classes.",
             )
-        self._finish("teacher", teacher, {"epochs": 0, "steps": 0, "seconds": 0.0, "weights": roles.teacher_weights})
+        self._finish(
+            "teacher", teacher, {"epochs": 0, "steps": 0, "seconds": 0.0, "weights": roles.teacher_weights}
+        )
         return teacher
 
     def _teacher_boxes(self, teacher: Detector) -> Boxes:
@@ -116,7 +120,9 @@ class Run:
         size = self.config.roles.size_of(role)
         return DETECTORS.build(spec, image_size=size, class_names=self.dataset.class_names)
 
-    def _stage(self, role: str, spec: str, strategies: str, fixed: dict[str, Detector], boxes: Boxes) -> Detector:
+    def _stage(
+        self, role: str, spec: str, strategies: str, fixed: dict[str, Detector], boxes: Boxes
+    ) -> Detector:
         """Trains a role unless that is done; returns the network in `best.keras`."""
         folder, config = self.folder / role, self.config
         entry = read_done(folder)
@@ -136,7 +142,9 @@ class Run:
                 box_weight=config.task.box_weight,
                 steps=epochs * per_epoch,
             )
-            self.say(f"{role}: {spec}, {parameters(student.inference()):,} parameters, {epochs} x {per_epoch} steps")
+            self.say(
+                f"{role}: {spec}, {parameters(student.inference()):,} parameters, {epochs} x {per_epoch} steps"
+            )
             outcome = train_stage(
                 role,
                 distiller,
@@ -197,39 +205,3 @@ def measured(outcome: Outcome, epochs: int, steps_per_epoch: int) -> dict[str, A
 def make_strategies(text: str) -> list[Strategy]:
     """Builds strategies from their comma-separated specs."""
     return [STRATEGIES.build(spec) for spec in parse_specs(text, "strategies")]
-
-
-def load_detector(path: str) -> Detector:
-    """Loads a detector's `.keras` file in safe mode.
-
-    Raises:
-      MkdError: if it is missing, damaged, or not a detector.
-    """
-    if not Path(path).is_file():
-        fail(f"model {path}", expected="a .keras file", got="no such file", do="Check the path.")
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise MkdError(f"model {path}: not a readable .keras file ({reason}). Export it again.") from None
-    if not isinstance(model, Detector):
-        fail(f"model {path}", expected="a detector", got=type(model).__name__, do="Give a .keras file of this program.")
-    return model
-
-
-def take_weights(student: Detector, path: str) -> None:
-    """Starts `student` from the weights of a file of the same form.
-
-    Raises:
-      MkdError: if the forms differ.
-    """
-    source = load_detector(path)
-    ours, theirs = ([tuple(w.shape) for w in m.weights] for m in (student, source))
-    if ours != theirs:
-        fail(
-            f"student_weights {path}",
-            expected=f"{len(ours)} weights of the student's shapes",
-            got=f"{len(theirs)} weights that differ from them",
-            do="Use weights of the same detector, or change --student.",
-        )
-    student.set_weights(source.get_weights())

@@ -50,7 +50,9 @@ def read_rows(path: Path) -> dict[int, Row]:
     return {i: (r[:, 1:5], r[:, 5].astype("int32"), r[:, 6]) for i, r in groups.items()}
 
 
-def with_teacher_boxes(store: PictureStore, indices: np.ndarray, rows: Mapping[int, Row], least_score: float) -> Boxes:
+def with_teacher_boxes(
+    store: PictureStore, indices: np.ndarray, rows: Mapping[int, Row], least_score: float
+) -> Boxes:
     """Returns the truth, but for pictures `indices` the teacher's boxes that score enough.
 
     With `least_score` 1 nothing is known of these pictures: they take part in

@@ -29,7 +29,9 @@ def claim(config: Config) -> Path:
     stored = folder / FLAGS_FILE
     text = as_flagfile(config)
     if stored.exists():
-        before = dict(line[2:].split("=", 1) for line in stored.read_text(encoding="utf-8").splitlines() if line)
+        before = dict(
+            line[2:].split("=", 1) for line in stored.read_text(encoding="utf-8").splitlines() if line
+        )
         now = dict(line[2:].split("=", 1) for line in text.splitlines())
         free = {name for name, field in options().items() if field.metadata["free"]}
         changed = [n for n in now if n not in free and before.get(n) != now[n]]

@@ -1,0 +1,45 @@
+# Everything runs from .venv, which the first target that needs it makes.
+
+SHELL := bash
+PYTHON ?= python3
+BIN := .venv/bin
+WORKDIR ?= runs/quickstart
+# What the quick start draws on: a picture or a folder of pictures.
+INPUT ?= $(WORKDIR)/pictures
+
+.PHONY: venv quickstart test lint contracts types pytest clean
+
+venv: .venv/installed
+
+# The stamp is newer than the files it was installed from, so nothing is installed twice.
+.venv/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -c constraints.txt -e '.[test,onnx]'
+	touch $@
+
+quickstart: venv
+	time $(BIN)/python -m mkd_tf.train --flagfile=configs/quickstart.cfg --workdir=$(WORKDIR)
+	time $(BIN)/python -m mkd_tf.predict --model=$(WORKDIR)/student/best.keras --input=$(INPUT) --output=$(WORKDIR)/predictions
+
+# In this order also with -j: the summary of pytest is the last that is printed.
+test: venv
+	$(MAKE) lint
+	$(MAKE) contracts
+	$(MAKE) types
+	$(MAKE) pytest
+
+lint: venv
+	$(BIN)/ruff check .
+
+contracts: venv
+	$(BIN)/lint-imports
+
+types: venv
+	$(BIN)/mypy
+
+pytest: venv
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,59 @@
+"""Detectors in `.keras` files."""
+
+from pathlib import Path
+
+import keras
+
+from mkd_tf.checks import MkdError, fail
+from mkd_tf.detectors.base import Detector
+
+
+def save_detector(detector: keras.Model, path: Path) -> None:
+    """Writes a `.keras` file beside `path` and renames it."""
+    part = path.with_name(f".{path.stem}.part.keras")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    detector.save(part)
+    part.replace(path)
+
+
+def load_detector(path: str | Path) -> Detector:
+    """Loads a detector's `.keras` file in safe mode.
+
+    Raises:
+      MkdError: if it is missing, damaged, or not a detector.
+    """
+    if not Path(path).is_file():
+        fail(f"model {path}", expected="a .keras file", got="no such file", do="Check the path.")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise MkdError(
+            f"model {path}: not a readable .keras file ({reason}). Train or save it again."
+        ) from None
+    if not isinstance(model, Detector):
+        fail(
+            f"model {path}",
+            expected="a detector",
+            got=type(model).__name__,
+            do="Give a .keras file of this program.",
+        )
+    return model
+
+
+def take_weights(detector: Detector, path: str | Path) -> None:
+    """Gives `detector` the weights of a file of the same form.
+
+    Raises:
+      MkdError: if the forms differ.
+    """
+    source = load_detector(path)
+    ours, theirs = ([tuple(w.shape) for w in m.weights] for m in (detector, source))
+    if ours != theirs:
+        fail(
+            f"weights {path}",
+            expected=f"{len(ours)} weights of the shapes of {detector.name}",
+            got=f"{len(theirs)} weights that differ from them",
+            do="Use weights of the same detector for the same classes.",
+        )
+    detector.set_weights(source.get_weights())

@@ -1,0 +1,52 @@
+"""Measures a model: `python -m mkd_tf.evaluate --workdir=runs/quickstart --model=student --split=test`."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from mkd_tf import flags
+from mkd_tf.checks import fail
+from mkd_tf.data import DATASETS
+from mkd_tf.evaluation.evaluating import evaluate_model, print_metrics
+from mkd_tf.files import write_json
+
+ROLES = ("teacher", "guide", "student_alone", "student")
+
+
+def main() -> None:
+    """Evaluates and prints; with --output also writes JSON."""
+    config = flags.stored_config(flags.value("workdir"))
+    model = flags.value("model")
+    path = Path(config.run.workdir, model, "best.keras") if model in ROLES else Path(model)
+    if not path.is_file():
+        known = ", ".join(r for r in ROLES if Path(config.run.workdir, r, "best.keras").is_file())
+        fail(
+            f"model {model}",
+            expected=f"a .keras file or one of: {known}",
+            got="no such file",
+            do="Correct --model.",
+        )
+    name = flags.value("dataset") or config.data.dataset
+    dataset = DATASETS.build(
+        name, on_bad_example=config.data.on_bad_example, data_dir=config.data.data_dir or None
+    )
+    split, console = flags.value("split"), Console()
+    metrics = evaluate_model(str(path), dataset, split, flags.value("fit") or config.data.fit, console)
+    print_metrics(metrics, f"{path} on {split} of {name}", console)
+    if flags.value("output"):
+        write_json(flags.value("output"), {"model": str(path), "dataset": name, "split": split} | metrics)
+
+
+def console() -> None:
+    """The console script `mkd-evaluate`."""
+    flags.define("workdir", "runs/default", "Work directory of the training run.")
+    flags.define("model", "student", "teacher, guide, student_alone, student, or the path of a .keras file.")
+    flags.define("split", "test", "Which split of the data set.")
+    flags.define("dataset", "", "Another data set than the run's, with the same classes.")
+    flags.define("fit", "", "stretch or letterbox; empty for the run's.")
+    flags.define("output", "", "A JSON file for the metrics.")
+    flags.run(main)
+
+
+if __name__ == "__main__":
+    console()

@@ -1,0 +1,47 @@
+"""The body of the program `evaluate`: one model on one split, with a table for people."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from mkd_tf.data.base import Dataset
+from mkd_tf.detectors.files import load_detector
+from mkd_tf.evaluation.coco import METRICS
+from mkd_tf.evaluation.evaluator import EvaluationSet
+from mkd_tf.evaluation.runners import KerasRunner
+
+
+def evaluate_model(path: str, dataset: Dataset, split: str, fit: str, console: Console) -> dict[str, Any]:
+    """Returns the COCO metrics of the detector in `path` on a split, on original pixels.
+
+    Raises:
+      MkdError: if the model or the split is not there, or their classes differ.
+    """
+    runner = KerasRunner(load_detector(path))
+    pictures = dataset.split(split)
+    with Progress(console=console, transient=True) as progress:
+        reading = progress.add_task("reading", total=len(pictures))
+        measured = progress.add_task("detecting", total=len(pictures))
+        ready = EvaluationSet.from_split(
+            pictures, runner.image_size, fit, lambda done, total: progress.update(reading, completed=done)
+        )
+        return ready.evaluate(
+            runner,
+            dataset.class_names,
+            on_progress=lambda done, total: progress.update(measured, completed=done),
+        )
+
+
+def print_metrics(metrics: dict[str, Any], title: str, console: Console) -> None:
+    """Prints AP in percent, overall, per size and per class."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    table.add_column("percent", justify="right")
+    rows = {name: metrics[name] for name in METRICS} | {
+        f"AP of {k}": v for k, v in metrics["per_class"].items()
+    }
+    for name, value in rows.items():
+        table.add_row(name, "–" if value is None else f"{value:.1f}")
+    console.print(table)

@@ -1,0 +1,71 @@
+"""Writes small VOC folders for tests."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+Box = tuple[object, object, object, object]  # xmin, ymin, xmax, ymax, as written
+
+
+def noise_picture(seed: int, width: int = 64, height: int = 48) -> Image.Image:
+    """A picture that looks like no other: coarse random patches."""
+    patches = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), "uint8")
+    return Image.fromarray(patches).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def object_xml(name: str = "cat", box: Box = (10, 12, 30, 40), extra: str = "") -> str:
+    """One <object>."""
+    sides = zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+    bndbox = "".join(f"<{side}>{value}</{side}>" for side, value in sides)
+    return f"<object><name>{name}</name>{extra}<bndbox>{bndbox}</bndbox></object>"
+
+
+@dataclasses.dataclass
+class VocMaker:
+    """A VOC folder that grows by calls.
+
+    Attributes:
+      root: the folder.
+      is_flat: whether annotations and pictures lie directly in it.
+    """
+
+    root: Path
+    is_flat: bool = False
+
+    def annotation_path(self, name: str) -> Path:
+        folder = self.root if self.is_flat else self.root / "Annotations"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{name}.xml"
+
+    def picture_path(self, file: str) -> Path:
+        folder = self.root if self.is_flat else self.root / "JPEGImages"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / file
+
+    def annotate(
+        self, name: str, *objects: str, size: tuple[int, int] | None = None, extra: str = ""
+    ) -> None:
+        """Writes an annotation."""
+        if size:
+            extra += f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
+        self.annotation_path(name).write_text(f"<annotation>{extra}{''.join(objects)}</annotation>")
+
+    def picture(self, name: str, seed: int | None = None, suffix: str = ".jpg", **save) -> Path:
+        """Writes a picture of 64x48; the name decides what it shows unless `seed` does."""
+        path = self.picture_path(name + suffix)
+        content = noise_picture(sum(name.encode()) * 1000 + len(name) if seed is None else seed)
+        content.save(path, format=Image.registered_extensions()[suffix.lower()], **save)
+        return path
+
+    def add(self, name: str, *objects: str, seed: int | None = None, **annotation) -> None:
+        """Writes a picture and its annotation, with one cat unless objects are given."""
+        self.picture(name, seed)
+        self.annotate(name, *(objects or (object_xml(),)), **annotation)
+
+    def write_list(self, file: str, *lines: str) -> None:
+        """Writes `ImageSets/Main/<file>.txt`."""
+        folder = self.root / "ImageSets" / "Main"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{file}.txt").write_text("\n".join(lines) + "\n")

@@ -1,0 +1,200 @@
+"""The definitions, written slowly: plain NumPy in float64, loops, one example at a time.
+
+Nothing here is shared with the library, so that a mistake has to be made twice to
+go unseen. Boxes are yxyx; anchors for encodings are (ycenter, xcenter, height, width).
+"""
+
+import math
+
+import numpy as np
+
+
+def sigmoid(z: float) -> float:
+    return math.exp(-np.logaddexp(0.0, -z))
+
+
+def cross_entropy(y: float, z: float) -> float:
+    """Of the target probability y and the logit z."""
+    return y * np.logaddexp(0.0, -z) + (1 - y) * np.logaddexp(0.0, z)
+
+
+def quality_focal(y: float, z: float, beta: float) -> float:
+    return abs(y - sigmoid(z)) ** beta * cross_entropy(y, z) if beta else cross_entropy(y, z)
+
+
+def area(box) -> float:
+    y0, x0, y1, x1 = (float(v) for v in box)
+    return max(y1 - y0, 0.0) * max(x1 - x0, 0.0)
+
+
+def common(a, b) -> float:
+    return area([max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])])
+
+
+def iou(a, b) -> float:
+    union = area(a) + area(b) - common(a, b)
+    return common(a, b) / union if union > 0 else 0.0
+
+
+def giou(a, b) -> float:
+    """Of two boxes of positive area."""
+    hull = area([min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])])
+    union = area(a) + area(b) - common(a, b)
+    return common(a, b) / union - (hull - union) / hull
+
+
+def decode(encoding, anchor) -> list[float]:
+    ty, tx, th, tw = (float(v) for v in encoding)
+    y, x, height, width = (float(v) for v in anchor)
+    y, x = y + ty / 10 * height, x + tx / 10 * width
+    height, width = height * math.exp(np.clip(th / 5, -4, 4)), width * math.exp(np.clip(tw / 5, -4, 4))
+    return [y - height / 2, x - width / 2, y + height / 2, x + width / 2]
+
+
+def assign(anchors, level_counts, boxes, labels, weights, num_classes: int, top_k: int = 9):
+    """ATSS for one picture. Returns labels, boxes and weights of the N anchors.
+
+    Args:
+      anchors: `[N, 4]` yxyx.
+      level_counts: how many of them each level has.
+      boxes, labels, weights: of M objects; weight 0 is padding.
+    """
+    claims: list[list[tuple[float, int]]] = [[] for _ in anchors]
+    centers = [((a[0] + a[2]) / 2, (a[1] + a[3]) / 2) for a in anchors]
+    for m, (box, weight) in enumerate(zip(boxes, weights, strict=True)):
+        if weight == 0:
+            continue
+        middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+        candidates, start = [], 0
+        for count in level_counts:
+            level = range(start, start + count)
+            start += count
+            far = {n: math.dist(centers[n], middle) for n in level}
+            ninth = sorted(far.values())[min(top_k, count) - 1]
+            candidates += [n for n in level if far[n] <= ninth + 1e-3]
+        overlaps = [iou(box, anchors[n]) for n in candidates]
+        threshold = np.mean(overlaps) + np.std(overlaps)
+        positive = []
+        for n, overlap in zip(candidates, overlaps, strict=True):
+            y, x = centers[n]
+            if overlap >= threshold and box[0] < y < box[2] and box[1] < x < box[3]:
+                positive.append((n, overlap))
+        if not positive:
+            positive = [(n, o) for n, o in zip(candidates, overlaps, strict=True) if o == max(overlaps)]
+        for n, overlap in positive:
+            claims[n].append((overlap, m))
+    found = []
+    for n, claim in enumerate(claims):
+        if claim:
+            _, m = max(claim, key=lambda c: (c[0], -c[1]))
+            found.append((int(labels[m]), boxes[m], float(weights[m])))
+        else:
+            found.append((num_classes, anchors[n], 0.0))
+    return tuple(np.array(column) for column in zip(*found, strict=True))
+
+
+def task(logits, encodings, targets: dict, anchors, beta: float, box_weight: float) -> tuple[float, float]:
+    """The class and box terms of one picture.
+
+    Args:
+      logits: `[N, C]`.
+      encodings: `[N, 4]`.
+      targets: one picture's `labels`, `boxes`, `weights` of the N anchors, and `known`.
+      anchors: `[N, 4]` centres and sizes.
+    """
+    classes = boxes = positives = 0.0
+    for n, anchor in enumerate(anchors):
+        predicted = decode(encodings[n], anchor)
+        weight, box = float(targets["weights"][n]), targets["boxes"][n]
+        positives += weight
+        for c, z in enumerate(logits[n]):
+            quality = weight * iou(predicted, box) if targets["labels"][n] == c else 0.0
+            classes += quality_focal(quality, float(z), beta)
+        boxes += weight * (1 - giou(box, predicted))
+    positives = max(positives, 1.0)
+    return float(targets["known"]) * classes / positives, box_weight * boxes / positives
+
+
+def soft_classes(student, source, tau: float, beta: float) -> float:
+    """Soft class targets of one picture, logits `[N, C]`."""
+    total = confidence = 0.0
+    for student_row, source_row in zip(student, source, strict=True):
+        confidence += max(sigmoid(float(z)) for z in source_row)
+        for z, t in zip(student_row, source_row, strict=True):
+            soft = sigmoid(t / tau)
+            total += quality_focal(soft, z / tau, beta)
+            if beta == 0:
+                total -= cross_entropy(soft, t / tau)
+    return total / max(confidence, 1.0)
+
+
+def soft_boxes(student, source, logits) -> float:
+    """Soft boxes of one picture, boxes `[N, 4]`, the source's logits `[N, C]`."""
+    total = confidence = 0.0
+    for a, b, row in zip(student, source, logits, strict=True):
+        sure = max(sigmoid(float(z)) for z in row)
+        confidence += sure
+        total += sure * (1 - giou(b, a))
+    return total / max(confidence, 1.0)
+
+
+def pooled(features, factor: int) -> np.ndarray:
+    """Averages squares of `factor` by `factor` cells of a map `[h, w, c]`."""
+    height, width, channels = features.shape
+    result = np.zeros((height // factor, width // factor, channels))
+    for y in range(height // factor):
+        for x in range(width // factor):
+            for c in range(channels):
+                square = features[y * factor : (y + 1) * factor, x * factor : (x + 1) * factor, c]
+                result[y, x, c] = square.mean()
+    return result
+
+
+def standardized(features, weights=None) -> np.ndarray:
+    """Every channel of one map `[h, w, c]` at weighted mean 0 and variance 1."""
+    weights = np.ones(features.shape[:2]) if weights is None else weights
+    result = np.zeros(features.shape)
+    for c in range(features.shape[2]):
+        channel = features[..., c].astype("float64")
+        mean = np.average(channel, weights=weights)
+        result[..., c] = (channel - mean) / math.sqrt(np.average((channel - mean) ** 2, weights=weights))
+    return result
+
+
+def fsp(first, second) -> np.ndarray:
+    """The FSP matrix of two maps `[h, w, c1]` and `[h, w, c2]` of one network."""
+    height, width = first.shape[:2]
+    result = np.zeros((first.shape[2], second.shape[2]))
+    for i in range(first.shape[2]):
+        for j in range(second.shape[2]):
+            for y in range(height):
+                for x in range(width):
+                    result[i, j] += float(first[y, x, i]) * float(second[y, x, j]) / (height * width)
+    return result
+
+
+def relation(earlier, later) -> np.ndarray:
+    """Correlations between the channels of two maps."""
+    earlier = pooled(earlier, earlier.shape[0] // later.shape[0])
+    return fsp(standardized(earlier), standardized(later))
+
+
+def attention(features, p: float) -> np.ndarray:
+    """The attention map `[h, w]` of one map `[h, w, c]`."""
+    height, width, channels = features.shape
+    energy = np.zeros((height, width))
+    for y in range(height):
+        for x in range(width):
+            energy[y, x] = sum(abs(float(features[y, x, c])) ** p for c in range(channels))
+    return energy / math.sqrt((energy**2).sum())
+
+
+def hint(student, source, weights) -> float:
+    """One minus the weighted Pearson correlation of each channel, averaged over channels."""
+    distances = []
+    for c in range(student.shape[2]):
+        a, b = student[..., c].astype("float64"), source[..., c].astype("float64")
+        a, b = a - np.average(a, weights=weights), b - np.average(b, weights=weights)
+        covariance = (weights * a * b).sum()
+        distances.append(1 - covariance / math.sqrt((weights * a * a).sum() * (weights * b * b).sum()))
+    return float(np.mean(distances))
