@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/quickstart
 # What the quick start draws on: a picture or a folder of pictures.
-INPUT ?= $(WORKDIR)/pictures
+INPUT ?= $(WORKDIR)/examples
 
 .PHONY: venv quickstart test lint contracts types pytest clean
 

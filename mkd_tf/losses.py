@@ -7,7 +7,8 @@ from mkd_tf import boxes
 
 def binary_cross_entropy(targets, logits):
     """`-y log s(z) - (1 - y) log(1 - s(z))`, stable for any finite logit; broadcasts."""
-    return ops.maximum(logits, 0.0) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
+    # Shorter forms with a maximum and an absolute value have a wrong gradient at logit 0.
+    return targets * ops.softplus(-logits) + (1.0 - targets) * ops.softplus(logits)
 
 
 def quality_focal(targets, logits, beta: float):

@@ -42,7 +42,7 @@ def _spec_of(node: ast.expr, text: str, where: str) -> Spec:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
         try:
             arguments = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords if k.arg}
-        except ValueError:
+        except (TypeError, ValueError):
             arguments = None
         if arguments is not None and len(arguments) == len(node.keywords):
             return Spec(node.func.id, arguments)
@@ -77,6 +77,21 @@ def parse_specs(text: str, where: str = "specs") -> tuple[Spec, ...]:
     return tuple(_spec_of(node, text, where) for node in nodes)
 
 
+def _signature(builder: Callable[..., Any]) -> inspect.Signature:
+    """What a builder takes: a class that passes `**kwargs` on also takes what its bases take."""
+    signature = inspect.signature(builder)
+    for base in getattr(builder, "__mro__", ())[1:]:
+        taken = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        if len(taken) == len(signature.parameters):
+            break
+        names = {p.name for p in taken}
+        more = [p for p in inspect.signature(base).parameters.values() if p.name not in names]
+        named = [p.replace(kind=p.KEYWORD_ONLY) for p in more if p.kind is p.POSITIONAL_OR_KEYWORD]
+        others = [p for p in more if p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+        signature = signature.replace(parameters=[*taken, *named, *others])
+    return signature
+
+
 class Table(Generic[T]):
     """An explicit mapping from names to builders of one kind of thing."""
 
@@ -102,10 +117,11 @@ class Table(Generic[T]):
         if isinstance(spec, str):
             spec = parse_spec(spec, self.kind)
         builder = self[spec.name]
+        signature = _signature(builder)
         try:
-            inspect.signature(builder).bind(**context, **spec.arguments)
+            signature.bind(**context, **spec.arguments)
         except TypeError as error:
-            takes = ", ".join(p for p in inspect.signature(builder).parameters if p not in context)
+            takes = ", ".join(p for p in signature.parameters if p not in context)
             raise MkdError(
                 f"{self.kind} {spec}: {error}. {spec.name} takes: {takes}. Correct the arguments."
             ) from None

@@ -20,13 +20,14 @@ from mkd_tf.anchors import Anchors
 
 
 def _candidates(distances, level_counts: tuple[int, ...], top_k: int):
-    """`[B, M, N]` bool: among the `top_k` nearest of its level, ties included."""
+    """`[B, M, N]` bool: among the `top_k` nearest of its level by squared distance, ties included."""
     masks, start = [], 0
     for count in level_counts:
         level = distances[..., start : start + count]
         start += count
         nearest = ops.top_k(-level, min(top_k, count))[0]
-        masks.append(level <= -nearest[..., -1:] + 1e-3)
+        # Squared pixels: a tie may differ by rounding.
+        masks.append(level <= -nearest[..., -1:] * (1 + 1e-5) + 1e-3)
     return ops.concatenate(masks, axis=-1)
 
 
@@ -58,15 +59,13 @@ def assign(anchors: Anchors, boxes, labels, weights, num_classes: int, top_k: in
     corners = ops.convert_to_tensor(anchors.boxes)
     centers = ops.convert_to_tensor(anchors.centers_and_sizes()[:, :2])
     overlaps = box_math.pairwise_iou(boxes, corners[None])
-    object_centers = (boxes[..., :2] + boxes[..., 2:]) / 2
-    offsets = object_centers[:, :, None, :] - centers[None, None]
-    distances = ops.sqrt(ops.sum(ops.square(offsets), axis=-1))
+    y, x = centers[:, 0], centers[:, 1]
+    y0, x0, y1, x1 = (boxes[..., i, None] for i in range(4))
+    distances = ops.square((y0 + y1) / 2 - y) + ops.square((x0 + x1) / 2 - x)
 
     candidates = _candidates(distances, anchors.level_counts, top_k)
-    inside = ops.logical_and(
-        ops.all(centers[None, None] > boxes[:, :, None, :2], axis=-1),
-        ops.all(centers[None, None] < boxes[:, :, None, 2:], axis=-1),
-    )
+    # The nearest side's distance: positive inside.
+    inside = ops.minimum(ops.minimum(y - y0, y1 - y), ops.minimum(x - x0, x1 - x)) > 0
     good = overlaps >= _threshold(overlaps, candidates)
     positive = ops.logical_and(ops.logical_and(candidates, good), inside)
     scored = ops.where(candidates, overlaps, -1.0)

@@ -42,7 +42,7 @@ ROLES: dict[str, dict[str, tuple[str, int]]] = {
 
 _LOAD_ELSEWHERE = """
 import json, sys
-import mkd_tf.detectors
+import mkd_tf
 import keras
 import numpy as np
 path, pictures, outputs = sys.argv[1:]
@@ -205,10 +205,12 @@ def check_quantization_aware(detector: Detector) -> None:
     _check_equal(_one_by_one(twin, scaled), reference, tolerance=1e-5)
     model = keras_twin.quantization_aware(twin)
     for picture in scaled:
-        model(picture[None], training=True)
+        # Of half the contrast, so that they alone would not make the input's range -1..1.
+        model(picture[None] / 2, training=True)
     content = int8.int8_file(model, (1, side, side, 3))
     assert edge_operators.edge_problems(content) == []
     steps, found = int8.scales(content), int8.run(content, scaled)
+    assert abs(steps["images"] - 1 / 127.5) < 1e-4, "the input's step is not the normalisation"
     for name, expected in _one_by_one(model, scaled).items():
         assert np.abs(found[name] - expected).max() < 2.5 * steps[name], name
 

@@ -46,24 +46,20 @@ def placement(draws: tf.Tensor, config: AugmentationConfig) -> tuple[tf.Tensor, 
 
 
 def warp(images: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor, size: int) -> tf.Tensor:
-    """Resamples float pictures `[B, H, W, 3]` to `[B, size, size, 3]`, bilinear."""
+    """Resamples pictures `[B, H, W, 3]` of any type to `[B, size, size, 3]` float32, bilinear.
+
+    `crop_and_resize` takes the corners' sampling points, may read outside of the
+    picture, where it finds `FILL`, and mirrors when the corners are swapped; it costs
+    half of a projective transform.
+    """
     extent = tf.cast(tf.shape(images)[1:3], tf.float32)[None]
     # Pixel i has its centre at (i + 0.5) / size of the output.
-    slope = extent / (size * scale)
-    start = extent * (0.5 / size - shift) / scale
-    slope, start = tf.where(flip > 0, -slope, slope), tf.where(flip > 0, extent - start, start) - 0.5
-    zero = tf.zeros_like(slope[:, 0])
-    transforms = tf.stack(
-        [slope[:, 1], zero, start[:, 1], zero, slope[:, 0], start[:, 0], zero, zero], axis=1
-    )
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=transforms,
-        output_shape=[size, size],
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-        fill_value=FILL,
-    )
+    first = extent * ((0.5 / size - shift) / scale)
+    last = extent * (((size - 0.5) / size - shift) / scale)
+    first, last = tf.where(flip > 0, extent - first, first), tf.where(flip > 0, extent - last, last)
+    corners = tf.concat([first - 0.5, last - 0.5], axis=1) / tf.tile(extent - 1, [1, 2])
+    which = tf.range(tf.shape(images)[0])
+    return tf.image.crop_and_resize(images, corners, which, [size, size], extrapolation_value=FILL)
 
 
 def warp_boxes(
@@ -87,16 +83,20 @@ def warp_boxes(
 
 
 def recolor(images: tf.Tensor, draws: tf.Tensor, config: AugmentationConfig) -> tf.Tensor:
-    """Changes brightness, contrast and saturation of float pictures in 0..255."""
+    """Changes brightness, contrast (about mid-grey) and saturation of float pictures in 0..255.
+
+    All three are linear in the colour: one 3x3 matrix and one offset per picture.
+    """
 
     def factor(i: int, most: float) -> tf.Tensor:
-        return (1 + most * (2 * draws[:, i] - 1))[:, None, None, None]
+        return (1 + most * (2 * draws[:, i] - 1))[:, None, None]
 
-    grey = tf.reduce_mean(images, axis=-1, keepdims=True)
-    images = grey + (images - grey) * factor(6, config.saturation)
-    mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
-    images = mean * factor(7, config.brightness) + (images - mean) * factor(8, config.contrast)
-    return tf.clip_by_value(images, 0.0, 255.0)
+    saturation, contrast = factor(6, config.saturation), factor(8, config.contrast)
+    matrix = contrast * (saturation * tf.eye(3) + (1 - saturation) / 3)
+    offset = FILL * (factor(7, config.brightness) - contrast)
+    flat = tf.reshape(images, [tf.shape(images)[0], -1, 3])
+    colored = tf.matmul(flat, matrix) + offset
+    return tf.reshape(tf.clip_by_value(colored, 0.0, 255.0), tf.shape(images))
 
 
 def augment(
@@ -120,6 +120,6 @@ def augment(
     Returns:
       Pictures `[B, size, size, 3]` float32 in 0..255, boxes in output pixels, weights.
     """
-    colored = recolor(tf.cast(images, tf.float32), draws, config)
     where = placement(draws, config)
-    return warp(colored, *where, size), *warp_boxes(boxes, weights, *where, size)
+    colored = recolor(warp(images, *where, size), draws, config)
+    return colored, *warp_boxes(boxes, weights, *where, size)

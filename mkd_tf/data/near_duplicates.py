@@ -3,57 +3,61 @@
 One on each side of a split would make a test result look better than it is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 # Of 128. In two sets of photographs shots of one scene lay within 11, others from 16 on.
 MAX_BITS = 12
-_ROWS = 1024  # rows compared at once: memory stays at rows x pictures
+_ROWS = 1024  # pictures compared at once with all others: bounds the memory
 
 
-def near_pairs(hashes: np.ndarray, max_bits: int = MAX_BITS) -> np.ndarray:
-    """Finds the pairs of pictures that look alike.
+def group_alike(hashes: np.ndarray, max_bits: int = MAX_BITS) -> list[list[int]]:
+    """Groups pictures that look alike, directly or over others in between.
 
     Args:
       hashes: `[N, bits]` bool, difference hashes (`pictures.scan_picture`).
       max_bits: how many bits may differ.
 
     Returns:
-      `[P, 2]` int, the index pairs (i, j) with i < j, in order.
+      Groups of indices, each index in one, in order.
     """
-    count, bits = hashes.shape
-    signs = np.where(hashes, 1, -1).astype("float32")
-    pairs = []
-    for start in range(0, count, _ROWS):
-        agreement = signs[start : start + _ROWS] @ signs.T  # bits - 2 * Hamming distance
-        i, j = np.nonzero(agreement >= bits - 2 * max_bits)
-        pairs.append(np.stack([i + start, j], 1)[i + start < j])
-    return np.concatenate(pairs) if pairs else np.zeros((0, 2), int)
+    labels = np.arange(len(hashes))
+    for _, distances in _distances(hashes, hashes):
+        alike = distances <= max_bits
+        for row in alike[alike.sum(1) > 1]:
+            joined = np.unique(labels[row])
+            if len(joined) > 1:
+                labels[np.isin(labels, joined)] = joined[0]
+    groups: dict[int, list[int]] = {}
+    for index, label in enumerate(labels.tolist()):
+        groups.setdefault(label, []).append(index)
+    return list(groups.values())
 
 
-def group_members(names: Sequence[str], pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
-    """Joins pairs into groups (union-find).
+def nearest_copies(hashes: np.ndarray, others: np.ndarray, max_bits: int = MAX_BITS) -> list[tuple[int, int]]:
+    """Finds the pictures that have a near-duplicate among others.
 
     Args:
-      names: what is grouped.
-      pairs: names that belong together; those not in `names` are passed over.
+      hashes: `[N, bits]` bool.
+      others: `[M, bits]` bool.
+      max_bits: how many bits may differ.
 
     Returns:
-      Groups, each name in one, in the order of `names`.
+      For each such picture its index and that of its nearest copy in `others`.
     """
-    parent = {name: name for name in names}
+    copies: list[tuple[int, int]] = []
+    if len(others):
+        for start, distances in _distances(hashes, others):
+            nearest = distances.argmin(1)
+            rows = np.flatnonzero(distances.min(1) <= max_bits)
+            copies += [(start + int(row), int(nearest[row])) for row in rows]
+    return copies
 
-    def root(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
 
-    for first, second in pairs:
-        if first in parent and second in parent:
-            parent[root(second)] = root(first)
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        groups.setdefault(root(name), []).append(name)
-    return list(groups.values())
+def _distances(hashes: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields blocks of the matrix of Hamming distances, `[rows, M]`, with their first row."""
+    bits = hashes.shape[1]
+    signs, other_signs = (np.where(h, 1, -1).astype("float32") for h in (hashes, others))
+    for start in range(0, len(hashes), _ROWS):
+        yield start, (bits - signs[start : start + _ROWS] @ other_signs.T) / 2

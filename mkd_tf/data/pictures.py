@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from mkd_tf.checks import MkdError, check_one_of, check_positive, fail
 
 _HASH_SIDE = 8
+HASH_BITS = 2 * _HASH_SIDE**2
 _ORIENTATION_TAG = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)  # these exchange width and height
 _UPRIGHT = {

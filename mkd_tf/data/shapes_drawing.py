@@ -18,7 +18,7 @@ CLASS_NAMES = ("square", "notched_square", "ring", "broken_ring", "triangle", "a
 
 _NEGATIVES = 0.04  # share of pictures without an object
 _MAX_OBJECTS = 7
-_SIDES = (10 / 160, 70 / 160)  # of the longer side of a box, relative to the picture's
+_SIDES = (20 / 160, 76 / 160)  # of the longer side of a box, relative to the picture's
 _MIN_VISIBLE = 0.4  # below this share of its area an object is not worth a label
 _MIN_CUT_VISIBLE = 0.6  # a hidden notch would make the label a guess
 _FINE = 4  # masks are drawn this much larger, then averaged: smooth edges, boxes to 1/4 pixel
@@ -28,7 +28,8 @@ _SQUARE: Polygon = ((-1, -1), (1, -1), (1, 1), (-1, 1))
 _NOTCH: Polygon = ((-0.26, -1.1), (0.26, -1.1), (0.26, -0.4), (-0.26, -0.4))
 _TRIANGLE: Polygon = ((0, -1), (0.87, 0.5), (-0.87, 0.5))
 _DENT: Polygon = ((-0.62, 0.51), (0, 0.02), (0.62, 0.51))
-_GAP_TURN = math.radians(17)
+_GAP_TURN = math.radians(24)
+_MAX_TURN = math.radians(30)
 
 
 @dataclasses.dataclass
@@ -76,7 +77,7 @@ def _average(fine: np.ndarray) -> np.ndarray:
 def _figure(rng: np.random.Generator, label: int, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns one object on a tile: its mask, its cut (`[t, t]` float32) and its box in the tile."""
     long_side = size * math.exp(rng.uniform(*np.log(_SIDES)))
-    turn, stretch = rng.uniform(0, 2 * math.pi), math.exp(rng.uniform(-0.2, 0.2))
+    turn, stretch = rng.uniform(-_MAX_TURN, _MAX_TURN), math.exp(rng.uniform(-0.2, 0.2))
     turned = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     transform = turned @ np.diag([stretch, 1 / stretch])
     filled, empty, cut = _polygons(label)
@@ -127,7 +128,7 @@ def _noise(rng: np.random.Generator, cells: int, size: int) -> np.ndarray:
 def _clutter(rng: np.random.Generator, picture: Image.Image) -> None:
     """Draws figures that are no objects onto the background."""
     draw, size = ImageDraw.Draw(picture), picture.width
-    for _ in range(rng.integers(3, 11)):
+    for _ in range(rng.integers(2, 8)):
         colour = tuple(int(c) for c in rng.integers(20, 236, 3))
         x, y = rng.uniform(0, size, 2)
         reach, turn = size * math.exp(rng.uniform(*np.log((0.03, 0.22)))), rng.uniform(0, 2 * math.pi)

@@ -10,7 +10,7 @@ labelled ones, are the split `unlabelled`.
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ import numpy as np
 from mkd_tf.checks import MkdError, check_one_of, fail
 from mkd_tf.data import voc_splits
 from mkd_tf.data.base import Dataset, Element, element
-from mkd_tf.data.near_duplicates import group_members, near_pairs
-from mkd_tf.data.pictures import read_picture
+from mkd_tf.data.near_duplicates import group_alike, nearest_copies
+from mkd_tf.data.pictures import HASH_BITS, read_picture
 from mkd_tf.data.voc_annotation import Problem
 from mkd_tf.data.voc_files import Example, VocFiles, examine
 
@@ -114,7 +114,7 @@ class VocFolder(Dataset):
             do = "Annotate some objects, or pass classes if there shall be none."
             fail(where, expected="objects in the annotations", got="none", do=do)
         self.class_names = tuple(sorted(names)) if given is None else given
-        splits = _deal(examples, lists, unlabelled, shares, split_seed)
+        splits = _deal(examples, lists, set(unlabelled), shares, split_seed)
         if not splits.get("train"):
             fail(where, expected="usable pictures for train", got="none", do="Add or repair some.")
         labels = {name: label for label, name in enumerate(self.class_names)}
@@ -168,41 +168,48 @@ def _report(where: str, problems: Sequence[Problem], on_bad_example: str) -> Non
 def _deal(
     examples: dict[str, Example],
     lists: Lists,
-    unlabelled: Sequence[str],
+    unlabelled: Set[str],
     shares: Sequence[float],
     seed: int,
 ) -> Lists:
     """Returns the names of sound pictures by split, and warns of near-copies across splits."""
     splits = {s: [n for n in lists[s] if n in examples] for s in lists if s != "unlabelled"}
-    labelled = [name for name in examples if name not in set(unlabelled)]
-    names = list(examples)
-    pairs = near_pairs(np.stack([example.scan.hash for example in examples.values()]))
-    alike = [(names[i], names[j]) for i, j in pairs]
+    labelled = [name for name in examples if name not in unlabelled]
     wanted = dict(zip(("train", "validation", "test"), shares, strict=True))
     if "train" not in splits:
-        splits = voc_splits.seeded_split(group_members(labelled, alike), wanted, seed)
+        splits = voc_splits.seeded_split(_groups(examples, labelled), wanted, seed)
         _LOGGER.info("No lists in ImageSets/Main: split by seed %d into %s", seed, _sizes(splits))
     elif "validation" not in splits:
         del wanted["test"]
-        splits |= voc_splits.seeded_split(group_members(splits["train"], alike), wanted, seed)
+        splits |= voc_splits.seeded_split(_groups(examples, splits["train"]), wanted, seed)
         _LOGGER.info("No list for validation: taken out of train by seed %d: %s", seed, _sizes(splits))
     claimed = {examples[name].path for name in labelled}  # by the <filename> of an annotation
-    splits["unlabelled"] = [n for n in unlabelled if n in examples and examples[n].path not in claimed]
-    _warn_of_copies(splits, alike)
+    splits["unlabelled"] = [n for n in examples if n in unlabelled and examples[n].path not in claimed]
+    _warn_of_copies(examples, splits)
     return splits
+
+
+def _hashes(examples: dict[str, Example], names: Sequence[str]) -> np.ndarray:
+    return np.array([examples[name].scan.hash for name in names], bool).reshape(len(names), HASH_BITS)
+
+
+def _groups(examples: dict[str, Example], names: Sequence[str]) -> list[list[str]]:
+    return [[names[i] for i in group] for group in group_alike(_hashes(examples, names))]
 
 
 def _sizes(splits: Lists) -> str:
     return ", ".join(f"{split} {len(names)}" for split, names in splits.items())
 
 
-def _warn_of_copies(splits: Lists, alike: Sequence[tuple[str, str]]) -> None:
-    side = {name: split in ("validation", "test") for split in splits for name in splits[split]}
-    across = [(a, b) for a, b in alike if a in side and b in side and side[a] != side[b]]
-    if across:
+def _warn_of_copies(examples: dict[str, Example], splits: Lists) -> None:
+    judged = [*splits.get("validation", ()), *splits.get("test", ())]
+    learned = [*splits["train"], *splits["unlabelled"]]
+    copies = nearest_copies(_hashes(examples, judged), _hashes(examples, learned))
+    if copies:
         _LOGGER.warning(
-            "Near-copies lie on both sides of the split, in training and in validation or test: %d "
-            "pairs, as %s and %s. Results will look better than they are.",
-            len(across),
-            *across[0],
+            "Near-copies lie on both sides of the split: of validation and test %d resemble a training "
+            "picture, as %s does %s. Results will look better than they are.",
+            len(copies),
+            judged[copies[0][0]],
+            learned[copies[0][1]],
         )

@@ -43,8 +43,8 @@ def read_lists(
       The names by split, each name once; and what is wrong with the lists.
 
     Raises:
-      MkdError: if two files claim to be one split, a list names nothing, or there are
-        lists but none for train.
+      MkdError: if two files claim to be one split, a list names nothing, or there is one
+        for validation or test but none for train.
     """
     lists: dict[str, list[str]] = {}
     problems: list[Problem] = []
@@ -76,7 +76,7 @@ def read_lists(
                 problems.append(Problem(where, None, f"names {name!r}, which has no {what}"))
         lists[split] = [name for name in names if name not in taken]
         taken.update(dict.fromkeys(lists[split], where))
-    if lists and not lists.keys() & {"train", "unlabelled"}:
+    if lists.keys() & {"validation", "test"} and "train" not in lists:
         got = ", ".join(lists)
         do = "Add train.txt, or remove the lists for a seeded split."
         fail(str(folder / "ImageSets" / "Main"), expected="a list for train", got=f"only {got}", do=do)

@@ -150,7 +150,8 @@ def standardize(features, weights=None, epsilon: float = 1e-6):
     Args:
       features: `[B, S, C]`.
       weights: `[B, S, 1]` of the positions, or None for equal ones.
-      epsilon: below this variance a channel counts as constant and becomes 0.
+      epsilon: a channel whose variance is below this share of the map's mean square
+        counts as constant and becomes 0. A share, so that a factor changes nothing.
     """
     features = ops.cast(features, "float32")
     weights = ops.ones_like(features[..., :1]) if weights is None else weights
@@ -158,7 +159,8 @@ def standardize(features, weights=None, epsilon: float = 1e-6):
     mean = ops.sum(features * weights, axis=1, keepdims=True) / total
     centered = features - mean
     variance = ops.sum(ops.square(centered) * weights, axis=1, keepdims=True) / total
-    return centered * ops.rsqrt(variance + epsilon)
+    energy = ops.stop_gradient(ops.mean(ops.square(features), axis=(1, 2), keepdims=True))
+    return centered * ops.rsqrt(variance + epsilon * energy + 1e-12)
 
 
 def flatten_map(features):
@@ -168,7 +170,10 @@ def flatten_map(features):
 
 
 def adapter(channels: int, input_channels: int, name: str) -> keras.layers.Layer:
-    """A 1x1 convolution that carries a map to `channels`, built, owned by the strategy."""
-    layer = keras.layers.Conv2D(channels, 1, name=name)
+    """A 1x1 convolution that carries a map to `channels`, built, owned by the strategy.
+
+    Without a bias: it would vanish where the map is standardised.
+    """
+    layer = keras.layers.Conv2D(channels, 1, use_bias=False, name=name)
     layer.build((None, None, None, input_channels))
     return layer

@@ -103,6 +103,7 @@ def train_stage(
             steps_per_epoch=steps_per_epoch,
             callbacks=callbacks,
             verbose=0,
+            shuffle=False,  # The batches come in an order of their own.
         )
     except FloatingPointError as error:
         fail(

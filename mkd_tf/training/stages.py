@@ -16,6 +16,7 @@ from mkd_tf.detectors.files import load_detector, take_weights
 from mkd_tf.distiller import Distiller
 from mkd_tf.evaluation.cost import macs, parameters
 from mkd_tf.evaluation.evaluator import EvaluationSet
+from mkd_tf.evaluation.gallery import write_examples
 from mkd_tf.evaluation.results import empty_results, print_results, write_results
 from mkd_tf.evaluation.runners import KerasRunner
 from mkd_tf.registry import parse_specs
@@ -52,9 +53,10 @@ class Run:
         self.pictures = Pictures.load(self.dataset, config)
         self._evaluation: dict[tuple[str, int], EvaluationSet] = {}
         p = self.pictures
+        self.say(f"classes: {', '.join(self.dataset.class_names)}")
         self.say(
-            f"{len(p.all_labelled)} labelled pictures for the teacher; {len(p.labelled)} labelled and "
-            f"{len(p.unlabelled)} unlabelled ones for the student; classes {', '.join(self.dataset.class_names)}"
+            f"pictures: {len(p.all_labelled)} labelled for the teacher; "
+            f"{len(p.labelled)} labelled and {len(p.unlabelled)} unlabelled for the student"
         )
         self.results = empty_results(
             command=command,
@@ -84,8 +86,19 @@ class Run:
         if roles.baseline:
             self._stage("student_alone", roles.student, "", {}, self.pictures.store.truth)
         self._stage("student", roles.student, roles.strategies, fixed, teacher_boxes)
-        print_results(self.results, self.console)
+        self._show()
         return self.results
+
+    def _show(self) -> None:
+        """Prints the table and draws what each role sees."""
+        runners = {}
+        for role in self.results["roles"]:
+            path = self.folder / role / "best.keras"
+            detector = load_detector(path if path.exists() else self.config.roles.teacher_weights)
+            runners[role] = KerasRunner(detector)
+        write_examples(self.folder, self.dataset.split("test"), runners, self.config.data.fit)
+        print_results(self.results, self.console)
+        self.say(f"results: {self.folder / 'results.json'}; pictures: {self.folder / 'examples.png'}")
 
     def _teacher(self) -> Detector:
         roles = self.config.roles
@@ -142,9 +155,8 @@ class Run:
                 box_weight=config.task.box_weight,
                 steps=epochs * per_epoch,
             )
-            self.say(
-                f"{role}: {spec}, {parameters(student.inference()):,} parameters, {epochs} x {per_epoch} steps"
-            )
+            size = parameters(student.inference())
+            self.say(f"{role}: {spec}, {size:,} parameters, {epochs} x {per_epoch} steps")
             outcome = train_stage(
                 role,
                 distiller,

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mkd_tf.checks import MkdError
-from mkd_tf.data.near_duplicates import MAX_BITS, group_members, near_pairs
+from mkd_tf.data.near_duplicates import MAX_BITS, group_alike, nearest_copies
 from mkd_tf.data.pictures import fit_boxes, fit_picture, read_picture, scan_picture
 from tests.data.voc_maker import noise_picture
 
@@ -207,15 +207,25 @@ def test_copies_have_close_hashes_and_other_pictures_far_ones(tmp_path):
     assert distances[5] > 2 * MAX_BITS
 
 
-def test_near_pairs_equal_the_definition(monkeypatch):
-    rng = np.random.default_rng(0)
-    hashes = rng.random((40, 16)) < 0.5
-    expected = [(i, j) for i in range(40) for j in range(i + 1, 40) if (hashes[i] != hashes[j]).sum() <= 3]
-    assert expected
+def test_groups_are_the_connected_parts(monkeypatch):
+    hashes = np.random.default_rng(0).random((60, 16)) < 0.5
+    alike = (hashes[:, None] != hashes[None]).sum(-1) <= 3
+    reachable = np.linalg.matrix_power(alike.astype(float), 60) > 0
+    expected = sorted({tuple(np.flatnonzero(row)) for row in reachable})
+    assert max(map(len, expected)) > 2
+    assert np.any(reachable & ~alike)
+    for rows in (7, 1024):
+        monkeypatch.setattr("mkd_tf.data.near_duplicates._ROWS", rows)
+        assert [tuple(group) for group in group_alike(hashes, max_bits=3)] == expected
+
+
+def test_nearest_copies_equal_the_definition(monkeypatch):
     monkeypatch.setattr("mkd_tf.data.near_duplicates._ROWS", 7)
-    assert [tuple(pair) for pair in near_pairs(hashes, max_bits=3)] == expected
-
-
-def test_groups_join_over_several_steps_and_ignore_strangers():
-    groups = group_members("abcdef", [("a", "c"), ("d", "c"), ("e", "x"), ("f", "b")])
-    assert groups == [["a", "c", "d"], ["b", "f"], ["e"]]
+    rng = np.random.default_rng(1)
+    hashes, others = rng.random((30, 16)) < 0.5, rng.random((20, 16)) < 0.5
+    distances = (hashes[:, None] != others[None]).sum(-1)
+    expected = [(i, int(row.argmin())) for i, row in enumerate(distances) if row.min() <= 3]
+    assert expected
+    assert nearest_copies(hashes, others, max_bits=3) == expected
+    assert nearest_copies(hashes, others[:0]) == []
+    assert nearest_copies(hashes[:0], others) == []

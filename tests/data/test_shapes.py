@@ -211,7 +211,7 @@ class TestPreparation:
         assert len(Shapes(**arguments, data_dir=tmp_path).split("train")) == 4
 
     def test_a_kill_leaves_nothing_that_is_read_later(self, tmp_path):
-        arguments = {"train": 500, "validation": 0, "test": 0, "unlabelled": 0, "size": 64}
+        arguments = {"train": 200, "validation": 0, "test": 0, "unlabelled": 0, "size": 64}
         arguments["data_dir"] = str(tmp_path)
         code = f"from mkd_tf.data.shapes import Shapes; Shapes(**{arguments!r})"
         process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -222,7 +222,7 @@ class TestPreparation:
         process.wait()
         assert list(tmp_path.glob("*/incomplete.*/*/*")), "the kill came too late or too early"
         assert not list(tmp_path.glob("*/1.0.0"))
-        assert len(Shapes(**arguments).split("train")) == 500
+        assert len(Shapes(**arguments).split("train")) == 200
 
     def test_a_second_process_may_be_faster(self, tmp_path, monkeypatch):
         """Both draw, one renames first; the other takes what is there."""

@@ -150,4 +150,4 @@ def test_copies_across_given_lists_are_told(voc, caplog):
     voc.write_list("test", "copy_of_a")
     VocFolder(voc.root)
     assert "Near-copies lie on both sides of the split" in caplog.text
-    assert "1 pairs, as a and copy_of_a" in caplog.text
+    assert "of validation and test 1 resemble a training picture, as copy_of_a does a" in caplog.text

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mkd_tf.data.base import Dataset
+
 Box = tuple[object, object, object, object]  # xmin, ymin, xmax, ymax, as written
 
 
@@ -69,3 +71,8 @@ class VocMaker:
         folder = self.root / "ImageSets" / "Main"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{file}.txt").write_text("\n".join(lines) + "\n")
+
+
+def all_ids(dataset: Dataset) -> list[str]:
+    """The ids of all pictures in all splits."""
+    return sorted(element["image/id"] for split in dataset.split_names for element in dataset.split(split))

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import pytest
 
+import mkd_tf  # noqa: F401 (registers the detectors that Keras loads)
+
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("teacher", "guide", "student_alone", "student")
 NET = "tiny(widths=(8,8,16,16),pyramid=8)"

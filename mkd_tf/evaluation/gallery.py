@@ -1,0 +1,71 @@
+"""Pictures of a run: what each role sees of the same test pictures, side by side."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mkd_tf.data.base import Element
+from mkd_tf.data.pictures import fit_picture
+from mkd_tf.evaluation.coco import Truth
+from mkd_tf.evaluation.drawing import contact_sheet, draw
+from mkd_tf.evaluation.runners import Runner, on_original
+from mkd_tf.files import write_bytes
+from mkd_tf.postprocess import Detections
+
+_CELL_PX = 320
+
+
+def _png(image: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _titled(image: np.ndarray, title: str) -> np.ndarray:
+    """Puts a strip with a title on top."""
+    font = ImageFont.load_default(image.shape[1] // 18)
+    height = round(image.shape[1] / 12)
+    canvas = Image.new("RGB", (image.shape[1], image.shape[0] + height), "white")
+    canvas.paste(Image.fromarray(image), (0, height))
+    ImageDraw.Draw(canvas).text((image.shape[1] / 2, height / 2), title, fill="black", font=font, anchor="mm")
+    return np.asarray(canvas)
+
+
+def _true_boxes(truth: Truth) -> Detections:
+    size = [truth.height, truth.width, truth.height, truth.width]
+    return Detections(truth.boxes / size, np.ones(len(truth.labels), "float32"), truth.labels)
+
+
+def write_examples(
+    folder: Path,
+    split: Sequence[Element],
+    runners: Mapping[str, Runner],
+    fit: str,
+    rows: int = 4,
+    score_threshold: float = 0.3,
+) -> None:
+    """Writes `examples.png`, a row per picture and a column per role, and the pictures themselves.
+
+    Args:
+      folder: gets `examples.png` and a folder `examples` of untouched pictures.
+      split: labelled elements; `rows` of them are taken at equal distances.
+      runners: by the title of their column.
+      fit: how pictures are brought to the input.
+      rows: how many pictures.
+      score_threshold: lowest score that is drawn.
+    """
+    cells = []
+    for index in np.linspace(0, len(split) - 1, min(rows, len(split))).astype(int):
+        found = split[int(index)]
+        image, truth = found["image"], Truth.of(found)
+        write_bytes(folder / "examples" / f"{Path(found['image/id']).stem}.png", _png(image))
+        names = next(iter(runners.values())).class_names
+        cells.append(_titled(draw(image, _true_boxes(truth), names), "truth"))
+        for title, runner in runners.items():
+            seen = runner(fit_picture(image, runner.image_size, fit)[None])[0]
+            seen = on_original(seen, image.shape[:2], fit)
+            cells.append(_titled(draw(image, seen, names, score_threshold), title))
+    write_bytes(folder / "examples.png", _png(contact_sheet(cells, len(runners) + 1, _CELL_PX)))

@@ -1,0 +1,36 @@
+"""Anchors: one square per cell, rows first, level by level."""
+
+import numpy as np
+import pytest
+
+from mkd_tf.anchors import Anchors, grid_anchors
+from mkd_tf.checks import MkdError
+
+
+def test_anchors_by_hand():
+    # 64 px: grids of 8, 4 and 2 cells; an anchor's side is four strides.
+    anchors = grid_anchors(64)
+    assert anchors.level_counts == (64, 16, 4)
+    assert (len(anchors), anchors.image_size, anchors.boxes.dtype) == (84, 64, np.float32)
+    np.testing.assert_array_equal(anchors.boxes[0], [4 - 16, 4 - 16, 4 + 16, 4 + 16])
+    np.testing.assert_array_equal(anchors.boxes[1], [4 - 16, 12 - 16, 4 + 16, 12 + 16])
+    np.testing.assert_array_equal(anchors.centers_and_sizes()[8], [12, 4, 32, 32])
+    np.testing.assert_array_equal(anchors.centers_and_sizes()[64], [8, 8, 64, 64])
+    np.testing.assert_array_equal(anchors.centers_and_sizes()[-1], [48, 48, 128, 128])
+
+
+def test_scale_and_strides_are_free():
+    anchors = grid_anchors(32, strides=(16, 32), scale=2.0)
+    np.testing.assert_array_equal(anchors.centers_and_sizes()[:, 2], [32, 32, 32, 32, 64])
+    np.testing.assert_array_equal(anchors.normalized()[-1], [-0.5, -0.5, 1.5, 1.5])
+
+
+@pytest.mark.parametrize(("size", "hint"), [(100, "96"), (0, "32"), (-64, "32"), (16, "32")])
+def test_a_size_that_no_grid_fits_is_told(size, hint):
+    with pytest.raises(MkdError, match=f"image_size: expected a positive multiple of 32 px, got {size}.*{hint}"):
+        grid_anchors(size)
+
+
+def test_counts_that_do_not_add_up_are_told():
+    with pytest.raises(MkdError, match=r"anchors.boxes: expected shape \[5, 4\], got shape \[4, 4\]"):
+        Anchors(np.zeros((4, 4), "float32"), (4, 1), 64)

@@ -1,0 +1,131 @@
+"""The assignment against a slow one, and what must hold of any assignment."""
+
+import keras
+import numpy as np
+import pytest
+
+from mkd_tf import targets
+from mkd_tf.anchors import grid_anchors
+from tests import reference
+
+ANCHORS = grid_anchors(64)
+CLASSES = 3
+
+
+def assigned(boxes, labels, weights, anchors=ANCHORS, **options):
+    """Assigns to one picture; the result without its batch dimension, as NumPy."""
+    found = targets.assign(
+        anchors,
+        np.float32(boxes).reshape(1, -1, 4),
+        np.int32(labels)[None],
+        np.float32(weights)[None],
+        CLASSES,
+        **options,
+    )
+    return {name: keras.ops.convert_to_numpy(value)[0] for name, value in found.items()}
+
+
+def random_objects(rng, count, side=64, least=2.0):
+    low = rng.uniform(0, side - least, (count, 2))
+    high = low + np.maximum(rng.uniform(0, 1, (count, 2)) ** 2 * (side - low), least)
+    return np.concatenate([low, high], axis=1).astype("float32")
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("top_k", [9, 4])
+def test_against_the_reference(seed, top_k):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(1, 9))
+    boxes = random_objects(rng, count)
+    labels, weights = rng.integers(0, CLASSES, count), rng.uniform(0.1, 1, count).astype("float32")
+    found = assigned(boxes, labels, weights, top_k=top_k)
+    expected = reference.assign(ANCHORS.boxes, ANCHORS.level_counts, boxes, labels, weights, CLASSES, top_k)
+    for name, values in zip(("labels", "boxes", "weights"), expected, strict=True):
+        np.testing.assert_allclose(found[name], values, rtol=1e-6, err_msg=name)
+    assert (found["labels"] < CLASSES).any()
+
+
+def test_one_object_by_hand():
+    # A box of 32 px in the middle. The four anchors of 32 px around its centre are shifted
+    # by (4, 4): 28^2 / (2 * 32^2 - 28^2) = 0.62. The next eight are shifted by (4, 12):
+    # 28 * 20 / (2 * 32^2 - 28 * 20) = 0.38; anchors of 64 px overlap at most 32^2 / 64^2 =
+    # 0.25, those of 128 px less. Only the four reach mean + deviation.
+    found = assigned([16, 16, 48, 48], [1], [1.0])
+    positive = np.flatnonzero(found["labels"] < CLASSES)
+    assert positive.tolist() == [3 * 8 + 3, 3 * 8 + 4, 4 * 8 + 3, 4 * 8 + 4]
+    assert (found["labels"][positive] == 1).all()
+    assert (found["boxes"][positive] == [16, 16, 48, 48]).all()
+
+
+def test_examples_of_a_batch_do_not_meet():
+    rng = np.random.default_rng(0)
+    boxes = np.stack([random_objects(rng, 4) for _ in range(3)])
+    labels, weights = rng.integers(0, CLASSES, (3, 4)).astype("int32"), np.ones((3, 4), "float32")
+    together = targets.assign(ANCHORS, boxes, labels, weights, CLASSES)
+    for i in range(3):
+        alone = assigned(boxes[i], labels[i], weights[i])
+        for name in alone:
+            np.testing.assert_array_equal(together[name][i], alone[name])
+
+
+@pytest.mark.parametrize("padding", [(0, 0, 0, 0), (10, 10, 40, 40)])
+def test_padding_claims_nothing(padding):
+    objects = [[4, 4, 30, 30], [20, 30, 60, 60]]
+    bare = assigned(objects, [0, 1], [1.0, 0.5])
+    padded = assigned([*objects, padding, padding], [0, 1, 2, 0], [1.0, 0.5, 0.0, 0.0])
+    for name in bare:
+        np.testing.assert_array_equal(bare[name], padded[name])
+
+
+def test_a_picture_without_objects_is_background():
+    found = assigned(np.zeros((3, 4)), [0, 0, 0], [0, 0, 0])
+    assert (found["labels"] == CLASSES).all()
+    assert (found["weights"] == 0).all()
+    np.testing.assert_array_equal(found["boxes"], ANCHORS.boxes)
+
+
+def test_weights_and_background_rows():
+    found = assigned([[2, 2, 22, 22], [30, 30, 62, 62]], [0, 2], [0.25, 1.0])
+    for label, weight in ((0, 0.25), (2, 1.0), (CLASSES, 0.0)):
+        rows = found["labels"] == label
+        assert rows.any()
+        assert (found["weights"][rows] == weight).all()
+    background = found["labels"] == CLASSES
+    np.testing.assert_array_equal(found["boxes"][background], ANCHORS.boxes[background])
+    assert found["labels"].dtype == np.int32
+
+
+@pytest.mark.parametrize("side", [0.5, 2.0, 5.0])
+@pytest.mark.parametrize("corner", [(0, 0), (29.5, 13.2), (62, 63)])
+def test_an_object_smaller_than_a_stride_gets_a_location(side, corner):
+    box = [*corner, min(corner[0] + side, 64), min(corner[1] + side, 64)]
+    found = assigned(box, [1], [1.0])
+    positive = found["labels"] == 1
+    assert positive.any()
+    centers = ANCHORS.centers_and_sizes()[positive, :2]
+    assert np.abs(centers - corner).max() < 16, "a location far away answers for it"
+
+
+def test_an_object_as_large_as_the_picture_gets_a_location():
+    assert (assigned([0, 0, 64, 64], [1], [1.0])["labels"] == 1).any()
+
+
+def test_a_location_claimed_twice_goes_to_the_higher_overlap():
+    # Both want the anchors around the centre, (12..44) and (20..52); the first is the
+    # anchor at (28, 28) itself.
+    exact, shifted = [12, 12, 44, 44], [16, 16, 48, 48]
+    for order in (1, -1):
+        found = assigned([exact, shifted][::order], [0, 1][::order], [0.3, 1.0][::order])
+        cell = 3 * 8 + 3
+        assert found["labels"][cell] == 0
+        assert found["weights"][cell] == pytest.approx(0.3)
+        np.testing.assert_array_equal(found["boxes"][cell], exact)
+
+
+def test_assignment_does_not_change_with_scale():
+    rng = np.random.default_rng(3)
+    boxes = random_objects(rng, 5)
+    labels, weights = [0, 1, 2, 0, 1], np.ones(5)
+    small = assigned(boxes, labels, weights)
+    large = assigned(2 * boxes, labels, weights, grid_anchors(128, strides=(16, 32, 64)))
+    np.testing.assert_array_equal(small["labels"], large["labels"])
