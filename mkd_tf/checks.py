@@ -5,6 +5,7 @@ check receives the names from its caller; it never guesses a role.
 """
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, NoReturn
 
 
@@ -19,13 +20,13 @@ def fail(where: str, *, expected: str, got: str, do: str) -> NoReturn:
 
 def check_positive(name: str, value: float) -> None:
     """Raises `MkdError` unless `value` is above zero."""
-    if not value > 0:
+    if not (isinstance(value, Real) and value > 0):
         fail(name, expected="a number above 0", got=repr(value), do=f"Set {name} to a positive number.")
 
 
 def check_fraction(name: str, value: float) -> None:
     """Raises `MkdError` unless `value` lies in 0..1."""
-    if not 0 <= value <= 1:
+    if not (isinstance(value, Real) and 0 <= value <= 1):
         fail(name, expected="a number from 0 to 1", got=repr(value), do=f"Set {name} within 0..1.")
 
 

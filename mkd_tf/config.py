@@ -153,22 +153,31 @@ class Config:
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
 
 
+_GROUPS: dict[str, Any] = {
+    "data": DataConfig,
+    "augmentation": AugmentationConfig,
+    "optimizer": OptimizerConfig,
+    "task": TaskConfig,
+    "roles": RolesConfig,
+    "run": RunConfig,
+}
+
+
 def options() -> dict[str, dataclasses.Field]:
     """Returns every option by its flag name; names are unique across the groups."""
-    found: dict[str, dataclasses.Field] = {}
-    for group in dataclasses.fields(Config):
-        for field in dataclasses.fields(group.default_factory()):  # type: ignore[misc, arg-type]
-            found[field.name] = field
-    return found
+    return {field.name: field for group in _GROUPS.values() for field in dataclasses.fields(group)}
 
 
 def from_values(values: dict[str, Any]) -> Config:
-    """Builds a `Config` from option values by name; those not named keep their default."""
+    """Builds a `Config` from option values by name; those not named keep their default.
+
+    Raises:
+      MkdError: if a value is out of its range.
+    """
     groups = {}
-    for group in dataclasses.fields(Config):
-        made = group.default_factory()  # type: ignore[misc]
-        names = [f.name for f in dataclasses.fields(made) if f.name in values]  # type: ignore[arg-type]
-        groups[group.name] = dataclasses.replace(made, **{n: values[n] for n in names})  # type: ignore[type-var]
+    for name, group in _GROUPS.items():
+        names = [f.name for f in dataclasses.fields(group) if f.name in values]
+        groups[name] = group(**{n: values[n] for n in names})
     return Config(**groups)
 
 

@@ -52,12 +52,13 @@ class Distiller(keras.Model):
         self.steps = steps
         fixed = {"teacher": teacher, "guide": guide}
         self._fixed = {role: network for role, network in fixed.items() if network is not None}
-        names = [s.name for s in strategies]
+        # The task's own terms count: a strategy called "box" would hide the boxes' loss.
+        names = ["total", "class", "box", *(s.name for s in strategies)]
         if len(set(names)) < len(names):
             fail(
                 "strategies",
-                expected="a name for each",
-                got=", ".join(names),
+                expected="a name for each, other than total, class and box",
+                got=", ".join(names[3:]),
                 do="Give them name= of their own.",
             )
         ports = {role: port_of(network) for role, network in {"student": student, **self._fixed}.items()}

@@ -151,13 +151,14 @@ def pooled(features, factor: int) -> np.ndarray:
 
 
 def standardized(features, weights=None) -> np.ndarray:
-    """Every channel of one map `[h, w, c]` at weighted mean 0 and variance 1."""
+    """Every channel of one map `[h, w, c]` at weighted mean 0 and variance 1; a constant one at 0."""
     weights = np.ones(features.shape[:2]) if weights is None else weights
     result = np.zeros(features.shape)
     for c in range(features.shape[2]):
         channel = features[..., c].astype("float64")
-        mean = np.average(channel, weights=weights)
-        result[..., c] = (channel - mean) / math.sqrt(np.average((channel - mean) ** 2, weights=weights))
+        centered = channel - np.average(channel, weights=weights)
+        deviation = math.sqrt(np.average(centered**2, weights=weights))
+        result[..., c] = centered / deviation if deviation else 0
     return result
 
 
@@ -190,11 +191,9 @@ def attention(features, p: float) -> np.ndarray:
 
 
 def hint(student, source, weights) -> float:
-    """One minus the weighted Pearson correlation of each channel, averaged over channels."""
+    """Weighted squared distance of standardised maps, halved: 1 - Pearson where no channel is constant."""
     distances = []
+    a, b = standardized(student, weights), standardized(source, weights)
     for c in range(student.shape[2]):
-        a, b = student[..., c].astype("float64"), source[..., c].astype("float64")
-        a, b = a - np.average(a, weights=weights), b - np.average(b, weights=weights)
-        covariance = (weights * a * b).sum()
-        distances.append(1 - covariance / math.sqrt((weights * a * a).sum() * (weights * b * b).sum()))
+        distances.append((weights * (a[..., c] - b[..., c]) ** 2).sum() / (2 * weights.sum()))
     return float(np.mean(distances))

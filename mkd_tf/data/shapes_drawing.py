@@ -17,8 +17,8 @@ from PIL import Image, ImageDraw
 CLASS_NAMES = ("square", "notched_square", "ring", "broken_ring", "triangle", "arrowhead")
 
 _NEGATIVES = 0.04  # share of pictures without an object
-_MAX_OBJECTS = 7
-_SIDES = (20 / 160, 76 / 160)  # of the longer side of a box, relative to the picture's
+_MAX_OBJECTS = 6
+_SIDES = (28 / 160, 84 / 160)  # of the longer side of a box, relative to the picture's
 _MIN_VISIBLE = 0.4  # below this share of its area an object is not worth a label
 _MIN_CUT_VISIBLE = 0.6  # a hidden notch would make the label a guess
 _FINE = 4  # masks are drawn this much larger, then averaged: smooth edges, boxes to 1/4 pixel

@@ -6,6 +6,7 @@ multiply-adds and still train several times slower on a CPU.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -15,7 +16,7 @@ from mkd_tf.detectors.base import Detector
 from mkd_tf.layers import conv_bn, head, plain_block, pyramid, residual_block
 
 BLOCKS = {"residual": residual_block, "plain": plain_block}
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "teacher": {"widths": (32, 64, 128, 192), "pyramid": 64, "tower": 1, "block": "residual"},
     "guide": {"widths": (16, 32, 64, 96), "pyramid": 32, "tower": 1, "block": "residual"},
     "student": {"widths": (8, 16, 24, 32), "pyramid": 16, "tower": 1, "block": "residual"},

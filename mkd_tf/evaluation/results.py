@@ -32,6 +32,18 @@ def empty_results(**header: Any) -> Results:
     return {"schema": SCHEMA, **header, "roles": {}, "files": {}}
 
 
+def commit() -> str | None:
+    """Returns the commit of the checkout that runs, or None outside of one."""
+    git = Path(__file__).resolve().parents[2] / ".git"
+    if not (git / "HEAD").is_file():
+        return None
+    head = (git / "HEAD").read_text(encoding="utf-8").strip()
+    if not head.startswith("ref: "):
+        return head
+    reference = git / head.removeprefix("ref: ")
+    return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
+
+
 def _check(results: Any, where: str) -> None:
     if not isinstance(results, Mapping) or results.get("schema") != SCHEMA:
         got = repr(results.get("schema")) if isinstance(results, Mapping) else type(results).__name__

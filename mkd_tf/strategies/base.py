@@ -9,6 +9,7 @@ the batch or the number of replicas.
 
 import dataclasses
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import keras
@@ -37,6 +38,21 @@ class Port:
     def num_classes(self) -> int:
         return self.shapes["class_logits"][-1]
 
+    def shape(self, output: str) -> tuple[int, ...]:
+        """Returns the static shape of an output.
+
+        Raises:
+          MkdError: if the network has none of that name.
+        """
+        if output not in self.shapes:
+            fail(
+                "taps of a strategy",
+                expected=f"some of {', '.join(self.shapes)}",
+                got=repr(output),
+                do="Name taps as in taps=('C3', 'C4').",
+            )
+        return self.shapes[output]
+
 
 class Strategy(keras.layers.Layer):
     """One kind of knowledge that `target` takes over from `source`.
@@ -63,26 +79,36 @@ class Strategy(keras.layers.Layer):
         check_one_of(f"source of {self.name}", source, SOURCES)
         check_fraction(f"rise of {self.name}", rise)
         check_fraction(f"fall of {self.name}", fall)
-        if weight < 0:
+        if not (isinstance(weight, Real) and weight >= 0):
             fail(
-                f"weight of {self.name}", expected="0 or more", got=str(weight), do="Use 0 to switch it off."
+                f"weight of {self.name}",
+                expected="a number of 0 or more",
+                got=repr(weight),
+                do="Use 0 to switch it off.",
             )
-        self.weight, self.source, self.target = weight, source, target
-        self.rise, self.fall = rise, fall
+        self.weight: float = weight
+        self.source: str = source
+        self.target: str = target
+        self.rise: float = rise
+        self.fall: float = fall
 
     def connect(self, ports: Mapping[str, Port]) -> None:
         """Makes what depends on the networks' shapes. Called once, before the first `call`.
 
         Raises:
-          MkdError: if the source is missing, or offers nothing that can be compared.
+          MkdError: if the source or target is missing, or nothing can be compared.
         """
-        if self.source not in ports:
-            fail(
-                f"strategy {self.name}",
-                expected=f"a {self.source} to learn from",
-                got=f"networks {', '.join(ports)}",
-                do=f"Give a {self.source}, or another source= to the strategy.",
-            )
+        for argument, role, purpose in (
+            ("source", self.source, "to learn from"),
+            ("target", self.target, "that learns"),
+        ):
+            if role not in ports:
+                fail(
+                    f"strategy {self.name}",
+                    expected=f"a {role} {purpose}",
+                    got=f"networks {', '.join(ports)}",
+                    do=f"Give a {role}, or another {argument}= to the strategy.",
+                )
         self._connect(ports[self.source], ports[self.target])
         self.built = True
 
@@ -112,12 +138,12 @@ def pair_levels(source: Port, target: Port, taps: tuple[str, ...]) -> list[tuple
     Raises:
       MkdError: if no two grids agree.
     """
-    pairs = [(s, t) for t in taps for s in taps if source.shapes[s][:2] == target.shapes[t][:2]]
+    pairs = [(s, t) for t in taps for s in taps if source.shape(s)[:2] == target.shape(t)[:2]]
     if not pairs:
         fail(
             f"taps {', '.join(taps)}",
             expected="a common grid of source and target",
-            got=f"{[source.shapes[s][:2] for s in taps]} and {[target.shapes[t][:2] for t in taps]}",
+            got=f"{[source.shape(s)[:2] for s in taps]} and {[target.shape(t)[:2] for t in taps]}",
             do="Choose input sizes whose ratio is a power of two.",
         )
     return pairs

@@ -18,7 +18,7 @@ correlation is weighted by the foreground, since most cells of a picture are emp
 import keras
 from keras import ops
 
-from mkd_tf.checks import check_positive
+from mkd_tf.checks import check_positive, fail
 from mkd_tf.strategies.base import Port, Strategy, adapter, flatten_map, pair_levels, standardize
 
 
@@ -77,12 +77,20 @@ class Hint(Strategy):
         self.taps, self.background = tuple(taps), background
 
     def _connect(self, source: Port, target: Port) -> None:
+        levels = len(target.anchors.level_counts)
+        if len(self.taps) != levels:
+            fail(
+                f"taps of {self.name}",
+                expected=f"one for each of the {levels} levels of anchors",
+                got=", ".join(self.taps),
+                do="Name one tap per level, as in taps=('P3', 'P4', 'P5').",
+            )
         self._pairs = pair_levels(source, target, self.taps)
-        cells = [target.shapes[tap][0] * target.shapes[tap][1] for tap in self.taps]
+        cells = [target.shape(tap)[0] * target.shape(tap)[1] for tap in self.taps]
         self._levels = tuple(zip(target.anchors.level_counts, cells, strict=True))
         self._num_classes = target.num_classes
         self.adapters = {
-            t: adapter(source.shapes[s][-1], target.shapes[t][-1], f"{self.name}_{t}") for s, t in self._pairs
+            t: adapter(source.shape(s)[-1], target.shape(t)[-1], f"{self.name}_{t}") for s, t in self._pairs
         }
 
     def call(self, outputs, targets):

@@ -48,8 +48,19 @@ def fsp_matrix(first, second):
 
 
 def relation(earlier, later):
-    """FSP matrix of standardised maps, the earlier pooled to the later's grid: correlations."""
+    """FSP matrix of standardised maps, the earlier pooled to the later's grid: correlations.
+
+    Raises:
+      MkdError: if the earlier map's grid is no multiple of the later's.
+    """
     factor = earlier.shape[1] // later.shape[1], earlier.shape[2] // later.shape[2]
+    if 0 in factor:
+        fail(
+            "pairs of layer_relation",
+            expected="the earlier, larger map first",
+            got=f"grids {earlier.shape[1:3]} and {later.shape[1:3]}",
+            do="Swap the taps, as in pairs=(('C3', 'C4'),).",
+        )
     if factor != (1, 1):
         earlier = ops.average_pool(ops.cast(earlier, "float32"), factor, factor, padding="valid")
 
@@ -81,7 +92,7 @@ class LayerRelation(Strategy):
     def _connect(self, source: Port, target: Port) -> None:
         taps = dict.fromkeys(tap for pair in self.pairs for tap in pair)
         self.adapters = {
-            tap: adapter(source.shapes[tap][-1], target.shapes[tap][-1], f"{self.name}_{tap}") for tap in taps
+            tap: adapter(source.shape(tap)[-1], target.shape(tap)[-1], f"{self.name}_{tap}") for tap in taps
         }
 
     def call(self, outputs, targets):

@@ -42,7 +42,7 @@ def save_backup(folder: Path, epoch: int, arrays: Mapping[str, np.ndarray], stat
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     with beside(part / "arrays.npz") as stream:
-        np.savez(stream, **arrays)
+        np.savez(stream, allow_pickle=False, **dict(arrays))
     write_json(part / "state.json", dict(state))
     shutil.rmtree(final, ignore_errors=True)
     os.replace(part, final)
@@ -61,10 +61,10 @@ def load_backup(folder: Path) -> Backup | None:
     if not found:
         return None
     try:
-        with np.load(found[-1] / "arrays.npz", allow_pickle=False) as stored:
+        with open(found[-1] / "arrays.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise MkdError(
             f"{found[-1]}: damaged backup ({error}). Delete this folder to start its stage again."
         ) from None

@@ -35,7 +35,9 @@ class WeightAveraging(keras.callbacks.Callback):
 
     def _assign(self, keep):
         for average, value in self._pairs:
-            average.assign(keep * average + (1.0 - keep) * value)
+            # A counter or a seed has no average.
+            is_float = keras.backend.is_float_dtype(value.dtype)
+            average.assign(keep * average + (1.0 - keep) * value if is_float else value)
 
     def on_train_batch_end(self, batch, logs=None):
         n = float(self.model.optimizer.iterations)

@@ -1,11 +1,11 @@
 """A run: teacher, then guide, then the student alone (if asked) and the distilled student."""
 
-import time
 from typing import Any
 
 import keras
 import tensorflow as tf
 from rich.console import Console
+from rich.progress import Progress
 
 from mkd_tf.checks import fail
 from mkd_tf.config import Config
@@ -17,14 +17,15 @@ from mkd_tf.distiller import Distiller
 from mkd_tf.evaluation.cost import macs, parameters
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.evaluation.gallery import write_examples
-from mkd_tf.evaluation.results import empty_results, print_results, write_results
+from mkd_tf.evaluation.results import commit, empty_results, print_results, write_results
 from mkd_tf.evaluation.runners import KerasRunner
 from mkd_tf.registry import parse_specs
-from mkd_tf.strategies import STRATEGIES, Strategy
+from mkd_tf.strategies import STRATEGIES
 from mkd_tf.training.pictures import Pictures
-from mkd_tf.training.stage import Outcome, train_stage
+from mkd_tf.training.plan import Stage, plan
+from mkd_tf.training.stage import train_stage
 from mkd_tf.training.teacher_boxes import look, read_rows, with_teacher_boxes, write_rows
-from mkd_tf.training.workdir import claim, read_done, write_done
+from mkd_tf.training.workdir import claim, compare, read_done, write_done
 
 # Roles that share a number start from the same weights.
 _INIT = {"teacher": 1, "guide": 2, "student_alone": 3, "student": 3}
@@ -41,7 +42,7 @@ class Run:
 
     def __init__(self, config: Config, command: str = "", console: Console | None = None):
         self.config, self.console = config, console or Console()
-        self.folder = claim(config)
+        compare(config)
         if config.run.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.say(f"reading {config.data.dataset}")
@@ -50,7 +51,10 @@ class Run:
             on_bad_example=config.data.on_bad_example,
             data_dir=config.data.data_dir or None,
         )
+        self.stages = plan(config.roles)
+        self._check()
         self.pictures = Pictures.load(self.dataset, config)
+        self.folder = claim(config)
         self._evaluation: dict[tuple[str, int], EvaluationSet] = {}
         p = self.pictures
         self.say(f"classes: {', '.join(self.dataset.class_names)}")
@@ -60,9 +64,19 @@ class Run:
         )
         self.results = empty_results(
             command=command,
+            commit=commit(),
             dataset={"name": config.data.dataset, "classes": list(self.dataset.class_names)},
             image_size=config.roles.image_size,
         )
+
+    def _check(self) -> None:
+        """Builds every network and strategy once: a mistake shows now and not after an hour."""
+        networks: dict[str, Detector] = {}
+        for stage in self.stages:
+            networks[stage.role] = self._network(stage)
+            self._distiller(stage, networks, steps=1)
+        for split in ("validation", "test"):
+            self.dataset.split(split)
 
     def say(self, text: str) -> None:
         """Prints a line."""
@@ -74,107 +88,105 @@ class Run:
         Raises:
           MkdError: for what the user can mend; a later start goes on from there.
         """
-        roles = self.config.roles
-        teacher = self._teacher()
-        teacher_boxes = self._teacher_boxes(teacher)
-        guide = None
-        if roles.has_guide:
-            guide = self._stage(
-                "guide", roles.guide, roles.guide_strategies, {"teacher": teacher}, teacher_boxes
-            )
-        fixed = {"teacher": teacher} | ({"guide": guide} if guide else {})
-        if roles.baseline:
-            self._stage("student_alone", roles.student, "", {}, self.pictures.store.truth)
-        self._stage("student", roles.student, roles.strategies, fixed, teacher_boxes)
-        self._show()
+        networks: dict[str, Detector] = {}
+        for stage in self.stages:
+            networks[stage.role] = self._trained(stage, networks)
+        self._show(networks)
         return self.results
 
-    def _show(self) -> None:
+    def _show(self, networks: dict[str, Detector]) -> None:
         """Prints the table and draws what each role sees."""
-        runners = {}
-        for role in self.results["roles"]:
-            path = self.folder / role / "best.keras"
-            detector = load_detector(path if path.exists() else self.config.roles.teacher_weights)
-            runners[role] = KerasRunner(detector)
+        runners = {role: KerasRunner(network) for role, network in networks.items()}
         write_examples(self.folder, self.dataset.split("test"), runners, self.config.data.fit)
         print_results(self.results, self.console)
         self.say(f"results: {self.folder / 'results.json'}; pictures: {self.folder / 'examples.png'}")
 
-    def _teacher(self) -> Detector:
+    def _network(self, stage: Stage) -> Detector:
+        """Builds a role's untrained network, or loads the teacher that was given."""
         roles = self.config.roles
-        if not roles.teacher_weights:
-            return self._stage("teacher", roles.teacher, "", {}, self.pictures.store.truth)
-        teacher = load_detector(roles.teacher_weights)
-        if teacher.class_names != self.dataset.class_names:
-            fail(
-                f"teacher {roles.teacher_weights}",
-                expected=f"the classes {', '.join(self.dataset.class_names)}",
-                got=", ".join(teacher.class_names),
-                do="Use a teacher of this data set's classes.",
-            )
-        self._finish(
-            "teacher", teacher, {"epochs": 0, "steps": 0, "seconds": 0.0, "weights": roles.teacher_weights}
-        )
-        return teacher
+        size = roles.size_of(stage.role)
+        if stage.role == "teacher" and roles.teacher_weights:
+            return given_teacher(roles.teacher_weights, size, self.dataset.class_names)
+        keras.utils.set_random_seed(self.config.run.seed * 10 + _INIT[stage.role])
+        network = DETECTORS.build(stage.network, image_size=size, class_names=self.dataset.class_names)
+        if stage.role.startswith("student") and roles.student_weights:
+            take_weights(network, roles.student_weights)
+        return network
 
-    def _teacher_boxes(self, teacher: Detector) -> Boxes:
-        pictures, least = self.pictures, self.config.data.teacher_boxes
-        if not len(pictures.unlabelled):
+    def _distiller(self, stage: Stage, networks: dict[str, Detector], steps: int) -> Distiller:
+        return Distiller(
+            self._network(stage),
+            **{source: networks[source] for source in stage.sources},
+            strategies=[STRATEGIES.build(spec) for spec in parse_specs(stage.strategies, "strategies")],
+            beta=self.config.task.beta,
+            box_weight=self.config.task.box_weight,
+            steps=steps,
+        )
+
+    def _boxes(self, stage: Stage, networks: dict[str, Detector]) -> Boxes:
+        """Returns the truth; for a role with a teacher, the teacher's boxes where it has no labels."""
+        pictures = self.pictures
+        if not stage.sources or not len(pictures.unlabelled):
             return pictures.store.truth
         path = self.folder / "teacher_boxes.npz"
         if not path.exists():
-            began = time.monotonic()
-            found = look(pictures.store, pictures.unlabelled, KerasRunner(teacher), lambda done, total: None)
+            runner = KerasRunner(networks["teacher"])
+            with Progress(console=self.console, transient=True) as progress:
+                task = progress.add_task("teacher labels", total=len(pictures.unlabelled))
+                found = look(
+                    pictures.store,
+                    pictures.unlabelled,
+                    runner,
+                    lambda done, total: progress.update(task, completed=done),
+                )
             write_rows(path, pictures.unlabelled, found)
-            self.say(f"teacher labelled {len(found)} pictures in {time.monotonic() - began:.0f} s")
+        least = self.config.data.teacher_boxes
         return with_teacher_boxes(pictures.store, pictures.unlabelled, read_rows(path), least)
 
-    def _detector(self, role: str, spec: str) -> Detector:
-        size = self.config.roles.size_of(role)
-        return DETECTORS.build(spec, image_size=size, class_names=self.dataset.class_names)
-
-    def _stage(
-        self, role: str, spec: str, strategies: str, fixed: dict[str, Detector], boxes: Boxes
-    ) -> Detector:
+    def _trained(self, stage: Stage, networks: dict[str, Detector]) -> Detector:
         """Trains a role unless that is done; returns the network in `best.keras`."""
-        folder, config = self.folder / role, self.config
+        role, config, folder = stage.role, self.config, self.folder / stage.role
         entry = read_done(folder)
-        if entry is None:
-            epochs = getattr(config.roles, "student_epochs" if role == "student_alone" else f"{role}_epochs")
-            per_epoch = self.pictures.steps_per_epoch(role)
-            keras.utils.set_random_seed(config.run.seed * 10 + _INIT[role])
-            student, averaged = self._detector(role, spec), self._detector(role, spec)
-            if role.startswith("student") and config.roles.student_weights:
-                take_weights(student, config.roles.student_weights)
-            distiller = Distiller(
-                student,
-                fixed.get("teacher"),
-                fixed.get("guide"),
-                make_strategies(strategies),
-                beta=config.task.beta,
-                box_weight=config.task.box_weight,
-                steps=epochs * per_epoch,
-            )
-            size = parameters(student.inference())
-            self.say(f"{role}: {spec}, {size:,} parameters, {epochs} x {per_epoch} steps")
-            outcome = train_stage(
-                role,
-                distiller,
-                averaged,
-                lambda first: self.pictures.batches(role, boxes, student.anchors, first, epochs * per_epoch),
-                self.evaluation("validation", student.image_size),
-                folder,
-                epochs=epochs,
-                steps_per_epoch=per_epoch,
-                optimizer_config=config.optimizer,
-                run_config=config.run,
-                console=self.console,
-            )
-            self._finish(role, averaged, measured(outcome, epochs, per_epoch))
-        else:
+        given = role == "teacher" and config.roles.teacher_weights
+        if entry is not None:
             self.say(f"{role}: done before, test AP {entry['AP']:.1f}")
             self._record(role, entry)
-        return load_detector(str(folder / "best.keras"))
+        elif given:
+            self._finish(role, self._network(stage), {"epochs": 0, "steps": 0, "seconds": 0.0})
+        else:
+            self._train(stage, networks)
+        return self._network(stage) if given else load_detector(folder / "best.keras")
+
+    def _train(self, stage: Stage, networks: dict[str, Detector]) -> None:
+        role, per_epoch = stage.role, self.pictures.steps_per_epoch(stage.role)
+        steps = stage.epochs * per_epoch
+        boxes, distiller = self._boxes(stage, networks), self._distiller(stage, networks, steps)
+        student, averaged = distiller.student, self._network(stage)
+        size = parameters(student.inference())
+        self.say(f"{role}: {stage.network}, {size:,} parameters, {stage.epochs} x {per_epoch} steps")
+        outcome = train_stage(
+            role,
+            distiller,
+            averaged,
+            lambda first: self.pictures.batches(role, boxes, student.anchors, first, steps),
+            self.evaluation("validation", student.image_size),
+            self.folder / role,
+            epochs=stage.epochs,
+            steps_per_epoch=per_epoch,
+            optimizer_config=self.config.optimizer,
+            run_config=self.config.run,
+            console=self.console,
+        )
+        self._finish(
+            role,
+            averaged,
+            {
+                "epochs": stage.epochs,
+                "steps": steps,
+                "seconds": round(outcome.seconds, 1),
+                "best_epoch": outcome.best_epoch,
+            },
+        )
 
     def evaluation(self, split: str, image_size: int) -> EvaluationSet:
         """Returns a split's pictures at an input size, decoded once."""
@@ -204,16 +216,25 @@ class Run:
         write_results(self.folder / "results.json", self.results)
 
 
-def measured(outcome: Outcome, epochs: int, steps_per_epoch: int) -> dict[str, Any]:
-    """What `results.json` says about how a role was trained."""
-    return {
-        "epochs": epochs,
-        "steps": epochs * steps_per_epoch,
-        "seconds": round(outcome.seconds, 1),
-        "best_epoch": outcome.best_epoch,
-    }
+def given_teacher(path: str, image_size: int, class_names: tuple[str, ...]) -> Detector:
+    """Loads a teacher that was trained before.
 
-
-def make_strategies(text: str) -> list[Strategy]:
-    """Builds strategies from their comma-separated specs."""
-    return [STRATEGIES.build(spec) for spec in parse_specs(text, "strategies")]
+    Raises:
+      MkdError: if it is not a detector of these classes at this size.
+    """
+    teacher = load_detector(path)
+    if teacher.class_names != class_names:
+        fail(
+            f"teacher {path}",
+            expected=f"the classes {', '.join(class_names)}",
+            got=", ".join(teacher.class_names),
+            do="Use a teacher of this data set's classes.",
+        )
+    if teacher.image_size != image_size:
+        fail(
+            f"teacher {path}",
+            expected=f"pictures of {image_size} px",
+            got=f"{teacher.image_size} px",
+            do=f"Set --teacher_image_size={teacher.image_size}.",
+        )
+    return teacher

@@ -59,10 +59,11 @@ def with_teacher_boxes(
     distillation only.
     """
     replaced = set(indices.tolist())
-    known = np.array([i not in replaced or least_score < 1 for i in range(len(store))])
+    least = least_score if least_score < 1 else np.inf  # A score can round to 1.
+    known = np.array([i not in replaced or least < 1 for i in range(len(store))])
     per_picture = []
     for i in range(len(store)):
         boxes, labels, weights = rows[i] if i in replaced else store.row(i)
-        keep = weights >= (least_score if i in replaced else 0)
+        keep = weights >= (least if i in replaced else 0)
         per_picture.append((boxes[keep], labels[keep], weights[keep]))
     return pad_boxes(per_picture, known)

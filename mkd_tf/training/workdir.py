@@ -17,8 +17,26 @@ def as_flagfile(config: Config) -> str:
     return "".join(f"--{name}={str(v).lower() if isinstance(v, bool) else v}\n" for name, v in values.items())
 
 
+def _flags(text: str) -> dict[str, str]:
+    """The values in a flagfile by name; whatever else somebody wrote into it does not count."""
+    lines = [line[2:].split("=", 1) for line in text.splitlines() if line.startswith("--") and "=" in line]
+    return dict(lines)
+
+
 def claim(config: Config) -> Path:
-    """Makes the work directory, or checks that it was made with the same configuration.
+    """Makes the work directory and stores the configuration there; returns the directory.
+
+    Raises:
+      MkdError: as `compare` does.
+    """
+    compare(config)
+    folder = Path(config.run.workdir)
+    write_bytes(folder / FLAGS_FILE, as_flagfile(config).encode("utf-8"))
+    return folder
+
+
+def compare(config: Config) -> None:
+    """Checks that the work directory is new, or was made with the same configuration.
 
     Raises:
       MkdError: naming the options that differ; nothing is changed then.
@@ -29,10 +47,7 @@ def claim(config: Config) -> Path:
     stored = folder / FLAGS_FILE
     text = as_flagfile(config)
     if stored.exists():
-        before = dict(
-            line[2:].split("=", 1) for line in stored.read_text(encoding="utf-8").splitlines() if line
-        )
-        now = dict(line[2:].split("=", 1) for line in text.splitlines())
+        before, now = _flags(stored.read_text(encoding="utf-8")), _flags(text)
         free = {name for name, field in options().items() if field.metadata["free"]}
         changed = [n for n in now if n not in free and before.get(n) != now[n]]
         if changed:
@@ -41,8 +56,6 @@ def claim(config: Config) -> Path:
                 f"workdir {folder}: it belongs to a run with other flags ({listed}). "
                 "Use another --workdir, or the same flags to go on."
             )
-    write_bytes(stored, text.encode("utf-8"))
-    return folder
 
 
 def read_done(folder: Path) -> dict[str, Any] | None:

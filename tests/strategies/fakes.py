@@ -4,6 +4,8 @@ Random maps and predictions of the shapes of a detector, as ports, outputs by ro
 and targets. Roles differ in width, as real ones do.
 """
 
+import functools
+
 import numpy as np
 
 from mkd_tf import targets as target_math
@@ -20,6 +22,7 @@ WIDTHS = {
 Outputs = dict[str, np.ndarray]
 
 
+@functools.cache
 def port(role: str = "student", image_size: int = 64, num_classes: int = 3) -> Port:
     """Returns the port of a role, whose widths it takes from `WIDTHS`."""
     anchors = grid_anchors(image_size)
@@ -38,6 +41,7 @@ def outputs(of: Port, batch: int = 2, seed: int = 0) -> Outputs:
     return made | {"class_logits": made["class_logits"] * 2 - 1}
 
 
+@functools.cache
 def targets(of: Port, batch: int = 2, seed: int = 0) -> dict:
     """Returns the targets of random boxes, some of them of half weight."""
     rng = np.random.default_rng(seed)

@@ -1,0 +1,106 @@
+"""The store: pictures fitted once, boxes padded, the same from memory and from files."""
+
+import numpy as np
+import pytest
+
+from mkd_tf.checks import MkdError
+from mkd_tf.data.base import element
+from mkd_tf.data.store import CANVAS_SCALE, PictureStore, pad_boxes
+
+BOX = [0.1, 0.2, 0.5, 0.6]
+
+
+def picture(value, labels=(), height=20, width=40, **options):
+    image = np.full((height, width, 3), value, "uint8")
+    image[:, : width // 2] //= 2
+    return element(image, f"picture{value}", np.float32([BOX] * len(labels)), np.int32(labels), **options)
+
+
+def store(splits, cache_gb=1.0, fit="stretch", image_size=32):
+    return PictureStore(splits, image_size, fit, cache_gb)
+
+
+def test_splits_are_one_and_pictures_are_fitted():
+    made = store([[picture(10), picture(20)], [picture(30)]])
+    assert len(made) == 3
+    found = made.pictures(np.array([2, 0]))
+    side = round(32 * CANVAS_SCALE)
+    assert (found.shape, found.dtype) == ((2, side, side, 3), np.uint8)
+    assert found[:, 5, -1, 0].tolist() == [30, 10]
+    assert found[:, 5, 0, 0].tolist() == [15, 5]
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+def test_memory_changes_nothing(fit):
+    splits = [[picture(v, [0] * (v % 3)) for v in range(10, 60, 10)]]
+    kept, read = store(splits, fit=fit), store(splits, cache_gb=0.0, fit=fit)
+    order = np.array([3, 3, 0, 4])
+    np.testing.assert_array_equal(kept.pictures(order), read.pictures(order))
+    np.testing.assert_array_equal(kept.truth.boxes, read.truth.boxes)
+
+
+def test_pictures_are_read_again_only_when_they_are_not_kept():
+    class Counted(list):
+        reads = 0
+
+        def __getitem__(self, i):
+            Counted.reads += 1
+            return super().__getitem__(i)
+
+    for cache_gb, expected in ((1.0, 2), (0.0, 3)):
+        Counted.reads = 0
+        store([Counted([picture(10), picture(20)])], cache_gb).pictures(np.array([1]))
+        assert Counted.reads == expected
+
+
+def test_boxes_are_padded_with_weight_zero():
+    made = store([[picture(10, [2]), picture(20), picture(30, [1, 0])]])
+    truth = made.truth
+    assert truth.boxes.shape == (3, 2, 4)
+    assert truth.labels.tolist() == [[2, 0], [0, 0], [1, 0]]
+    assert truth.weights.tolist() == [[1, 0], [0, 0], [1, 1]]
+    np.testing.assert_allclose(truth.boxes[0], [BOX, [0] * 4])
+    boxes, labels, weights = made.row(2)
+    assert (labels.tolist(), weights.tolist(), boxes.shape) == ([1, 0], [1, 1], (2, 4))
+    assert [len(part) for part in made.row(1)] == [0, 0, 0]
+
+
+def test_letterboxed_boxes_follow_the_picture():
+    # 20 by 40 pixels: the picture fills the upper half of the square.
+    truth = store([[picture(10, [0])]], fit="letterbox").truth
+    np.testing.assert_allclose(truth.boxes[0, 0], [0.05, 0.2, 0.25, 0.6], rtol=1e-5)
+
+
+def test_nobody_answers_for_a_crowd():
+    crowd = picture(10, [0, 1], is_crowd=np.array([True, False]))
+    difficult = picture(20, [2], is_difficult=np.array([True]))
+    truth = store([[crowd, difficult]]).truth
+    assert truth.labels.tolist() == [[1], [2]]
+    assert truth.weights.tolist() == [[1], [1]]
+
+
+def test_what_is_known_is_what_is_labelled():
+    made = store([[picture(10, [0]), picture(20)], [picture(30, is_labelled=False)]])
+    assert made.is_labelled.tolist() == [True, True, False]
+    assert made.truth.known.tolist() == [1, 1, 0]
+
+
+def test_padding_keeps_a_row_where_there_is_no_box_at_all():
+    empty = np.zeros((0, 4)), np.zeros(0), np.zeros(0)
+    found = pad_boxes([empty, empty], np.array([True, False]))
+    assert found.boxes.shape == (2, 1, 4)
+    assert found.weights.sum() == 0
+
+
+def test_no_pictures_are_told():
+    with pytest.raises(MkdError, match="training pictures: expected at least one, got none"):
+        store([[], []])
+
+
+def test_an_error_in_a_picture_reaches_the_caller():
+    class Broken(list):
+        def __getitem__(self, i):
+            raise MkdError("picture 1: damaged")
+
+    with pytest.raises(MkdError, match="picture 1: damaged"):
+        store([Broken([0])])

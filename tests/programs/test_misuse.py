@@ -1,0 +1,94 @@
+"""Programs as users call and miscall them: one clear line, a non-zero exit, nothing lost."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPES = "shapes(train=8, validation=4, test=4, unlabelled=0, size=64)"
+
+
+def run(program: str, *flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", f"mkd_tf.{program}", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def error_of(done: subprocess.CompletedProcess) -> str:
+    """Returns the last line of a failure that is told as it should be."""
+    assert done.returncode not in (0, None), done.stdout
+    assert "Traceback" not in done.stderr
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: "), done.stderr
+    return line
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--dataset=shape"], ["dataset", "shapes", "voc_folder", "'shape'"]),
+        (["--dataset=voc_folder(path='no/such/folder')"], ["no/such/folder"]),
+        (["--dataset=voc_folder(pth='.')"], ["pth", "path"]),
+        (["--dataset='shapes'"], ["--dataset", "quotes"]),
+        (["--image_size=100", f"--dataset={SHAPES}"], ["image_size", "100", "multiple of 32"]),
+        (["--labelled=999", f"--dataset={SHAPES}"], ["labelled", "999", "at most 8"]),
+        (["--strategies=soft_class", f"--dataset={SHAPES}"], ["strategy", "soft_class", "soft_classes"]),
+        (["--student=tiny(widths=(8,8))", f"--dataset={SHAPES}"], ["widths", "four"]),
+        (["--teacher_weights=no.keras", f"--dataset={SHAPES}"], ["no.keras", "no such file"]),
+        (["--batch_size=many"], ["batch_size", "many"]),
+        (["--flips=sideways"], ["flips", "sideways", "horizontal"]),
+        (["--imagesize=192"], ["imagesize"]),
+        (["surplus"], ["surplus"]),
+    ],
+)
+def test_train_tells_what_is_wrong(tmp_path, flags, told):
+    line = error_of(run("train", f"--workdir={tmp_path / 'run'}", f"--data_dir={tmp_path / 'data'}", *flags))
+    assert all(word in line for word in told), line
+    assert not list((tmp_path / "run").glob("teacher/*")), "a network was trained on a wrong configuration"
+
+
+def test_comment_behind_a_value_in_a_flagfile(tmp_path):
+    flagfile = tmp_path / "run.cfg"
+    flagfile.write_text("--image_size=64  # px\n")
+    assert "comment" in error_of(run("train", f"--flagfile={flagfile}"))
+
+
+def test_work_directory_of_another_run_is_left_alone(tmp_path):
+    (tmp_path / "flags.cfg").write_text("--image_size=999\n")
+    line = error_of(run("train", f"--workdir={tmp_path}", f"--dataset={SHAPES}"))
+    assert "--image_size was '999'" in line
+    assert (tmp_path / "flags.cfg").read_text() == "--image_size=999\n"
+
+
+def test_dirty_annotations_are_named(tmp_path, shared_data):
+    line = error_of(run("train", f"--dataset=voc_folder(path='{shared_data}/bccd')", f"--workdir={tmp_path}"))
+    for told in ("BloodImage_00338.xml object 12", "BloodImage_00343.xml object 3", "on_bad_example=skip"):
+        assert told in line
+
+
+def test_evaluate_and_predict(tmp_path):
+    (tmp_path / "broken.keras").write_text("not a zip")
+    cases = [
+        ("evaluate", [f"--workdir={tmp_path}"], "flags.cfg"),
+        ("predict", [], "--model"),
+        ("predict", ["--model=no.keras", "--input=x", "--output=y"], "no such file"),
+        ("predict", [f"--model={tmp_path}/broken.keras", "--input=x", "--output=y"], "not a readable .keras"),
+    ]
+    for program, flags, told in cases:
+        assert told in error_of(run(program, *flags))
+
+
+@pytest.mark.parametrize(
+    ("program", "own"),
+    [("train", "--dataset"), ("evaluate", "--split"), ("predict", "--score_threshold")],
+)
+def test_help_shows_the_programs_own_flags(program, own):
+    done = run(program, "--help")
+    assert own in done.stdout + done.stderr

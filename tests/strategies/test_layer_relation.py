@@ -1,0 +1,92 @@
+"""Layer relation against the reference and values worked by hand."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mkd_tf.checks import MkdError
+from mkd_tf.strategies import LayerRelation
+from mkd_tf.strategies.layer_relation import fsp_matrix, relation, relation_loss
+from tests import reference
+from tests.strategies import fakes
+
+
+def column(*values):
+    """A map of one channel, its cells in one row."""
+    return np.float32(values).reshape(1, 1, -1, 1)
+
+
+def test_fsp_against_the_reference():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 4, 2))
+    found = fsp_matrix(first.astype("float32"), second.astype("float32"))
+    assert found.shape == (2, 5, 2)
+    for i in range(2):
+        np.testing.assert_allclose(found[i], reference.fsp(first[i], second[i]), rtol=1e-4, atol=1e-6)
+
+
+def test_fsp_by_hand():
+    # Two cells: (1 * 2 + 3 * 4) / 2.
+    assert float(fsp_matrix(column(1, 3), column(2, 4))[0, 0, 0]) == 7
+
+
+def test_maps_of_different_grids_are_told():
+    with pytest.raises(MkdError, match=r"fsp_matrix: expected two maps on one grid, got \(1, 2\) and \(1, 3\)"):
+        fsp_matrix(column(1, 2), column(1, 2, 3))
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_relation_against_the_reference(factor):
+    rng = np.random.default_rng(1)
+    earlier = rng.normal(2, 3, (2, 4 * factor, 4 * factor, 5)).astype("float32")
+    later = rng.normal(-1, 2, (2, 4, 4, 3)).astype("float32")
+    found = relation(earlier, later)
+    for i in range(2):
+        np.testing.assert_allclose(found[i], reference.relation(earlier[i], later[i]), atol=1e-4)
+
+
+def test_relation_by_hand():
+    # Channels that rise together have correlation 1, however large; opposite ones -1.
+    rising, falling = column(1, 2, 3), column(50, 30, 10)
+    assert float(relation(rising, 10 * rising)[0, 0, 0]) == pytest.approx(1, abs=1e-4)
+    assert float(relation(rising, falling)[0, 0, 0]) == pytest.approx(-1, abs=1e-4)
+    # The mean of their two squared differences, 0 and (1 - -1)^2.
+    ours, theirs = np.float32([[[1, 1]]]), np.float32([[[1, -1]]])
+    assert float(relation_loss(ours, theirs)[0]) == 2
+
+
+def test_the_smaller_map_must_come_second():
+    with pytest.raises(MkdError, match="pairs of layer_relation: expected the earlier, larger map first"):
+        relation(np.zeros((1, 2, 2, 1), "float32"), np.zeros((1, 4, 4, 1), "float32"))
+
+
+def test_the_term_is_the_mean_over_pairs():
+    rng = np.random.default_rng(2)
+    ports = {"teacher": fakes.port("teacher"), "student": fakes.port()}
+    strategy = LayerRelation()
+    strategy.connect(ports)
+    outputs = {role: fakes.outputs(port, seed=i) for i, (role, port) in enumerate(ports.items())}
+    kernels = {tap: rng.normal(size=layer.kernel.shape) for tap, layer in strategy.adapters.items()}
+    for tap, layer in strategy.adapters.items():
+        layer.kernel.assign(kernels[tap])
+    adapted = {tap: outputs["student"][tap] @ kernels[tap][0, 0] for tap in kernels}
+    for i, found in enumerate(strategy(outputs, {})):
+        terms = []
+        for a, b in (("C3", "C4"), ("C4", "C5")):
+            ours = reference.relation(adapted[a][i], adapted[b][i])
+            theirs = reference.relation(outputs["teacher"][a][i], outputs["teacher"][b][i])
+            terms.append(np.mean((ours - theirs) ** 2))
+        assert float(found) == pytest.approx(np.mean(terms), rel=1e-3)
+
+
+def test_the_students_relation_moves_to_the_sources():
+    # The student's channels are unrelated, the source's rise together.
+    earlier, later = tf.Variable(column(1, 2, 3, 4)), tf.constant(column(1, -1, -1, 1))
+    goal = np.float32([[[1.0]]])
+    before = relation(earlier, later)
+    with tf.GradientTape() as tape:
+        loss = relation_loss(relation(earlier, later), goal)
+    earlier.assign_sub(0.1 * tape.gradient(loss, earlier))
+    after = relation(earlier, later)
+    assert abs(float(before[0, 0, 0])) < 1e-5
+    assert 0.01 < float(after[0, 0, 0]) < 1

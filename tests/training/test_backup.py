@@ -1,0 +1,140 @@
+"""Backups: whole or not there, the newest counts, and what does not fit changes nothing."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from mkd_tf.checks import MkdError
+from mkd_tf.training import backup
+from mkd_tf.training.backup import arrays_of, load_backup, restore, save_backup
+
+
+def owners(seed=0, shape=(2, 3)):
+    rng = np.random.default_rng(seed)
+    make = [keras.Variable(rng.normal(size=s).astype("float32")) for s in (shape, (4,), ())]
+    return {"student": make[:2], "optimizer": [make[2], keras.Variable(7, dtype="int64", trainable=False)]}
+
+
+def values(held):
+    return [np.array(v) for variables in held.values() for v in variables]
+
+
+def save(folder, epoch, held=None, **state):
+    save_backup(folder, epoch, arrays_of(held or owners(epoch)), {"epoch": epoch} | state)
+
+
+def test_all_comes_back_bit_by_bit(tmp_path):
+    held = owners(seed=1)
+    save(tmp_path, 3, held, rows=[{"total": 0.5, "val_AP": None}], best=1.5)
+    found = load_backup(tmp_path)
+    assert found.state == {"epoch": 3, "rows": [{"total": 0.5, "val_AP": None}], "best": 1.5}
+    others = owners(seed=2)
+    restore(others, found.arrays, tmp_path)
+    for a, b in zip(values(held), values(others), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_no_backup_is_none(tmp_path):
+    assert load_backup(tmp_path / "none") is None
+    assert load_backup(tmp_path) is None
+
+
+def test_older_ones_are_removed(tmp_path):
+    for epoch in (9, 10, 11):
+        save(tmp_path, epoch)
+    assert os.listdir(tmp_path) == ["epoch_000011"]
+    assert load_backup(tmp_path).state["epoch"] == 11
+
+
+def test_the_newest_whole_one_counts(tmp_path):
+    save(tmp_path, 2)
+    # A kill while the next one was written, in three stages of its being written.
+    for part in ("epoch_000003.part", "epoch_000004.part"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "epoch_000004.part" / "arrays.npz").write_bytes(b"half of")
+    assert load_backup(tmp_path).state["epoch"] == 2
+    save(tmp_path, 3)
+    assert load_backup(tmp_path).state["epoch"] == 3
+    # A kill after the rename and before the older one was removed.
+    (tmp_path / "epoch_000003").rename(tmp_path / "aside")
+    save(tmp_path, 2)
+    (tmp_path / "aside").rename(tmp_path / "epoch_000003")
+    assert load_backup(tmp_path).state["epoch"] == 3
+
+
+def test_epochs_are_ordered_as_numbers(tmp_path):
+    save(tmp_path, 1_000_000)
+    (tmp_path / "epoch_1000000").rename(tmp_path / "aside")
+    save(tmp_path, 999_999)
+    (tmp_path / "aside").rename(tmp_path / "epoch_1000000")
+    assert load_backup(tmp_path).state["epoch"] == 1_000_000
+
+
+@pytest.mark.parametrize("step", ["write_json", "replace"])
+def test_a_failure_while_writing_leaves_the_older_one(tmp_path, monkeypatch, step):
+    save(tmp_path, 1)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backup if step == "write_json" else backup.os, step, killed)
+    if step == "replace":  # Files are renamed too: let them be.
+        monkeypatch.setattr(backup, "write_json", lambda path, value: path.write_text(json.dumps(value)))
+        monkeypatch.setattr(backup, "beside", lambda path: open(path, "wb"))
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2)
+    monkeypatch.undo()
+    assert load_backup(tmp_path).state["epoch"] == 1
+    save(tmp_path, 2)
+    assert os.listdir(tmp_path) == ["epoch_000002"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("arrays.npz", b""),
+        ("arrays.npz", b"no zip"),
+        ("arrays.npz", None),
+        ("arrays.npz", "cut"),
+        ("arrays.npz", "flipped"),
+        ("state.json", b""),
+        ("state.json", b"\xff\xfe{"),
+        ("state.json", None),
+    ],
+)
+def test_damage_is_told(tmp_path, file, content):
+    save(tmp_path, 5, {"a": [keras.Variable(np.arange(1000, dtype="float32"))]})
+    path = tmp_path / "epoch_000005" / file
+    whole = path.read_bytes()
+    if content == "cut":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif content == "flipped":
+        middle = len(whole) // 2
+        path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :])
+    elif content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(MkdError, match="epoch_000005: damaged backup .* Delete this folder to start its stage again"):
+        load_backup(tmp_path)
+
+
+@pytest.mark.parametrize("misfit", ["shape", "fewer", "more", "names"])
+def test_what_does_not_fit_is_told_and_assigns_nothing(tmp_path, misfit):
+    held = owners()
+    arrays = arrays_of(owners(seed=9, shape=(2, 4) if misfit == "shape" else (2, 3)))
+    if misfit == "fewer":
+        del arrays["optimizer/1"]
+    if misfit == "more":
+        arrays["optimizer/2"] = np.zeros(1)
+    if misfit == "names":
+        arrays = {name.replace("student", "other"): value for name, value in arrays.items()}
+    before = values(held)
+    with pytest.raises(MkdError, match="backup .*: expected the 4 variables of this configuration, got"):
+        restore(held, arrays, tmp_path)
+    for a, b in zip(before, values(held), strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,69 @@
+"""The work directory belongs to one configuration."""
+
+import pytest
+
+from mkd_tf import config as configuration
+from mkd_tf.checks import MkdError
+from mkd_tf.training.workdir import FLAGS_FILE, as_flagfile, claim, read_done, write_done
+
+
+def make(tmp_path, **values):
+    return configuration.from_values({"workdir": str(tmp_path / "run")} | values)
+
+
+def test_a_new_folder_keeps_its_flags(tmp_path):
+    config = make(tmp_path, dataset="voc_folder(path='a=b')", baseline=True, learning_rate=1e-5)
+    folder = claim(config)
+    assert folder == tmp_path / "run"
+    lines = (folder / FLAGS_FILE).read_text().splitlines()
+    assert len(lines) == len(configuration.options())
+    assert {"--dataset=voc_folder(path='a=b')", "--baseline=true", "--learning_rate=1e-05"} <= set(lines)
+    assert claim(config) == folder, "the same flags go on"
+
+
+def test_other_flags_are_told_by_name_and_change_nothing(tmp_path):
+    folder = claim(make(tmp_path))
+    before = (folder / FLAGS_FILE).read_text()
+    with pytest.raises(MkdError, match="belongs to a run with other flags") as error:
+        claim(make(tmp_path, seed=5, strategies="soft_boxes", cache_gb=2.0))
+    told = str(error.value)
+    assert "--seed was '0', is '5'" in told
+    assert "--strategies was 'soft_classes, soft_boxes(weight=2.0)', is 'soft_boxes'" in told
+    assert "--cache_gb" not in told
+    assert (folder / FLAGS_FILE).read_text() == before
+
+
+def test_free_flags_may_change(tmp_path):
+    claim(make(tmp_path))
+    folder = claim(make(tmp_path, cache_gb=0.0, tensorboard=False, data_dir="elsewhere", baseline=True))
+    assert "--cache_gb=0.0\n" in (folder / FLAGS_FILE).read_text()
+
+
+def test_a_flag_that_was_not_there_yet_counts_as_changed(tmp_path):
+    folder = claim(make(tmp_path))
+    lines = as_flagfile(make(tmp_path)).splitlines(keepends=True)
+    (folder / FLAGS_FILE).write_text("".join(line for line in lines if not line.startswith("--seed=")))
+    with pytest.raises(MkdError, match="--seed was None, is '0'"):
+        claim(make(tmp_path))
+
+
+def test_comments_in_the_flags_do_not_matter(tmp_path):
+    folder = claim(make(tmp_path))
+    text = (folder / FLAGS_FILE).read_text()
+    (folder / FLAGS_FILE).write_text(f"# my notes\n\n{text}")
+    assert claim(make(tmp_path)) == folder
+
+
+def test_a_file_in_its_place_is_told(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(MkdError, match="workdir .*: expected a folder, got a file"):
+        claim(make(tmp_path))
+
+
+def test_a_finished_stage_says_so(tmp_path):
+    assert read_done(tmp_path / "teacher") is None
+    write_done(tmp_path / "teacher", {"AP": 41.5, "epochs": 3})
+    assert read_done(tmp_path / "teacher") == {"AP": 41.5, "epochs": 3}
+    (tmp_path / "teacher" / "done.json").write_text('{"AP": 4')
+    with pytest.raises(MkdError, match=r"done.json: damaged .* Delete it to finish this stage again"):
+        read_done(tmp_path / "teacher")
