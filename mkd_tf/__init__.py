@@ -7,6 +7,7 @@ the project's classes.
 from mkd_tf.anchors import Anchors, grid_anchors
 from mkd_tf.checks import MkdError
 from mkd_tf.data import DATASETS
+from mkd_tf.data.pipeline import batches_of
 from mkd_tf.detectors import DETECTORS, Detector, Tiny
 from mkd_tf.detectors.files import load_detector, save_detector
 from mkd_tf.distiller import Distiller
@@ -39,6 +40,7 @@ __all__ = [
     "SoftClasses",
     "Strategy",
     "Tiny",
+    "batches_of",
     "grid_anchors",
     "load_detector",
     "save_detector",

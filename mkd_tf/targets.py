@@ -12,7 +12,6 @@ an object without any positive gets its best candidate, so that an object smalle
 than a stride is never lost; objects carry a weight.
 """
 
-import numpy as np
 from keras import ops
 
 from mkd_tf import boxes as box_math
@@ -83,12 +82,3 @@ def assign(anchors: Anchors, boxes, labels, weights, num_classes: int, top_k: in
         "boxes": ops.where(owned[..., None], taken, corners[None]),
         "weights": ops.where(owned, ops.take_along_axis(weights, owner, axis=1), 0.0),
     }
-
-
-def empty_boxes(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns padding for `count` objects: boxes, labels, weights, all zero."""
-    return (
-        np.zeros((count, 4), "float32"),
-        np.zeros((count,), "int32"),
-        np.zeros((count,), "float32"),
-    )

@@ -27,7 +27,9 @@ def test_scale_and_strides_are_free():
 
 @pytest.mark.parametrize(("size", "hint"), [(100, "96"), (0, "32"), (-64, "32"), (16, "32")])
 def test_a_size_that_no_grid_fits_is_told(size, hint):
-    with pytest.raises(MkdError, match=f"image_size: expected a positive multiple of 32 px, got {size}.*{hint}"):
+    with pytest.raises(
+        MkdError, match=f"image_size: expected a positive multiple of 32 px, got {size}.*{hint}"
+    ):
         grid_anchors(size)
 
 

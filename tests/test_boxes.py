@@ -43,8 +43,12 @@ def some_boxes(rng, *shape):
 def test_overlaps_against_the_reference():
     rng = np.random.default_rng(0)
     a, b = some_boxes(rng, 200), some_boxes(rng, 200)
-    np.testing.assert_allclose(boxes.iou(a, b), [reference.iou(*p) for p in zip(a, b, strict=True)], atol=1e-5)
-    np.testing.assert_allclose(boxes.giou(a, b), [reference.giou(*p) for p in zip(a, b, strict=True)], atol=1e-5)
+    np.testing.assert_allclose(
+        boxes.iou(a, b), [reference.iou(*p) for p in zip(a, b, strict=True)], atol=1e-5
+    )
+    np.testing.assert_allclose(
+        boxes.giou(a, b), [reference.giou(*p) for p in zip(a, b, strict=True)], atol=1e-5
+    )
     np.testing.assert_allclose(boxes.area(a), [reference.area(box) for box in a], rtol=1e-5)
 
 

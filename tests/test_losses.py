@@ -19,8 +19,12 @@ def test_cross_entropy_by_hand():
     assert float(losses.binary_cross_entropy(np.float32(0.3), np.float32(0))) == pytest.approx(math.log(2))
     # s = 3/4 at logit log 3.
     logit = np.float32(math.log(3))
-    assert float(losses.binary_cross_entropy(np.float32(1), logit)) == pytest.approx(-math.log(0.75), rel=1e-5)
-    assert float(losses.binary_cross_entropy(np.float32(0), logit)) == pytest.approx(-math.log(0.25), rel=1e-5)
+    assert float(losses.binary_cross_entropy(np.float32(1), logit)) == pytest.approx(
+        -math.log(0.75), rel=1e-5
+    )
+    assert float(losses.binary_cross_entropy(np.float32(0), logit)) == pytest.approx(
+        -math.log(0.25), rel=1e-5
+    )
 
 
 # Target 1 at s = 3/4: the distance is 1/4, the cross-entropy log 4/3.
@@ -33,7 +37,9 @@ def test_quality_focal_by_hand(beta):
 @pytest.mark.parametrize("beta", [0, 0.5, 1, 1.5, 2])
 def test_quality_focal_against_the_reference(beta):
     expected = np.vectorize(reference.quality_focal)(*GRID, beta)
-    np.testing.assert_allclose(losses.quality_focal(*GRID, beta), expected, rtol=1e-4, atol=1e-3 if beta < 1 else 1e-6)
+    np.testing.assert_allclose(
+        losses.quality_focal(*GRID, beta), expected, rtol=1e-4, atol=1e-3 if beta < 1 else 1e-6
+    )
 
 
 @pytest.mark.parametrize("beta", [0, 1, 2])

@@ -71,7 +71,9 @@ def test_the_class_target_of_a_teachers_box_is_its_score_times_the_overlap():
     outputs, targets = scene()
     positive = targets["weights"] == 0.5
     assert positive.any()
-    outputs["box_encodings"] = keras.ops.convert_to_numpy(encode(targets["boxes"], ANCHORS.centers_and_sizes()))
+    outputs["box_encodings"] = keras.ops.convert_to_numpy(
+        encode(targets["boxes"], ANCHORS.centers_and_sizes())
+    )
     outputs["class_logits"] = np.zeros_like(outputs["class_logits"])  # Probability 1/2.
     logits = tf.Variable(outputs["class_logits"])
     with tf.GradientTape() as tape:
@@ -162,7 +164,9 @@ def connected(*strategies):
 def call(objective, progress=0.5):
     outputs, targets = scene()
     teacher = fakes.outputs(fakes.port("teacher"), seed=1)
-    return objective({"student": outputs, "teacher": teacher}, {"student": targets}, keras.ops.convert_to_tensor(progress))
+    return objective(
+        {"student": outputs, "teacher": teacher}, {"student": targets}, keras.ops.convert_to_tensor(progress)
+    )
 
 
 def test_every_term_is_reported_under_its_name():
@@ -184,7 +188,10 @@ def test_a_weight_of_zero_costs_nothing():
 
 @pytest.mark.parametrize(("progress", "factor"), [(0.0, 0.0), (0.1, 0.5), (0.5, 1.0), (0.9, 0.5), (1.0, 0.0)])
 def test_ramps_scale_their_strategy_alone(progress, factor):
-    ramped, steady = Constant(3.0, rise=0.2, fall=0.2, weight=2.0, name="ramped"), Constant(5.0, name="steady")
+    ramped, steady = (
+        Constant(3.0, rise=0.2, fall=0.2, weight=2.0, name="ramped"),
+        Constant(5.0, name="steady"),
+    )
     terms = call(connected(ramped, steady), progress)
     np.testing.assert_allclose(terms["ramped"], 6 * factor, rtol=1e-5)
     np.testing.assert_allclose(terms["steady"], 5)

@@ -34,7 +34,11 @@ TABLE: Table[Base] = Table("thing", {"base": Base, "derived": Derived})
         ("coco-mini.v2/2017", "coco-mini.v2/2017", {}),
         ("tiny()", "tiny", {}),
         ("tiny(size='student', pyramid=24)", "tiny", {"size": "student", "pyramid": 24}),
-        ("f(a=-1.5, b=(1, 2), c=None, d={'e': [True]})", "f", {"a": -1.5, "b": (1, 2), "c": None, "d": {"e": [True]}}),
+        (
+            "f(a=-1.5, b=(1, 2), c=None, d={'e': [True]})",
+            "f",
+            {"a": -1.5, "b": (1, 2), "c": None, "d": {"e": [True]}},
+        ),
     ],
 )
 def test_a_spec_is_a_name_or_a_call(text, name, arguments):

@@ -17,6 +17,7 @@ from mkd_tf.anchors import Anchors
 from mkd_tf.checks import fail
 from mkd_tf.config import AugmentationConfig
 from mkd_tf.data import augmentation
+from mkd_tf.data.base import Element
 from mkd_tf.data.store import Boxes, PictureStore
 
 
@@ -107,3 +108,42 @@ def training_batches(
 
     numbers = tf.data.Dataset.range(first_step, steps)
     return numbers.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+
+def batches_of(
+    split: Sequence[Element],
+    anchors: Anchors,
+    num_classes: int,
+    *,
+    steps: int,
+    batch_size: int = 16,
+    image_size: int | None = None,
+    augmentation_config: AugmentationConfig | None = None,
+    seed: int = 0,
+) -> tf.data.Dataset:
+    """Returns batches of a labelled split for `Distiller.fit`, in user code.
+
+    Args:
+      split: elements as in `data.base`, such as `dataset.split("train")`.
+      anchors: of the detector that learns.
+      num_classes: C.
+      steps: how many batches; give `fit` the same number in all.
+      batch_size: pictures per batch.
+      image_size: side of the largest input; None for that of `anchors`.
+      augmentation_config: how far pictures change; the defaults when None.
+      seed: of order and augmentation.
+    """
+    size = image_size or anchors.image_size
+    store = PictureStore([split], size, "stretch", cache_gb=1.0)
+    return training_batches(
+        store,
+        store.truth,
+        [Stream(np.flatnonzero(store.is_labelled), batch_size)],
+        {"student": anchors},
+        num_classes,
+        augmentation_config or AugmentationConfig(),
+        seed=seed,
+        image_size=size,
+        first_step=0,
+        steps=steps,
+    )

@@ -41,7 +41,7 @@ class Run:
     """
 
     def __init__(self, config: Config, command: str = "", console: Console | None = None):
-        self.config, self.console = config, console or Console()
+        self.config, self.console = config, console or make_console()
         compare(config)
         if config.run.deterministic:
             tf.config.experimental.enable_op_determinism()
@@ -238,3 +238,9 @@ def given_teacher(path: str, image_size: int, class_names: tuple[str, ...]) -> D
             do=f"Set --teacher_image_size={teacher.image_size}.",
         )
     return teacher
+
+
+def make_console() -> Console:
+    """Returns where a run reports; a log has no width of its own, and a table needs one."""
+    console = Console()
+    return console if console.is_terminal else Console(width=110)

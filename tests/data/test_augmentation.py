@@ -66,7 +66,12 @@ def test_flips_are_what_they_are_called():
     for flips, box in expected.items():
         config = dataclasses.replace(STILL, flips=flips)
         found, moved, _ = augment(
-            picture[None], np.float32([[[0.1, 0.2, 0.3, 0.5]]]), np.ones((1, 1), "float32"), heads, config, CANVAS
+            picture[None],
+            np.float32([[[0.1, 0.2, 0.3, 0.5]]]),
+            np.ones((1, 1), "float32"),
+            heads,
+            config,
+            CANVAS,
         )
         np.testing.assert_allclose(moved[0, 0], np.float32(box) * CANVAS, rtol=1e-5)
         np.testing.assert_array_equal(found[0], rectangle(box))

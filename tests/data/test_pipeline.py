@@ -30,7 +30,9 @@ def store():
     return PictureStore([split], SIDE, "stretch", 1.0)
 
 
-def batches(store, streams, first_step=0, steps=4, config=STILL, sizes=(("student", SIDE),), seed=0, boxes=None):
+def batches(
+    store, streams, first_step=0, steps=4, config=STILL, sizes=(("student", SIDE),), seed=0, boxes=None
+):
     made = training_batches(
         store,
         store.truth if boxes is None else boxes,

@@ -53,7 +53,10 @@ def test_levels_are_paired_by_equal_grid():
     student = fakes.port("student", 64)
     assert pair_levels(fakes.port("teacher", 64), student, TAPS) == [(t, t) for t in TAPS]
     assert pair_levels(fakes.port("teacher", 128), student, TAPS) == [("P4", "P3"), ("P5", "P4")]
-    assert pair_levels(fakes.port("teacher", 64), fakes.port("student", 128), TAPS) == [("P3", "P4"), ("P4", "P5")]
+    assert pair_levels(fakes.port("teacher", 64), fakes.port("student", 128), TAPS) == [
+        ("P3", "P4"),
+        ("P4", "P5"),
+    ]
 
 
 def test_sizes_without_a_common_grid_are_told():

@@ -156,7 +156,9 @@ def test_the_size_of_the_picture_does_not_matter(spec):
     large.strategy.set_weights(small.strategy.get_weights())
     large.outputs = {r: fakes.tiled(found, small.ports[r]) for r, found in small.outputs.items()}
     # The same cells answer for an object in both.
-    cells = {k: v[..., None] if v.ndim == 2 else v for k, v in small.targets["student"].items() if k != "known"}
+    cells = {
+        k: v[..., None] if v.ndim == 2 else v for k, v in small.targets["student"].items() if k != "known"
+    }
     targets = fakes.tiled(cells, small.ports["student"])
     large.targets = {"student": {k: v[..., 0] if k != "boxes" else v for k, v in targets.items()}}
     np.testing.assert_allclose(large.term(), small.term(), rtol=1e-3)

@@ -83,5 +83,7 @@ def test_the_student_moves_to_the_source():
 def test_arguments_are_checked():
     with pytest.raises(MkdError, match="background of hint: expected a number above 0, got 0"):
         Hint(background=0)
-    with pytest.raises(MkdError, match="taps of hint: expected one for each of the 3 levels of anchors, got P4"):
+    with pytest.raises(
+        MkdError, match="taps of hint: expected one for each of the 3 levels of anchors, got P4"
+    ):
         Hint(taps=("P4",)).connect({"guide": fakes.port("guide"), "student": fakes.port()})

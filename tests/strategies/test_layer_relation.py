@@ -31,7 +31,9 @@ def test_fsp_by_hand():
 
 
 def test_maps_of_different_grids_are_told():
-    with pytest.raises(MkdError, match=r"fsp_matrix: expected two maps on one grid, got \(1, 2\) and \(1, 3\)"):
+    with pytest.raises(
+        MkdError, match=r"fsp_matrix: expected two maps on one grid, got \(1, 2\) and \(1, 3\)"
+    ):
         fsp_matrix(column(1, 2), column(1, 2, 3))
 
 

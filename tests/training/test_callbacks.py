@@ -26,7 +26,9 @@ class Counter(keras.layers.Layer):
 
 
 def small():
-    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization(), Counter()])
+    return keras.Sequential(
+        [keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization(), Counter()]
+    )
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.99])
@@ -38,7 +40,9 @@ def test_the_average_against_a_slow_one(decay):
     callback = WeightAveraging(raw, averaged, decay)
     callback.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(iterations=0)))
     for step in range(1, 13):
-        drawn = [rng.normal(size=w.shape) if w.dtype != "int32" else np.int32(step) for w in raw.get_weights()]
+        drawn = [
+            rng.normal(size=w.shape) if w.dtype != "int32" else np.int32(step) for w in raw.get_weights()
+        ]
         raw.set_weights(drawn)
         callback.model.optimizer.iterations = step
         callback.on_train_batch_end(step)
@@ -77,13 +81,17 @@ class Stage:
     def __init__(self, folder, *aps, epochs=5, eval_every=2):
         keras.utils.set_random_seed(0)
         self.network = DETECTORS.build(
-            "tiny(widths=(4, 4, 4, 4), pyramid=4, block='plain', tower=0)", image_size=32, class_names=("a", "b")
+            "tiny(widths=(4, 4, 4, 4), pyramid=4, block='plain', tower=0)",
+            image_size=32,
+            class_names=("a", "b"),
         )
         self.optimizer = keras.optimizers.SGD(0.5)
         self.optimizer.build([])
         self.validation, self.reported = Validation(*aps), []
         owners = {"averaged": self.network.variables, "optimizer": self.optimizer.variables}
-        self.record = StageRecord(folder, self.network, self.validation, eval_every, owners, self.reported.append)
+        self.record = StageRecord(
+            folder, self.network, self.validation, eval_every, owners, self.reported.append
+        )
         self.record.set_model(types.SimpleNamespace(optimizer=self.optimizer))
         self.record.set_params({"epochs": epochs})
 

@@ -63,7 +63,9 @@ def test_streams_of_each_role():
 
 def test_both_arms_take_the_same_number_of_steps():
     made = load(labelled=5)
-    assert {role: made.steps_per_epoch(role) for role in ("teacher", "guide", "student", "student_alone")} == {
+    assert {
+        role: made.steps_per_epoch(role) for role in ("teacher", "guide", "student", "student_alone")
+    } == {
         "teacher": 3,
         "guide": 4,
         "student": 4,

@@ -36,7 +36,13 @@ class ByBrightness:
 def store():
     """Forty plain pictures of brightness 2 i; the first ten are labelled with class 2."""
     split = [
-        element(np.full((20, 20, 3), 2 * i, "uint8"), f"{i}", BOX[: i < 10], np.int32([2])[: i < 10], is_labelled=i < 10)
+        element(
+            np.full((20, 20, 3), 2 * i, "uint8"),
+            f"{i}",
+            BOX[: i < 10],
+            np.int32([2])[: i < 10],
+            is_labelled=i < 10,
+        )
         for i in range(COUNT)
     ]
     return PictureStore([split], 32, "stretch", 1.0)
