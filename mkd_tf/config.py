@@ -105,6 +105,8 @@ class RolesConfig:
     guide_epochs: int = option(60, "Passes over labelled and unlabelled pictures.")
     student_epochs: int = option(60, "Passes over labelled and unlabelled pictures.")
     teacher_weights: str = option("", "A teacher's .keras file to use instead of training one.")
+    teacher_learning_rate: float = option(0.0, "The teacher's peak learning rate; 0 for --learning_rate.")
+    guide_learning_rate: float = option(0.0, "The guide's peak learning rate; 0 for --learning_rate.")
     student_weights: str = option("", "A .keras file whose weights the student starts from.")
     guide_strategies: str = option(
         "soft_classes, soft_boxes(weight=2.0)",
@@ -119,6 +121,11 @@ class RolesConfig:
         """The input side of a role in pixels."""
         given = {"teacher": self.teacher_image_size, "guide": self.guide_image_size}.get(role, 0)
         return given or self.image_size
+
+    def learning_rate_of(self, role: str, common: float) -> float:
+        """A role's peak learning rate; `common` where it has none of its own."""
+        given = {"teacher": self.teacher_learning_rate, "guide": self.guide_learning_rate}.get(role, 0.0)
+        return given or common
 
     @property
     def has_guide(self) -> bool:

@@ -8,8 +8,10 @@ twice goes to the object of the higher IoU.
 Reference: Zhang et al., "Bridging the Gap Between Anchor-based and Anchor-free
 Detection via Adaptive Training Sample Selection", CVPR 2020, Alg. 1.
 Departures: all locations as near as the ninth are candidates (a grid has ties);
-an object without any positive gets its best candidate, so that an object smaller
-than a stride is never lost; objects carry a weight.
+an object without any positive gets its best candidate; an object's best candidate
+goes to no other unless it is that one's best too, so that a small object on a large
+one is not lost; the deviation is the population's (the reference does not say
+which); objects carry a weight.
 """
 
 from keras import ops
@@ -73,7 +75,8 @@ def assign(anchors: Anchors, boxes, labels, weights, num_classes: int, top_k: in
     positive = ops.logical_or(positive, ops.logical_and(lost, best))
     positive = ops.logical_and(positive, weights[..., None] > 0)
 
-    claims = ops.where(positive, overlaps, -1.0)
+    # Its best location is an object's own: a larger one around it has others.
+    claims = ops.where(positive, overlaps + ops.cast(best, overlaps.dtype), -1.0)
     owner = ops.argmax(claims, axis=1)
     owned = ops.max(claims, axis=1) >= 0
     taken = ops.take_along_axis(boxes, owner[..., None], axis=1)

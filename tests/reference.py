@@ -82,7 +82,8 @@ def assign(anchors, level_counts, boxes, labels, weights, num_classes: int, top_
         if not positive:
             positive = [(n, o) for n, o in zip(candidates, overlaps, strict=True) if o == max(overlaps)]
         for n, overlap in positive:
-            claims[n].append((overlap, m))
+            # Its best location is an object's own: 1 more than any overlap.
+            claims[n].append((overlap + (overlap == max(overlaps)), m))
     found = []
     for n, claim in enumerate(claims):
         if claim:

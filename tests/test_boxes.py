@@ -22,6 +22,7 @@ PAIRS = {
     "corner": ([0, 0, 2, 2], [1, 1, 3, 3], 1 / 7, 1 / 7 - 2 / 9),
     # An inverted box has no area: union 4, hull 4.
     "inverted": ([2, 2, 0, 0], [0, 0, 2, 2], 0.0, 0.0),
+    "upside down": ([2, 0, 0, 2], [0, 0, 2, 2], 0.0, 0.0),
 }
 
 

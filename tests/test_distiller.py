@@ -63,7 +63,7 @@ def assert_identical(before, after):
 @pytest.fixture(scope="module")
 def trained():
     """A distiller after 30 steps on one batch, its fixed networks before, and its history."""
-    made = distiller(steps=2 * STEPS)
+    made = distiller(steps=2 * STEPS, beta=2.0, box_weight=1.5)
     before = snapshot(made.teacher, made.guide), [np.array(v) for v in made.trainable_variables]
     history = made.fit(endless(batch()), epochs=STEPS, steps_per_epoch=1, shuffle=False, verbose=0).history
     return made, before, history
@@ -127,6 +127,7 @@ def test_a_file_keeps_all_and_training_goes_on(trained, tmp_path):
     again = keras.saving.load_model(tmp_path / "distiller.keras", safe_mode=True)
     again.run_eagerly = True
     assert again.get_config() == made.get_config()
+    assert (again.steps, again.objective.beta, again.objective.box_weight) == (2 * STEPS, 2.0, 1.5)
     assert_identical(snapshot(made.student, made.teacher), snapshot(again.student, again.teacher))
     found = again.evaluate(endless(batch()), steps=1, verbose=0, return_dict=True)
     assert found == pytest.approx(expected, rel=1e-5)
@@ -202,8 +203,8 @@ def test_pictures_are_brought_to_each_input(trained):
     network = trained[0].student
     same = tf.constant(batch(64)["images"])
     assert resized(same, network) is same
-    # A checkerboard of pixels is grey when it is made smaller without aliasing.
-    board = np.indices((128, 128)).sum(0)[None, ..., None] % 2 * np.full(3, 255.0)
-    small = resized(tf.constant(board, tf.float32), network).numpy()
+    # Fine stripes are grey when they are made four times smaller; two samples in four are white.
+    stripes = np.tile(np.float32([0, 255, 255, 0])[:, None], (1, 256, 64, 3))
+    small = resized(tf.constant(stripes), network).numpy()
     assert small.shape == (1, 64, 64, 3)
     np.testing.assert_allclose(small[:, 4:-4, 4:-4], 127.5, atol=1)

@@ -186,10 +186,10 @@ def test_a_weight_of_zero_costs_nothing():
     assert "off" not in terms
 
 
-@pytest.mark.parametrize(("progress", "factor"), [(0.0, 0.0), (0.1, 0.5), (0.5, 1.0), (0.9, 0.5), (1.0, 0.0)])
+@pytest.mark.parametrize(("progress", "factor"), [(0.0, 0.0), (0.1, 0.5), (0.5, 1.0), (0.8, 0.5), (1.0, 0.0)])
 def test_ramps_scale_their_strategy_alone(progress, factor):
     ramped, steady = (
-        Constant(3.0, rise=0.2, fall=0.2, weight=2.0, name="ramped"),
+        Constant(3.0, rise=0.2, fall=0.4, weight=2.0, name="ramped"),
         Constant(5.0, name="steady"),
     )
     terms = call(connected(ramped, steady), progress)

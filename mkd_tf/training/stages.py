@@ -1,5 +1,6 @@
 """A run: teacher, then guide, then the student alone (if asked) and the distilled student."""
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -164,6 +165,8 @@ class Run:
         student, averaged = distiller.student, self._network(stage)
         size = parameters(student.inference())
         self.say(f"{role}: {stage.network}, {size:,} parameters, {stage.epochs} x {per_epoch} steps")
+        common = self.config.optimizer
+        rate = self.config.roles.learning_rate_of(role, common.learning_rate)
         outcome = train_stage(
             role,
             distiller,
@@ -173,7 +176,7 @@ class Run:
             self.folder / role,
             epochs=stage.epochs,
             steps_per_epoch=per_epoch,
-            optimizer_config=self.config.optimizer,
+            optimizer_config=dataclasses.replace(common, learning_rate=rate),
             run_config=self.config.run,
             console=self.console,
         )
