@@ -61,15 +61,15 @@ class TestDrawing:
             assert np.all(boxes >= 0)
             assert np.all(boxes <= 1)
             sides += list(np.max(boxes[:, 2:] - boxes[:, :2], axis=1))
-        assert 0.05 < min(sides) < 0.09
-        assert 0.35 < max(sides) < 0.45
+        assert 0.16 < min(sides) < 0.2  # 28 of 160 px
+        assert 0.45 < max(sides) < 0.53  # 84 of 160 px
 
     def test_all_classes_occur_and_some_pictures_are_empty(self):
         labels = [draw(number)[2] for number in range(150)]
         counts = np.bincount(np.concatenate(labels), minlength=len(CLASS_NAMES))
         assert counts.min() > 0.6 * counts.mean()
         assert 1 <= sum(len(row) == 0 for row in labels) <= 15
-        assert max(map(len, labels)) == 7
+        assert max(map(len, labels)) == 6
 
     @pytest.mark.parametrize("label", range(len(CLASS_NAMES)))
     def test_box_is_that_of_the_mask(self, label):
@@ -250,11 +250,8 @@ class TestPreparation:
         with pytest.raises(MkdError, match="expected to write .* Set --data_dir to a folder"):
             Shapes(train=2, size=64, data_dir=tmp_path / "file")
 
-    def test_importing_the_table_imports_no_framework(self):
-        code = (
-            "import sys, mkd_tf.data\n"
-            "assert not {'tensorflow', 'keras', 'tensorflow_datasets'} & set(sys.modules)"
-        )
+    def test_importing_the_table_leaves_tfds_for_who_needs_it(self):
+        code = "import sys, mkd_tf.data\nassert 'tensorflow_datasets' not in sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
