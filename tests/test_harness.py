@@ -1,11 +1,15 @@
 """Every line of DETECTORS through the harness, and every check of the harness shown to fail."""
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from mkd_tf.checks import MkdError
+from mkd_tf.distiller import port_of, resized
 from mkd_tf.layers import NearestUpsample, conv_bn
+from mkd_tf.strategies import STRATEGIES
+from mkd_tf.targets import assign
 from tests import edge_operators, harness, int8, keras_twin
 
 pytestmark = pytest.mark.timeout(300)
@@ -58,6 +62,35 @@ def test_roles_share_grids(outputs_by_role):
     grids = {role: harness.grids(outputs) for role, outputs in outputs_by_role.items()}
     for role in grids:
         assert len(set(grids[role]) & set(grids["student"])) >= 2, f"{role} and student share too few grids"
+
+
+@pytest.fixture(scope="module", params=list(harness.ROLES))
+def networks(request):
+    """A pair of detectors, or three with a guide, by role."""
+    return {
+        role: harness.build(spec, image_size=side)
+        for role, (spec, side) in harness.ROLES[request.param].items()
+    }
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_every_strategy_teaches_every_student(networks, name):
+    """Each line of STRATEGIES on real networks, of other sizes too."""
+    strategy = STRATEGIES[name](source="guide" if "guide" in networks else "teacher")
+    strategy.connect({role: port_of(network) for role, network in networks.items()})
+    student = networks["student"]
+    boxes, weights = np.array([[[8, 8, 40, 40]]], "float32"), np.ones((1, 1), "float32")
+    targets = assign(student.anchors, boxes, np.zeros((1, 1), "int32"), weights, len(student.class_names))
+    side = max(network.image_size for network in networks.values())
+    images = tf.constant(harness.pictures(1, side), tf.float32)
+    with tf.GradientTape() as tape:
+        outputs = {role: network(resized(images, network)) for role, network in networks.items()}
+        term = strategy(outputs, {"student": targets})
+    assert term.shape == (1,)
+    assert np.isfinite(term.numpy()).all()
+    assert term.numpy()[0] > 0, "untrained networks agree by chance"
+    gradients = tape.gradient(term, student.trainable_variables)
+    assert any(g is not None and np.abs(g.numpy()).max() > 0 for g in gradients)
 
 
 def test_a_wrong_prior_is_noticed():
