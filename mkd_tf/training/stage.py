@@ -96,15 +96,16 @@ def train_stage(
     if run_config.tensorboard:
         callbacks.insert(2, keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False))
     try:
-        distiller.fit(
-            batches(done * steps_per_epoch),
-            epochs=epochs,
-            initial_epoch=done,
-            steps_per_epoch=steps_per_epoch,
-            callbacks=callbacks,
-            verbose=0,
-            shuffle=False,  # The batches come in an order of their own.
-        )
+        if done < epochs:  # A kill after the last backup leaves no step to do.
+            distiller.fit(
+                batches(done * steps_per_epoch),
+                epochs=epochs,
+                initial_epoch=done,
+                steps_per_epoch=steps_per_epoch,
+                callbacks=callbacks,
+                verbose=0,
+                shuffle=False,  # The batches come in an order of their own.
+            )
     except FloatingPointError as error:
         fail(
             f"stage {role}",

@@ -90,8 +90,16 @@ def test_killed_in_each_stage_and_resumed_equals_uninterrupted(tmp_path):
     assert results[0]["roles"] == results[1]["roles"]
     assert results[0]["schema"] == 1
 
-    # A third start finds everything done and trains nothing.
+    # Killed after the last backup and before the end of the stage: nothing is trained again.
+    before = json.loads((torn / "student" / "done.json").read_text())
+    weights = keras.saving.load_model(torn / "student" / "final.keras").get_weights()
+    for name in ("done.json", "final.keras", "last.keras"):
+        (torn / "student" / name).unlink()
     again = run(torn, data_dir)
-    assert again.returncode == 0
-    assert "going on" not in again.stdout
-    assert "student: done before" in again.stdout
+    assert again.returncode == 0, again.stderr
+    assert "teacher: done before" in again.stdout
+    assert "student: going on after epoch 3 of 3" in again.stdout
+    after = json.loads((torn / "student" / "done.json").read_text())
+    assert before | {"seconds": 0} == after | {"seconds": 0}
+    after = keras.saving.load_model(torn / "student" / "final.keras").get_weights()
+    assert all(np.array_equal(x, y) for x, y in zip(weights, after, strict=True))
