@@ -24,6 +24,12 @@ def check_positive(name: str, value: float) -> None:
         fail(name, expected="a number above 0", got=repr(value), do=f"Set {name} to a positive number.")
 
 
+def check_at_least(name: str, value: float, least: float) -> None:
+    """Raises `MkdError` unless `value` is at least `least`."""
+    if not value >= least:
+        fail(name, expected=f"{least} or more", got=repr(value), do=f"Raise {name}.")
+
+
 def check_fraction(name: str, value: float) -> None:
     """Raises `MkdError` unless `value` lies in 0..1."""
     if not (isinstance(value, Real) and 0 <= value <= 1):

@@ -6,7 +6,7 @@
 import dataclasses
 from typing import Any
 
-from mkd_tf.checks import check_fraction, check_one_of, check_positive, fail
+from mkd_tf.checks import check_at_least, check_fraction, check_one_of, check_positive, fail
 
 FLIPS = ("none", "horizontal", "both", "half_turn")
 
@@ -38,8 +38,7 @@ class DataConfig:
         check_fraction("teacher_boxes", self.teacher_boxes)
         check_one_of("on_bad_example", self.on_bad_example, ("fail", "skip"))
         check_one_of("fit", self.fit, ("stretch", "letterbox"))
-        if self.labelled < 0:
-            fail("labelled", expected="0 or more", got=str(self.labelled), do="Use 0 for all pictures.")
+        check_at_least("labelled", self.labelled, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +79,9 @@ class OptimizerConfig:
     def __post_init__(self):
         check_positive("batch_size", self.batch_size)
         check_positive("learning_rate", self.learning_rate)
+        check_positive("clipnorm", self.clipnorm)
+        check_at_least("weight_decay", self.weight_decay, 0)
+        check_at_least("warmup_steps", self.warmup_steps, 0)
         check_fraction("ema_decay", self.ema_decay)
 
 
@@ -89,6 +91,10 @@ class TaskConfig:
 
     beta: float = option(1.0, "Exponent of the quality focal loss.")
     box_weight: float = option(2.0, "Weight of the box loss against the class loss.")
+
+    def __post_init__(self):
+        check_at_least("beta", self.beta, 0)
+        check_at_least("box_weight", self.box_weight, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +122,12 @@ class RolesConfig:
         "soft_classes, soft_boxes(weight=2.0)", "What the student learns: calls, comma-separated."
     )
     baseline: bool = option(False, "Also train the same student alone, for comparison.", free=True)
+
+    def __post_init__(self):
+        for name in ("teacher_epochs", "guide_epochs", "student_epochs"):
+            check_at_least(name, getattr(self, name), 1)
+        for name in ("teacher_learning_rate", "guide_learning_rate"):
+            check_at_least(name, getattr(self, name), 0)
 
     def size_of(self, role: str) -> int:
         """The input side of a role in pixels."""
@@ -146,6 +158,7 @@ class RunConfig:
     def __post_init__(self):
         check_one_of("jit_compile", self.jit_compile, ("auto", "true", "false"))
         check_positive("eval_every", self.eval_every)
+        check_at_least("seed", self.seed, 0)
 
 
 @dataclasses.dataclass(frozen=True)

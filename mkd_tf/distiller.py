@@ -71,7 +71,7 @@ class Distiller(keras.Model):
     @property
     def trainable_variables(self) -> list:
         """The student's variables and the adapters'; never the teacher's or the guide's."""
-        owners = [self.student, *self.strategies]
+        owners = [self.student, *(s for s in self.strategies if s.weight)]
         return [v for owner in owners for v in owner.trainable_variables]
 
     def train_step(self, data: dict) -> dict:

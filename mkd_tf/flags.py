@@ -4,6 +4,8 @@ Each option of `config.py` is one flag. A program's flags are defined when it
 starts, not when it is imported.
 """
 
+import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -93,7 +95,9 @@ def stored_config(workdir: str) -> Config:
 
 def command() -> str:
     """Returns how the program was called."""
-    return " ".join(["python -m", f"mkd_tf.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    start = ["python", "-m", f"mkd_tf.{program.stem}"] if program.suffix == ".py" else [program.name]
+    return shlex.join([*start, *sys.argv[1:]])
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -109,8 +113,22 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Runs a program's `main`; an error becomes one line and a non-zero exit."""
+def _told(error: Exception) -> str:
+    """Returns an error in one line; one that crossed TensorFlow's runtime without its wrapping."""
+    text = str(error)
+    inner = re.search(r"MkdError: (.*?)(?:\s*Traceback \(most recent|$)", text, flags=re.DOTALL)
+    if isinstance(error, MkdError) or inner:
+        return " ".join((inner[1] if inner else text).split())
+    return " ".join(f"{type(error).__name__}: {text} (--debug shows where)".split())
+
+
+def run(main: Callable[[], int | None], interrupted: str = "interrupted") -> None:
+    """Runs a program's `main`; an error becomes one line and a non-zero exit.
+
+    Args:
+      main: the program; returns its exit status or None.
+      interrupted: what to say when the user stops it.
+    """
     flags.DEFINE_bool("debug", False, "Show tracebacks.")
     flags.FLAGS.set_default("stderrthreshold", "warning")
 
@@ -119,14 +137,12 @@ def run(main: Callable[[], int | None]) -> None:
         try:
             return main() or 0
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on from the last finished epoch", file=sys.stderr)
+            print(interrupted, file=sys.stderr)
             return 130
         except Exception as error:
             if FLAGS.debug:
                 traceback.print_exc()
-            text = str(error) if isinstance(error, MkdError) else f"{type(error).__name__}: {error}"
-            hint = "" if isinstance(error, MkdError) else " (--debug shows where)"
-            print(f"error: {' '.join(text.split())}{hint}", file=sys.stderr)
+            print(f"error: {_told(error)}", file=sys.stderr)
             return 1
 
     app.run(guarded, flags_parser=_parse)

@@ -18,7 +18,7 @@ def main() -> None:
 def console() -> None:
     """The console script `mkd-train`."""
     flags.define_training()
-    flags.run(main)
+    flags.run(main, "interrupted; the same command goes on from the last finished epoch")
 
 
 if __name__ == "__main__":

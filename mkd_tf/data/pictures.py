@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mkd_tf.checks import MkdError, check_one_of, check_positive, fail
 
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
 _HASH_SIDE = 8
 HASH_BITS = 2 * _HASH_SIDE**2
 _ORIENTATION_TAG = 0x0112

@@ -29,16 +29,16 @@ class Stream:
     per_batch: int
 
 
-def _walk(stream: Stream, step: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the stream's picture indices and their epochs at a step: two `[per_batch]` int64."""
-    count, take = len(stream.indices), stream.per_batch
+def _walk(indices: tf.Tensor, take: int, step: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns which of a stream's pictures a step takes, and in which epoch: two `[take]` int64."""
+    count = len(indices)
     position = step * take + tf.range(take, dtype=tf.int64)
     epochs = position // count
     # A batch touches at most this many epochs: only their permutations are made.
     touched = (take - 1) // count + 2
     orders = [
         tf.random.experimental.stateless_shuffle(
-            tf.constant(stream.indices, tf.int64), seed=tf.stack([tf.constant(seed, tf.int64), epochs[0] + k])
+            indices, seed=tf.stack([tf.constant(seed, tf.int64), epochs[0] + k])
         )
         for k in range(touched)
     ]
@@ -81,9 +81,16 @@ def training_batches(
         if not len(stream.indices) or stream.per_batch < 1:
             fail("stream", expected="pictures to draw", got="none", do="Check labelled and unlabelled_share.")
     side = store.pictures(np.array([0])).shape[1]
+    # Tensors made here are handed to the graph; arrays would be copied into it, many times over.
+    all_boxes, all_labels = tf.constant(boxes.boxes), tf.constant(boxes.labels)
+    all_weights, all_known = tf.constant(boxes.weights), tf.constant(boxes.known)
+    orders = [tf.constant(s.indices, tf.int64) for s in streams]
 
     def make(step: tf.Tensor) -> dict:
-        walks = [_walk(s, step, seed + 7919 * i) for i, s in enumerate(streams)]
+        walks = [
+            _walk(order, s.per_batch, step, seed + 7919 * i)
+            for i, (order, s) in enumerate(zip(orders, streams, strict=True))
+        ]
         indices = tf.concat([w[0] for w in walks], axis=0)
         epochs = tf.concat([w[1] for w in walks], axis=0)
         keys = tf.stack(
@@ -93,13 +100,13 @@ def training_batches(
         images = tf.ensure_shape(images, [sum(s.per_batch for s in streams), side, side, 3])
         images, moved, weights = augmentation.augment(
             images,
-            tf.gather(boxes.boxes, indices),
-            tf.gather(boxes.weights, indices),
+            tf.gather(all_boxes, indices),
+            tf.gather(all_weights, indices),
             augmentation.draw(keys),
             config,
             image_size,
         )
-        labels, known = tf.gather(boxes.labels, indices), tf.gather(boxes.known, indices)
+        labels, known = tf.gather(all_labels, indices), tf.gather(all_known, indices)
         assigned = {}
         for role, grid in anchors.items():
             scaled = moved * (grid.image_size / image_size)

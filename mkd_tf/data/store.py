@@ -7,6 +7,7 @@ fit; otherwise they are decoded when asked for.
 
 import concurrent.futures
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -79,10 +80,11 @@ class PictureStore:
         fits = len(self) * self._side**2 * 3 <= cache_gb * 2**30
         self._cache = np.zeros((len(self), self._side, self._side, 3), "uint8") if fits else None
         self.is_labelled = np.zeros(len(self), bool)
+        self._ids = [""] * len(self)
         per_picture: list = [None] * len(self)
 
         def read(i: int) -> None:
-            image, per_picture[i], self.is_labelled[i] = self._read(i)
+            image, per_picture[i], self.is_labelled[i], self._ids[i] = self._read(i)
             if self._cache is not None:
                 self._cache[i] = image
 
@@ -102,7 +104,15 @@ class PictureStore:
         boxes = fit_boxes(objects["bbox"][keep], image.shape[:2], self._fit)
         labels = objects["label"][keep]
         row = (boxes, labels, np.ones(len(labels), "float32"))
-        return fit_picture(image, self._side, self._fit), row, bool(found["is_labelled"])
+        fitted = fit_picture(image, self._side, self._fit)
+        return fitted, row, bool(found["is_labelled"]), str(found["image/id"])
+
+    def digest(self) -> str:
+        """Returns a hash of which pictures these are, in their order, and of their labels."""
+        digest = hashlib.sha256("\n".join(self._ids).encode())
+        for array in (self.is_labelled, self.truth.boxes, self.truth.labels):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     def row(self, i: int) -> Row:
         """Returns the truth of picture `i` without padding."""

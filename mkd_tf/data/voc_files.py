@@ -9,9 +9,8 @@ from pathlib import Path, PureWindowsPath
 from tqdm import tqdm
 
 from mkd_tf.checks import MkdError, fail
-from mkd_tf.data.pictures import Scan, scan_picture
+from mkd_tf.data.pictures import PICTURE_SUFFIXES, Scan, scan_picture
 from mkd_tf.data.voc_annotation import BadAnnotation, Problem, VocObject, check_objects, read_annotation
-from mkd_tf.data.voc_splits import PICTURE_SUFFIXES
 
 _LAYOUT = "Put pictures into JPEGImages and VOC XML files into Annotations, or both into one folder."
 _ROUNDING_PX = 1  # tools differ by one when they scale

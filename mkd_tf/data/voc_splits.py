@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
 from mkd_tf.checks import fail
+from mkd_tf.data.pictures import PICTURE_SUFFIXES
 from mkd_tf.data.voc_annotation import Problem
 
 SPLITS = ("train", "validation", "test", "unlabelled")
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 _LIST_NAMES = {
     "train": ("train",),
     "validation": ("val", "validation"),

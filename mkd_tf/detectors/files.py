@@ -8,12 +8,16 @@ from mkd_tf.checks import MkdError, fail
 from mkd_tf.detectors.base import Detector
 
 
-def save_detector(detector: keras.Model, path: Path) -> None:
+def save_detector(detector: keras.Model, path: str | Path) -> None:
     """Writes a `.keras` file beside `path` and renames it."""
+    path = Path(path)
     part = path.with_name(f".{path.stem}.part.keras")
     path.parent.mkdir(parents=True, exist_ok=True)
-    detector.save(part)
-    part.replace(path)
+    try:
+        detector.save(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load_detector(path: str | Path) -> Detector:

@@ -24,14 +24,12 @@ from rich.console import Console
 from rich.progress import track
 
 from mkd_tf.checks import MkdError, check_fraction, fail
-from mkd_tf.data.pictures import fit_picture, read_picture
+from mkd_tf.data.pictures import PICTURE_SUFFIXES, fit_picture, read_picture
 from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.drawing import draw
 from mkd_tf.evaluation.runners import KerasRunner, Runner, on_original
 from mkd_tf.files import beside, to_json, write_bytes
 from mkd_tf.postprocess import Detections
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +67,11 @@ def find_pictures(input_path: str | Path) -> tuple[list[Path], int]:
         files = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
     else:
         fail(f"input {path}", expected="a picture or a folder", got="nothing there", do="Check the path.")
-    pictures = [p for p in files if p.suffix.lower() in SUFFIXES]
+    pictures = [p for p in files if p.suffix.lower() in PICTURE_SUFFIXES]
     if not pictures:
         fail(
             f"input {path}",
-            expected=f"pictures ({', '.join(SUFFIXES)})",
+            expected=f"pictures ({', '.join(PICTURE_SUFFIXES)})",
             got=f"{len(files)} other files" if files else "an empty folder",
             do="Give a picture or a folder that holds some.",
         )

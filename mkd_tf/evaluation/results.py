@@ -11,6 +11,8 @@ A metric without anything to measure is null. Roles are `teacher`, `guide`,
 """
 
 import json
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,15 +35,13 @@ def empty_results(**header: Any) -> Results:
 
 
 def commit() -> str | None:
-    """Returns the commit of the checkout that runs, or None outside of one."""
-    git = Path(__file__).resolve().parents[2] / ".git"
-    if not (git / "HEAD").is_file():
+    """Returns the commit of the checkout that runs, `-dirty` if it was changed; None outside of one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists() or shutil.which("git") is None:
         return None
-    head = (git / "HEAD").read_text(encoding="utf-8").strip()
-    if not head.startswith("ref: "):
-        return head
-    reference = git / head.removeprefix("ref: ")
-    return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
+    ask = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False)  # noqa: S603 (fixed words)
+    return done.stdout.strip() or None
 
 
 def _check(results: Any, where: str) -> None:
@@ -108,7 +108,8 @@ def merge_role(results: Results, role: str, entry: Mapping[str, Any]) -> Results
     return {**results, "roles": roles}
 
 
-def _number(value: float | None, form: str = "{:.1f}") -> str:
+def percent(value: float | None, form: str = "{:.1f}") -> str:
+    """Returns a metric as text, a dash where there was nothing to measure."""
     return "–" if value is None else form.format(value)
 
 
@@ -117,7 +118,7 @@ def _millions(value: float | None) -> str:
 
 
 def _pair(entry: Mapping[str, Any], first: str, second: str) -> str:
-    return f"{_number(entry.get(first), '{:.0f}')} / {_number(entry.get(second), '{:.0f}')}"
+    return f"{percent(entry.get(first), '{:.0f}')} / {percent(entry.get(second), '{:.0f}')}"
 
 
 def results_table(results: Results) -> Table:
@@ -132,12 +133,12 @@ def results_table(results: Results) -> Table:
         entry = results["roles"][role]
         table.add_row(
             role,
-            *(_number(entry.get(metric)) for metric in METRICS[:3]),
+            *(percent(entry.get(metric)) for metric in METRICS[:3]),
             _millions(entry.get("parameters")),
             _millions(entry.get("macs")),
-            _number(entry.get("image_size"), "{:.0f}"),
+            percent(entry.get("image_size"), "{:.0f}"),
             _pair(entry, "epochs", "steps"),
-            _number(entry.get("seconds"), "{:.0f}"),
+            percent(entry.get("seconds"), "{:.0f}"),
         )
     return table
 

@@ -48,7 +48,7 @@ def save_backup(folder: Path, epoch: int, arrays: Mapping[str, np.ndarray], stat
     os.replace(part, final)
     for old in _complete(folder):
         if old != final:
-            shutil.rmtree(old)
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def load_backup(folder: Path) -> Backup | None:

@@ -73,6 +73,7 @@ class StageRecord(keras.callbacks.Callback):
         self._eval_every, self._owners, self._report = eval_every, owners, report
         self._runner = KerasRunner(averaged)
         self._began = time.monotonic()
+        self._best: dict[str, np.ndarray] = {}
         self.rows: list[dict[str, Any]] = []
         self.best = -1.0
         self.best_epoch = 0
@@ -80,8 +81,15 @@ class StageRecord(keras.callbacks.Callback):
 
     def restore(self, backup: Backup) -> int:
         """Takes over a backup; returns how many epochs are done."""
-        restore(self._owners, backup.arrays, self._folder / "backup")
-        state = backup.state
+        state, where = backup.state, self._folder / "backup"
+        arrays = {k: v for k, v in backup.arrays.items() if not k.startswith("best/")}
+        best = {k.replace("best/", "averaged/"): v for k, v in backup.arrays.items() if k not in arrays}
+        if best:
+            # A lost attempt at the next epoch may have overwritten the file.
+            restore({"averaged": self._owners["averaged"]}, best, where)
+            save_detector(self._averaged, self._folder / "best.keras")
+            self._best = arrays_of({"best": self._owners["averaged"]})
+        restore(self._owners, arrays, where)
         self.rows, self.best, self.best_epoch = state["rows"], state["best"], state["best_epoch"]
         self.seconds_before = state["seconds"]
         return int(state["epoch"])
@@ -100,14 +108,18 @@ class StageRecord(keras.callbacks.Callback):
         if done % self._eval_every == 0 or done == self.params["epochs"]:
             metrics = self._validation.evaluate(self._runner, self._averaged.class_names)
             row["val_AP"] = metrics["AP"] or 0.0
+            if logs is not None:
+                logs["val_AP"] = row["val_AP"]  # For TensorBoard, which comes next.
             if row["val_AP"] > self.best:
                 self.best, self.best_epoch = row["val_AP"], done
+                self._best = arrays_of({"best": self._owners["averaged"]})
                 save_detector(self._averaged, self._folder / "best.keras")
         row["seconds"] = round(self.seconds, 2)
         self.rows.append(row)
         self._write_history()
         state = {"epoch": done, "rows": self.rows, "best": self.best, "best_epoch": self.best_epoch}
-        save_backup(self._folder / "backup", done, arrays_of(self._owners), state | {"seconds": self.seconds})
+        arrays = arrays_of(self._owners) | self._best
+        save_backup(self._folder / "backup", done, arrays, state | {"seconds": self.seconds})
         self._report(row)
 
     def _write_history(self) -> None:

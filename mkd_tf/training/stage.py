@@ -111,7 +111,7 @@ def train_stage(
             f"stage {role}",
             expected="a finite loss",
             got=str(error),
-            do="Lower --learning_rate or the strategies' weights, and delete this stage's folder.",
+            do="Lower --learning_rate or the strategies' weights, in another --workdir.",
         )
     finally:
         progress.close()

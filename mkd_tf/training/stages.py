@@ -1,6 +1,8 @@
 """A run: teacher, then guide, then the student alone (if asked) and the distilled student."""
 
 import dataclasses
+import resource
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,12 +15,20 @@ from mkd_tf.config import Config
 from mkd_tf.data import DATASETS
 from mkd_tf.data.store import Boxes
 from mkd_tf.detectors import DETECTORS, Detector
-from mkd_tf.detectors.files import load_detector, take_weights
+from mkd_tf.detectors.files import load_detector, save_detector, take_weights
 from mkd_tf.distiller import Distiller
 from mkd_tf.evaluation.cost import macs, parameters
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.evaluation.gallery import write_examples
-from mkd_tf.evaluation.results import commit, empty_results, print_results, write_results
+from mkd_tf.evaluation.results import (
+    commit,
+    empty_results,
+    merge_role,
+    percent,
+    print_results,
+    read_results,
+    write_results,
+)
 from mkd_tf.evaluation.runners import KerasRunner
 from mkd_tf.registry import parse_specs
 from mkd_tf.strategies import STRATEGIES
@@ -26,7 +36,7 @@ from mkd_tf.training.pictures import Pictures
 from mkd_tf.training.plan import Stage, plan
 from mkd_tf.training.stage import train_stage
 from mkd_tf.training.teacher_boxes import look, read_rows, with_teacher_boxes, write_rows
-from mkd_tf.training.workdir import claim, compare, read_done, write_done
+from mkd_tf.training.workdir import check_pictures, claim, compare, lock, read_done, write_done
 
 # Roles that share a number start from the same weights.
 _INIT = {"teacher": 1, "guide": 2, "student_alone": 3, "student": 3}
@@ -54,7 +64,9 @@ class Run:
         )
         self.stages = plan(config.roles)
         self._check()
+        self._lock = lock(Path(config.run.workdir))
         self.pictures = Pictures.load(self.dataset, config)
+        check_pictures(Path(config.run.workdir), self.pictures.store.digest())
         self.folder = claim(config)
         self._evaluation: dict[tuple[str, int], EvaluationSet] = {}
         p = self.pictures
@@ -63,21 +75,30 @@ class Run:
             f"pictures: {len(p.all_labelled)} labelled for the teacher; "
             f"{len(p.labelled)} labelled and {len(p.unlabelled)} unlabelled for the student"
         )
+        before = self.folder / "results.json"
+        known = read_results(before) if before.exists() else {"roles": {}, "files": {}}
         self.results = empty_results(
             command=command,
             commit=commit(),
             dataset={"name": config.data.dataset, "classes": list(self.dataset.class_names)},
             image_size=config.roles.image_size,
         )
+        self.results |= {"roles": known["roles"], "files": known["files"]}
 
     def _check(self) -> None:
         """Builds every network and strategy once: a mistake shows now and not after an hour."""
         networks: dict[str, Detector] = {}
         for stage in self.stages:
             networks[stage.role] = self._network(stage)
-            self._distiller(stage, networks, steps=1)
-        for split in ("validation", "test"):
-            self.dataset.split(split)
+            self._distiller(stage, networks[stage.role], networks, steps=1)
+        missing = [s for s in ("train", "validation", "test") if s not in self.dataset.split_names]
+        if missing:
+            fail(
+                f"data set {self.config.data.dataset}",
+                expected="splits train, validation and test",
+                got=f"no {', '.join(missing)}",
+                do="Add its list, or remove the lists of splits to have them made.",
+            )
 
     def say(self, text: str) -> None:
         """Prints a line."""
@@ -101,6 +122,9 @@ class Run:
         write_examples(self.folder, self.dataset.split("test"), runners, self.config.data.fit)
         print_results(self.results, self.console)
         self.say(f"results: {self.folder / 'results.json'}; pictures: {self.folder / 'examples.png'}")
+        # Linux counts in KiB.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        self.say(f"peak memory: {peak:.1f} GiB")
 
     def _network(self, stage: Stage) -> Detector:
         """Builds a role's untrained network, or loads the teacher that was given."""
@@ -114,9 +138,11 @@ class Run:
             take_weights(network, roles.student_weights)
         return network
 
-    def _distiller(self, stage: Stage, networks: dict[str, Detector], steps: int) -> Distiller:
+    def _distiller(
+        self, stage: Stage, network: Detector, networks: dict[str, Detector], steps: int
+    ) -> Distiller:
         return Distiller(
-            self._network(stage),
+            network,
             **{source: networks[source] for source in stage.sources},
             strategies=[STRATEGIES.build(spec) for spec in parse_specs(stage.strategies, "strategies")],
             beta=self.config.task.beta,
@@ -129,7 +155,7 @@ class Run:
         pictures = self.pictures
         if not stage.sources or not len(pictures.unlabelled):
             return pictures.store.truth
-        path = self.folder / "teacher_boxes.npz"
+        path = self.folder / "teacher" / "boxes.npz"
         if not path.exists():
             runner = KerasRunner(networks["teacher"])
             with Progress(console=self.console, transient=True) as progress:
@@ -150,18 +176,23 @@ class Run:
         entry = read_done(folder)
         given = role == "teacher" and config.roles.teacher_weights
         if entry is not None:
-            self.say(f"{role}: done before, test AP {entry['AP']:.1f}")
+            self.say(f"{role}: done before, test AP {percent(entry['AP'])}")
             self._record(role, entry)
         elif given:
-            self._finish(role, self._network(stage), {"epochs": 0, "steps": 0, "seconds": 0.0})
+            teacher = self._network(stage)
+            save_detector(teacher, folder / "best.keras")
+            self._finish(role, teacher, {"epochs": 0, "steps": 0, "seconds": 0.0})
         else:
             self._train(stage, networks)
-        return self._network(stage) if given else load_detector(folder / "best.keras")
+        return load_detector(folder / "best.keras")
 
     def _train(self, stage: Stage, networks: dict[str, Detector]) -> None:
         role, per_epoch = stage.role, self.pictures.steps_per_epoch(stage.role)
         steps = stage.epochs * per_epoch
-        boxes, distiller = self._boxes(stage, networks), self._distiller(stage, networks, steps)
+        boxes, distiller = (
+            self._boxes(stage, networks),
+            self._distiller(stage, self._network(stage), networks, steps),
+        )
         student, averaged = distiller.student, self._network(stage)
         size = parameters(student.inference())
         self.say(f"{role}: {stage.network}, {size:,} parameters, {stage.epochs} x {per_epoch} steps")
@@ -211,11 +242,12 @@ class Run:
             entry |= {"best_AP": selected["AP"]}
         entry = metrics | cost | entry | {"split": "test"}
         write_done(self.folder / role, entry)
-        self.say(f"{role}: test AP {metrics['AP']:.1f}, AP50 {metrics['AP50']:.1f}, {entry['seconds']:.0f} s")
+        found = ", ".join(f"{name} {percent(metrics[name])}" for name in ("AP", "AP50"))
+        self.say(f"{role}: test {found}, {entry['seconds']:.0f} s")
         self._record(role, entry)
 
     def _record(self, role: str, entry: dict[str, Any]) -> None:
-        self.results["roles"][role] = entry
+        self.results = merge_role(self.results, role, entry)
         write_results(self.folder / "results.json", self.results)
 
 

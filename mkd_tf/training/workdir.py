@@ -1,8 +1,9 @@
 """The work directory: which run it belongs to, and which of its stages are done."""
 
+import fcntl
 import json
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import Config, options, to_values
@@ -33,6 +34,44 @@ def claim(config: Config) -> Path:
     folder = Path(config.run.workdir)
     write_bytes(folder / FLAGS_FILE, as_flagfile(config).encode("utf-8"))
     return folder
+
+
+def lock(folder: Path) -> IO[str]:
+    """Takes the work directory for this process, and clears what killed ones left half written.
+
+    The system frees it when the process ends, however it ends: keep the handle until then.
+
+    Raises:
+      MkdError: if another process works there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (it outlives this function)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise MkdError(
+            f"workdir {folder}: another process is training there. Wait for it, or use another --workdir."
+        ) from None
+    for part in [*folder.rglob(".*.part"), *folder.rglob(".*.part.keras")]:
+        part.unlink(missing_ok=True)
+    return handle
+
+
+def check_pictures(folder: Path, digest: str) -> None:
+    """Ties the work directory to the pictures it was begun with.
+
+    Raises:
+      MkdError: if they, their order or their labels have changed since.
+    """
+    path = folder / "pictures.sha256"
+    if not path.exists():
+        write_bytes(path, digest.encode())
+    elif path.read_text(encoding="utf-8").strip() != digest:
+        raise MkdError(
+            f"workdir {folder}: the pictures or labels have changed since it was begun. "
+            "Train in another --workdir, or restore the data set."
+        )
 
 
 def compare(config: Config) -> None:

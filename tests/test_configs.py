@@ -1,0 +1,51 @@
+"""Every config parses, is legal, and builds: networks and strategies, on the data set's classes."""
+
+from pathlib import Path
+
+import pytest
+from absl import flags
+
+from mkd_tf import config as configuration
+from mkd_tf.detectors import DETECTORS
+from mkd_tf.distiller import Distiller
+from mkd_tf.registry import parse_spec, parse_specs
+from mkd_tf.strategies import STRATEGIES
+from mkd_tf.training.plan import plan
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = sorted((ROOT / "configs").rglob("*.cfg"))
+
+
+def read(path: Path) -> configuration.Config:
+    found = flags.FlagValues()
+    define = {
+        str: flags.DEFINE_string,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        bool: flags.DEFINE_bool,
+    }
+    for name, field in configuration.options().items():
+        define[type(field.default)](name, field.default, "", flag_values=found)
+    found(["test", f"--flagfile={path}"])
+    return configuration.from_values({name: found[name].value for name in configuration.options()})
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_config_builds(path):
+    config = read(path)
+    parse_spec(config.data.dataset)
+    networks = {}
+    for stage in plan(config.roles):
+        size = config.roles.size_of(stage.role)
+        networks[stage.role] = DETECTORS.build(stage.network, image_size=size, class_names=("a", "b"))
+        strategies = [STRATEGIES.build(spec) for spec in parse_specs(stage.strategies)]
+        Distiller(networks[stage.role], **{s: networks[s] for s in stage.sources}, strategies=strategies)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_header_tells_command_cost_and_result(path):
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    text = "\n".join(header)
+    assert f"--flagfile=configs/{path.name}" in text
+    assert "Cost:" in text
+    assert "Test AP:" in text
