@@ -4,7 +4,15 @@ import pytest
 
 from mkd_tf import config as configuration
 from mkd_tf.checks import MkdError
-from mkd_tf.training.workdir import FLAGS_FILE, as_flagfile, claim, read_done, write_done
+from mkd_tf.training.workdir import (
+    FLAGS_FILE,
+    as_flagfile,
+    check_pictures,
+    claim,
+    lock,
+    read_done,
+    write_done,
+)
 
 
 def make(tmp_path, **values):
@@ -67,3 +75,30 @@ def test_a_finished_stage_says_so(tmp_path):
     (tmp_path / "teacher" / "done.json").write_text('{"AP": 4')
     with pytest.raises(MkdError, match=r"done.json: damaged .* Delete it to finish this stage again"):
         read_done(tmp_path / "teacher")
+
+
+def test_one_process_at_a_time(tmp_path):
+    folder = tmp_path / "run"
+    handle = lock(folder)
+    with pytest.raises(MkdError, match="another process is training there"):
+        lock(folder)
+    handle.close()
+    lock(folder).close()
+
+
+def test_what_a_killed_process_left_half_written_is_cleared(tmp_path):
+    for name in ("teacher/.best.part.keras", ".results.json.0a1b2c3d.part"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("half")
+    (tmp_path / "teacher" / "best.keras").write_text("whole")
+    lock(tmp_path).close()
+    kept = sorted(p.name for p in tmp_path.rglob("*") if p.is_file())
+    assert kept == [".lock", "best.keras"]
+
+
+def test_changed_pictures_are_refused(tmp_path):
+    check_pictures(tmp_path, "digest one")
+    check_pictures(tmp_path, "digest one")
+    with pytest.raises(MkdError, match="pictures or labels have changed"):
+        check_pictures(tmp_path, "digest two")
+    check_pictures(tmp_path, "digest one")
