@@ -13,6 +13,7 @@ venv: .venv/installed
 
 # The stamp is newer than the files it was installed from, so nothing is installed twice.
 .venv/installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mkd_tf needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -c constraints.txt -e '.[test,onnx]'
 	touch $@
