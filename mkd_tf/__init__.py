@@ -8,15 +8,29 @@ from mkd_tf.anchors import Anchors, grid_anchors
 from mkd_tf.checks import MkdError
 from mkd_tf.data import DATASETS
 from mkd_tf.data.pipeline import batches_of
-from mkd_tf.detectors import DETECTORS, Detector, Tiny
+from mkd_tf.detectors import (
+    DETECTORS,
+    AdaptedDetector,
+    Detector,
+    Ensemble,
+    Flipped,
+    MobileNetV2,
+    ResNet,
+    Tiny,
+    adapt,
+    assemble_teacher,
+)
 from mkd_tf.detectors.files import load_detector, save_detector
 from mkd_tf.distiller import Distiller
 from mkd_tf.objective import Objective
 from mkd_tf.strategies import (
     STRATEGIES,
     AttentionMap,
+    Exploration,
     Hint,
+    KerasDistillation,
     LayerRelation,
+    Localization,
     SoftBoxes,
     SoftClasses,
     Strategy,
@@ -28,18 +42,28 @@ __all__ = [
     "DATASETS",
     "DETECTORS",
     "STRATEGIES",
+    "AdaptedDetector",
     "Anchors",
     "AttentionMap",
     "Detector",
     "Distiller",
+    "Ensemble",
+    "Exploration",
+    "Flipped",
     "Hint",
+    "KerasDistillation",
     "LayerRelation",
+    "Localization",
     "MkdError",
+    "MobileNetV2",
     "Objective",
+    "ResNet",
     "SoftBoxes",
     "SoftClasses",
     "Strategy",
     "Tiny",
+    "adapt",
+    "assemble_teacher",
     "batches_of",
     "grid_anchors",
     "load_detector",

@@ -5,10 +5,11 @@ CVPR 2020, Sec. 3: one anchor per location suffices when the assignment adapts).
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
-from mkd_tf.checks import check_shape, fail
+from mkd_tf.checks import check_positive, check_shape, fail
 
 STRIDES = (8, 16, 32)
 
@@ -29,6 +30,41 @@ class Anchors:
 
     def __post_init__(self):
         check_shape("anchors.boxes", self.boxes.shape, (sum(self.level_counts), 4))
+
+    @classmethod
+    def from_boxes(cls, boxes, image_size: int, level_counts: Sequence[int] | None = None) -> "Anchors":
+        """Returns anchors of any sizes, places and number per location.
+
+        Args:
+          boxes: `[N, 4]` yxyx in pixels of the input, in the order of the predictions.
+          image_size: side of the detector's square input in pixels.
+          level_counts: how many belong to each level; None for a single level. Targets
+            are assigned level by level, so name them where there are several.
+
+        Raises:
+          MkdError: if a box is not finite or has no area, or the counts do not add up.
+        """
+        boxes = np.asarray(boxes, "float32")
+        check_shape("anchors.boxes", boxes.shape, (None, 4))
+        check_positive("anchors.image_size", image_size)
+        counts = (len(boxes),) if level_counts is None else tuple(int(c) for c in level_counts)
+        if sum(counts) != len(boxes) or min(counts, default=0) < 1:
+            fail(
+                "anchors.level_counts",
+                expected=f"positive numbers that add up to the {len(boxes)} boxes",
+                got=str(counts),
+                do="Count the anchors of each level, in the order of the predictions.",
+            )
+        good = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        if not good.all():
+            first = int(np.argmin(good))
+            fail(
+                f"anchors.boxes[{first}]",
+                expected="finite [ymin, xmin, ymax, xmax] of positive height and width",
+                got=str(boxes[first].tolist()),
+                do="Give corners in pixels, y before x.",
+            )
+        return cls(boxes, counts, int(image_size))
 
     def __len__(self) -> int:
         return len(self.boxes)

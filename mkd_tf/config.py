@@ -9,6 +9,8 @@ from typing import Any
 from mkd_tf.checks import check_at_least, check_fraction, check_one_of, check_positive, fail
 
 FLIPS = ("none", "horizontal", "both", "half_turn")
+TEACHER_VIEWS = ("none", "flip", "half_turn")
+MIXED_PICTURES = ("unlabelled", "labelled", "all")
 
 
 def option(default: Any, help: str, *, free: bool = False) -> Any:
@@ -52,9 +54,24 @@ class AugmentationConfig:
     brightness: float = option(0.15, "Largest relative change of brightness.")
     contrast: float = option(0.25, "Largest relative change of contrast.")
     saturation: float = option(0.3, "Largest relative change of saturation.")
+    mosaic: float = option(0.0, "Share of a batch's pictures that are made of four of them.")
+    mixup: float = option(0.0, "Share of a batch's pictures that are two of them, blended.")
+    mixed_pictures: str = option(
+        "unlabelled", "What mosaic and mixup apply to, for every role: unlabelled, labelled or all."
+    )
 
     def __post_init__(self):
         check_one_of("flips", self.flips, FLIPS)
+        check_one_of("mixed_pictures", self.mixed_pictures, MIXED_PICTURES)
+        check_fraction("mosaic", self.mosaic)
+        check_fraction("mixup", self.mixup)
+        if self.mosaic + self.mixup > 1 + 1e-9:
+            fail(
+                "mixup",
+                expected=f"at most 1 - mosaic = {1 - self.mosaic:g}",
+                got=str(self.mixup),
+                do="Lower mosaic or mixup: a picture is one or the other.",
+            )
         check_positive("scale_min", self.scale_min)
         if self.scale_max < self.scale_min:
             fail(
@@ -91,8 +108,18 @@ class TaskConfig:
 
     beta: float = option(1.0, "Exponent of the quality focal loss.")
     box_weight: float = option(2.0, "Weight of the box loss against the class loss.")
+    balance: str = option(
+        "fixed",
+        "What a strategy's weight is: fixed, a factor; calibrated, its share of the task's loss, measured "
+        "after the warm-up and then frozen.",
+    )
+    gradient_cap: float = option(
+        0.0, "Largest gradient of a strategy at the taps, in units of the task's; 0 for no limit."
+    )
 
     def __post_init__(self):
+        check_one_of("balance", self.balance, ("fixed", "calibrated"))
+        check_at_least("gradient_cap", self.gradient_cap, 0)
         check_at_least("beta", self.beta, 0)
         check_at_least("box_weight", self.box_weight, 0)
 
@@ -103,6 +130,9 @@ class RolesConfig:
 
     teacher: str = option("tiny(size='teacher')", "The teacher's network.")
     guide: str = option("tiny(size='guide')", "The guide's network, or none.")
+    guide_mode: str = option(
+        "frozen", "The guide is trained before the student (frozen), or in the same steps (learning)."
+    )
     student: str = option("tiny(size='student')", "The student's network.")
     image_size: int = option(192, "Side of the student's input in pixels.")
     teacher_image_size: int = option(0, "Side of the teacher's input; 0 for the student's.")
@@ -110,20 +140,40 @@ class RolesConfig:
     teacher_epochs: int = option(75, "Passes over the labelled pictures.")
     guide_epochs: int = option(60, "Passes over labelled and unlabelled pictures.")
     student_epochs: int = option(60, "Passes over labelled and unlabelled pictures.")
-    teacher_weights: str = option("", "A teacher's .keras file to use instead of training one.")
+    teacher_weights: str = option(
+        "", "A teacher's .keras file to use instead of training one; several, comma-separated, are averaged."
+    )
+    teacher_views: str = option(
+        "none",
+        "The teacher answers over the picture and its mirror image (flip) or half turn (half_turn), "
+        "at twice its cost; none for the picture alone.",
+    )
+    guide_weights: str = option("", "A guide's .keras file to use instead of training one.")
+    teacher_labels: str = option(
+        "all", "Whose labels the teacher is trained on: all of them, or the same as the student's."
+    )
     teacher_learning_rate: float = option(0.0, "The teacher's peak learning rate; 0 for --learning_rate.")
     guide_learning_rate: float = option(0.0, "The guide's peak learning rate; 0 for --learning_rate.")
     student_weights: str = option("", "A .keras file whose weights the student starts from.")
+    backbone_weights: str = option(
+        "",
+        "imagenet or a file: what the backbones of resnet and mobilenet_v2 start from, in every role "
+        "whose own call does not say it, as in resnet(depth=50, backbone_weights='imagenet').",
+    )
     guide_strategies: str = option(
         "soft_classes, soft_boxes(weight=2.0)",
         "What the guide learns from the teacher: calls, comma-separated.",
     )
     strategies: str = option(
-        "soft_classes, soft_boxes(weight=2.0)", "What the student learns: calls, comma-separated."
+        "soft_classes, soft_boxes(weight=2.0)",
+        "What the student learns: calls, comma-separated, or mkd for the whole method.",
     )
     baseline: bool = option(False, "Also train the same student alone, for comparison.", free=True)
 
     def __post_init__(self):
+        check_one_of("teacher_views", self.teacher_views, TEACHER_VIEWS)
+        check_one_of("teacher_labels", self.teacher_labels, ("all", "same"))
+        check_one_of("guide_mode", self.guide_mode, ("frozen", "learning"))
         for name in ("teacher_epochs", "guide_epochs", "student_epochs"):
             check_at_least(name, getattr(self, name), 1)
         for name in ("teacher_learning_rate", "guide_learning_rate"):
@@ -139,6 +189,10 @@ class RolesConfig:
         given = {"teacher": self.teacher_learning_rate, "guide": self.guide_learning_rate}.get(role, 0.0)
         return given or common
 
+    def weights_of(self, role: str) -> str:
+        """The `.keras` file that is used instead of training a role, or nothing."""
+        return {"teacher": self.teacher_weights, "guide": self.guide_weights}.get(role, "")
+
     @property
     def has_guide(self) -> bool:
         return self.guide not in ("", "none")
@@ -153,10 +207,16 @@ class RunConfig:
     eval_every: int = option(5, "Epochs between validations.")
     deterministic: bool = option(False, "Bit-identical repetition, a little slower.")
     jit_compile: str = option("auto", "XLA for the training step: auto, true or false.", free=True)
+    distribution: str = option(
+        "none", "mirrored: each step is shared among all GPUs, or --replicas parts of the CPU.", free=True
+    )
+    replicas: int = option(0, "With mirrored, how many parts; 0 for one per GPU.", free=True)
     tensorboard: bool = option(True, "Write TensorBoard event files.", free=True)
 
     def __post_init__(self):
         check_one_of("jit_compile", self.jit_compile, ("auto", "true", "false"))
+        check_one_of("distribution", self.distribution, ("none", "mirrored"))
+        check_at_least("replicas", self.replicas, 0)
         check_positive("eval_every", self.eval_every)
         check_at_least("seed", self.seed, 0)
 

@@ -33,12 +33,15 @@ _DEFINE = {
 def define_training() -> None:
     """Defines one flag for every option of a training run."""
     for name, field in options().items():
-        _DEFINE[type(field.default)](name, field.default, field.metadata["help"])
+        default: Any = field.default
+        define(name, default, field.metadata["help"])
 
 
 def define(name: str, default: str | int | float | bool, help: str) -> None:
     """Defines a flag of the default's type."""
     _DEFINE[type(default)](name, default, help)
+    # --help lists the flags of the script that runs, which need not be the module that defines them.
+    FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])
 
 
 def value(name: str) -> Any:
@@ -96,7 +99,8 @@ def stored_config(workdir: str) -> Config:
 def command() -> str:
     """Returns how the program was called."""
     program = Path(sys.argv[0])
-    start = ["python", "-m", f"mkd_tf.{program.stem}"] if program.suffix == ".py" else [program.name]
+    module = f"{program.resolve().parent.name}.{program.stem}"
+    start = ["python", "-m", module] if program.suffix == ".py" else [program.name]
     return shlex.join([*start, *sys.argv[1:]])
 
 

@@ -13,7 +13,13 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from mkd_tf.checks import fail
+from mkd_tf.losses import bin_values
+
 BATCH_NORM_MOMENTUM = 0.97
+
+SOFTMAX_LIMIT = 16_000
+"""Elements of one softmax that the Edge TPU compiler takes."""
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -83,35 +89,113 @@ def pyramid(taps: list, filters: int, name: str = "pyramid") -> list:
 
 
 def head(levels: list, num_classes: int, *, depth: int, prior: float, name: str = "head"):
+    """Predicts classes and boxes: `predictions` without bins, as a pair."""
+    outputs = predictions(levels, num_classes, depth=depth, prior=prior, name=name)
+    return outputs["class_logits"], outputs["box_encodings"]
+
+
+def predictions(
+    levels: list, num_classes: int, *, depth: int, prior: float, bins: int = 0, name: str = "head"
+) -> dict:
     """Predicts classes and boxes at every cell of every level.
 
-    Each level has a tower of its own; the two prediction convolutions carry a
-    bias and no batch norm and are shared by all levels.
+    Each level has a tower of its own; the prediction convolutions carry a bias and no
+    batch norm and are shared by all levels.
 
     Args:
       levels: pyramid maps `[B, h, w, c]` of equal width c.
       num_classes: C.
       depth: convolutions per tower.
       prior: initial probability of every class at every location.
+      bins: how many values a box encoding's distribution has; 0 predicts it at once.
 
     Returns:
-      Class logits `[B, N, C]` and box encodings `[B, N, 4]`, N the sum of h * w.
+      `class_logits` `[B, N, C]` and `box_encodings` `[B, N, 4]`, N the sum of h * w;
+      with bins also `box_logits` `[B, N, 4, bins]`, whose expectation the encodings are.
+
+    Raises:
+      MkdError: if there is one bin, or less than none.
     """
+    if bins < 0 or bins == 1:
+        fail(f"bins of {name}", expected="0, or 2 and more", got=str(bins), do="Use for example bins=8.")
     bias = keras.initializers.Constant(-math.log((1.0 - prior) / prior))
     normal = keras.initializers.RandomNormal(stddev=0.01)
     classify = layers.Conv2D(
         num_classes, 3, padding="same", kernel_initializer=normal, bias_initializer=bias, name=f"{name}_class"
     )
-    regress = layers.Conv2D(4, 3, padding="same", kernel_initializer=normal, name=f"{name}_box")
-    logits, encodings = [], []
-    for i, x in enumerate(levels):
-        for j in range(depth):
-            x = conv_bn(x, x.shape[-1], f"{name}_tower{i + 3}_{j}")
-        cells = x.shape[1] * x.shape[2]
-        logits.append(layers.Reshape((cells, num_classes), name=f"{name}_class{i + 3}")(classify(x)))
-        encodings.append(layers.Reshape((cells, 4), name=f"{name}_box{i + 3}")(regress(x)))
-    join = (
-        layers.Concatenate(axis=1, name=f"{name}_class_all"),
-        layers.Concatenate(axis=1, name=f"{name}_box_all"),
+    regress = (
+        BoxDistributions(bins, name)
+        if bins
+        else layers.Conv2D(4, 3, padding="same", kernel_initializer=normal, name=f"{name}_box")
     )
-    return join[0](logits), join[1](encodings)
+    found: dict[str, list] = {"class": [], "box": [], "bins": []}
+    for i, x in enumerate(levels, start=3):
+        for j in range(depth):
+            x = conv_bn(x, x.shape[-1], f"{name}_tower{i}_{j}")
+        cells = x.shape[1] * x.shape[2]
+        found["class"].append(layers.Reshape((cells, num_classes), name=f"{name}_class{i}")(classify(x)))
+        if isinstance(regress, BoxDistributions):
+            encodings, logits = regress(x, i)
+            found["bins"].append(logits)
+        else:
+            encodings = regress(x)
+        found["box"].append(layers.Reshape((cells, 4), name=f"{name}_box{i}")(encodings))
+    names = {"class": "class_logits", "box": "box_encodings", "bins": "box_logits"}
+    return {
+        names[kind]: layers.Concatenate(axis=1, name=f"{name}_{kind}_all")(parts)
+        for kind, parts in found.items()
+        if parts
+    }
+
+
+class BoxDistributions:
+    """Predicts every box encoding as the expectation of a distribution over `losses.bin_values`.
+
+    The expectation is a 1x1 convolution of one channel with those values as its kernel:
+    it is not trained, and converters and tfmot know the operator. (`trainable = True`
+    on a whole model would free it.) One map per encoding, so that the softmax is over
+    channels and no map is reordered.
+
+    Reference: Li et al., "Generalized Focal Loss", NeurIPS 2020, Eq. 3-5.
+    """
+
+    def __init__(self, bins: int, name: str):
+        self.bins, self.name = bins, name
+        self.sides = [
+            layers.Conv2D(
+                bins,
+                3,
+                padding="same",
+                kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
+                name=f"{name}_bins_{side}",
+            )
+            for side in ("ty", "tx", "th", "tw")
+        ]
+        self.expectation = layers.Conv2D(1, 1, trainable=False, name=f"{name}_expectation")
+        self.expectation.build((None, None, None, bins))
+        self.expectation.kernel.assign(bin_values(bins).reshape(1, 1, bins, 1))
+
+    def __call__(self, x, level: int):
+        """Returns encodings `[B, h, w, 4]` and logits `[B, h * w, 4, bins]`."""
+        cells = x.shape[1] * x.shape[2]
+        maps = [side(x) for side in self.sides]
+        means = [self._expected(m, f"{side.name}{level}") for m, side in zip(maps, self.sides, strict=True)]
+        rows = [
+            layers.Reshape((cells, 1, self.bins), name=f"{side.name}{level}")(m)
+            for m, side in zip(maps, self.sides, strict=True)
+        ]
+        encodings = layers.Concatenate(axis=-1, name=f"{self.name}_means{level}")(means)
+        return encodings, layers.Concatenate(axis=2, name=f"{self.name}_bins{level}")(rows)
+
+    def _expected(self, logits, name: str):
+        """`[B, h, w, bins]` to `[B, h, w, 1]`, in bands of rows that the Edge TPU's softmax takes."""
+        _, height, width, bins = logits.shape
+        band = max(SOFTMAX_LIMIT // (width * bins), 1)
+        means = []
+        for top in range(0, height, band):
+            bottom = max(height - top - band, 0)
+            part = logits
+            if band < height:
+                part = layers.Cropping2D(((top, bottom), (0, 0)), name=f"{name}_band{top}")(logits)
+            means.append(self.expectation(layers.Softmax(name=f"{name}_softmax{top}")(part)))
+        return means[0] if len(means) == 1 else layers.Concatenate(axis=1, name=f"{name}_rows")(means)

@@ -4,15 +4,19 @@
 is pruned or quantised goes on learning from its teacher in the same terms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from keras import ops
 
 from mkd_tf import boxes as box_math
 from mkd_tf import losses
 from mkd_tf.anchors import Anchors
+from mkd_tf.balance import Balance
 from mkd_tf.schedules import ramp
 from mkd_tf.strategies.base import Strategy
+
+DISTRIBUTION_WEIGHT = 0.25
+"""Of the distribution focal loss, beside a box weight of 2 (Li et al., NeurIPS 2020)."""
 
 
 def detection_terms(outputs, targets, anchors: Anchors, beta: float, box_weight: float) -> dict:
@@ -31,7 +35,8 @@ def detection_terms(outputs, targets, anchors: Anchors, beta: float, box_weight:
       box_weight: factor of the box term.
 
     Returns:
-      `class` and `box`, each `[B]` float32.
+      `class` and `box`, each `[B]` float32. With `box_logits` among the outputs, `box` also
+      holds the distribution focal loss.
     """
     logits = ops.cast(outputs["class_logits"], "float32")
     weights = targets["weights"]
@@ -41,44 +46,78 @@ def detection_terms(outputs, targets, anchors: Anchors, beta: float, box_weight:
     hot = ops.one_hot(targets["labels"], logits.shape[-1]) * quality[..., None]
     positives = ops.maximum(ops.sum(weights, axis=-1), 1.0)
     classes = ops.sum(losses.quality_focal(hot, logits, beta), axis=(1, 2)) / positives * targets["known"]
-    boxes = ops.sum(losses.giou_loss(targets["boxes"], predicted) * weights, axis=-1) / positives
-    return {"class": classes, "box": box_weight * boxes}
+    boxes = box_weight * ops.sum(losses.giou_loss(targets["boxes"], predicted) * weights, axis=-1)
+    if "box_logits" in outputs:
+        truth = box_math.encode(targets["boxes"], anchors.centers_and_sizes())
+        focal = losses.distribution_focal(truth, ops.cast(outputs["box_logits"], "float32"))
+        boxes = boxes + DISTRIBUTION_WEIGHT * ops.sum(focal * weights, axis=-1)
+    return {"class": classes, "box": boxes / positives}
+
+
+def task_names(role: str) -> tuple[str, str]:
+    """Names of a role's task terms; the student's are plain."""
+    return ("class", "box") if role == "student" else (f"{role}_class", f"{role}_box")
 
 
 class Objective:
-    """Adds the student's task and every strategy's term.
+    """Adds the task of every network that learns and every strategy's term.
 
     Args:
-      anchors: the student's.
+      anchors: of each role that learns; `student` among them.
       strategies: connected ones, each with a name of its own.
       beta: exponent of the task's quality focal loss.
       box_weight: factor of the task's box term.
+      balance: how weights are found, `fixed` or `calibrated`; see `balance`.
+      gradient_cap: largest gradient of a term in units of the task's; 0 for no limit.
+      steps: length of the run, or None.
     """
 
     def __init__(
-        self, anchors: Anchors, strategies: Sequence[Strategy], beta: float = 1.0, box_weight: float = 2.0
+        self,
+        anchors: Mapping[str, Anchors],
+        strategies: Sequence[Strategy],
+        beta: float = 1.0,
+        box_weight: float = 2.0,
+        balance: str = "fixed",
+        gradient_cap: float = 0.0,
+        steps: int | None = None,
     ):
-        self.anchors, self.strategies = anchors, tuple(strategies)
+        self.anchors, self.strategies = dict(anchors), tuple(strategies)
         self.beta, self.box_weight = beta, box_weight
+        # A weight of zero costs nothing.
+        self.active = tuple(s for s in strategies if s.weight)
+        tasks = {s.name: task_names(s.target) for s in self.active}
+        self.balance = Balance(tasks, balance, gradient_cap, steps)
 
     @property
-    def term_names(self) -> tuple[str, ...]:
-        """Names of the terms, in the order in which they are reported."""
-        return ("class", "box", *(s.name for s in self.strategies))
+    def task_names(self) -> tuple[str, ...]:
+        """Names of the tasks' terms, in the order in which they are reported."""
+        return tuple(name for role in self.anchors for name in task_names(role))
 
-    def __call__(self, outputs: dict, targets: dict, progress) -> dict:
-        """Returns the weighted terms, `{name: [B] float32}`; the total is their sum.
+    def terms(self, outputs: dict, targets: dict) -> dict:
+        """Returns every term before its weight, `{name: [B] float32}`.
 
         Args:
           outputs: by role, each network's dict of outputs.
           targets: by role that learns.
+        """
+        found: dict = {}
+        for role, anchors in self.anchors.items():
+            task = detection_terms(outputs[role], targets[role], anchors, self.beta, self.box_weight)
+            found |= dict(zip(task_names(role), task.values(), strict=True))
+        return found | {s.name: s(outputs, targets) for s in self.active}
+
+    def weights(self, progress) -> dict:
+        """Returns the weight of every term now, scalars; the total is the sum of weight x term.
+
+        Args:
           progress: scalar float 0..1, the fraction of the run that is done.
         """
-        terms = detection_terms(
-            outputs["student"], targets["student"], self.anchors, self.beta, self.box_weight
-        )
-        for strategy in self.strategies:
-            if strategy.weight:  # A weight of zero costs nothing.
-                factor = strategy.weight * ramp(progress, strategy.rise, strategy.fall)
-                terms[strategy.name] = factor * strategy(outputs, targets)
-        return terms
+        scales = self.balance.scales()
+        ramps = {s.name: s.weight * ramp(progress, s.rise, s.fall) * scales[s.name] for s in self.active}
+        return dict.fromkeys(self.task_names, 1.0) | ramps
+
+    def __call__(self, outputs: dict, targets: dict, progress) -> dict:
+        """Returns the weighted terms, `{name: [B] float32}`; the total is their sum."""
+        weights = self.weights(progress)
+        return {name: weights[name] * term for name, term in self.terms(outputs, targets).items()}

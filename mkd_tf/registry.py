@@ -1,8 +1,8 @@
 """Specs and tables: how a name on the command line becomes an object.
 
-A spec is a name or a call with literal keyword arguments: `shapes`,
-`voc/2007`, `tiny(size='student', pyramid=24)`. It is parsed, never evaluated.
-A table maps names to what builds them; it is written out in one place, and
+A spec is a name or a call with literal keyword arguments: `shapes`, `voc/2007`,
+`coco/2017(unlabelled=True)`, `tiny(size='student', pyramid=24)`. It is parsed, never
+evaluated. A table maps names to what builds them; it is written out in one place, and
 nothing enters it by being imported.
 """
 
@@ -17,6 +17,8 @@ from mkd_tf.checks import MkdError, fail
 
 T = TypeVar("T")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][\w/.-]*")
+# A call of a name that is none in Python: its arguments are parsed behind another name.
+_SLASHED_CALL = re.compile(r"([A-Za-z_][\w.-]*/[\w/.-]*)(\(.*\))", re.DOTALL)
 _QUOTE_HINT = (
     "Write a name or a call with literal keyword arguments, as in voc_folder(path='pictures'). "
     "In a flagfile do not quote the whole value, and give a comment a line of its own."
@@ -65,6 +67,10 @@ def parse_spec(text: str, where: str = "spec") -> Spec:
     text = text.strip()
     if _PLAIN_NAME.fullmatch(text):
         return Spec(text)
+    slashed = _SLASHED_CALL.fullmatch(text)
+    if slashed:
+        called = _spec_of(_parse(f"_{slashed[2]}", where), text, where)
+        return dataclasses.replace(called, name=slashed[1])
     return _spec_of(_parse(text, where), text, where)
 
 

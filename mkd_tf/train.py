@@ -4,6 +4,7 @@ A killed run goes on where it stopped when the same command is given again.
 """
 
 from mkd_tf import flags
+from mkd_tf.distribution import scope
 from mkd_tf.training.stages import Run
 from mkd_tf.training.workdir import as_flagfile
 
@@ -12,7 +13,8 @@ def main() -> None:
     """Runs every stage that is not done."""
     config = flags.training_config()
     print(as_flagfile(config), flush=True)
-    Run(config, flags.command()).train()
+    with scope(config.run):
+        Run(config, flags.command()).train()
 
 
 def console() -> None:

@@ -17,6 +17,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import QuantizeLayer
+from tensorflow_model_optimization.python.core.quantization.keras.quantizers import FixedQuantizer
 
 from mkd_tf.checks import fail
 from mkd_tf.layers import NearestUpsample
@@ -62,8 +63,18 @@ class KeepRange(tfmot.quantization.keras.QuantizeConfig):
         return {}
 
 
+class ProbabilityRange(KeepRange):
+    """Quantises a softmax's output to steps of 1/256, the only ones its int8 kernel has."""
+
+    def get_output_quantizers(self, layer):
+        return [FixedQuantizer(num_bits=8, init_min=0.0, init_max=255 / 256, narrow_range=False)]
+
+
 TWINS: dict[type, type] = {NearestUpsample: NearestUpsampleTwin}
-QUANTIZE_CONFIGS: dict[type, type] = {NearestUpsampleTwin: KeepRange}
+QUANTIZE_CONFIGS: dict[type, type] = {
+    NearestUpsampleTwin: KeepRange,
+    tf_keras.layers.Softmax: ProbabilityRange,
+}
 
 
 def _twin_class(layer: keras.layers.Layer) -> type:

@@ -116,17 +116,70 @@ def task(logits, encodings, targets: dict, anchors, beta: float, box_weight: flo
     return float(targets["known"]) * classes / positives, box_weight * boxes / positives
 
 
-def soft_classes(student, source, tau: float, beta: float) -> float:
+def softmax(logits) -> list[float]:
+    largest = max(float(z) for z in logits)
+    powers = [math.exp(float(z) - largest) for z in logits]
+    return [x / sum(powers) for x in powers]
+
+
+def divergence(target, logits, tau: float = 1.0) -> float:
+    """KL of two softmax distributions, each from one row of logits."""
+    p, q = softmax([float(z) / tau for z in target]), softmax([float(z) / tau for z in logits])
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def soft_classes(student, source, tau: float, beta: float, form="sigmoid", mask="none") -> float:
     """Soft class targets of one picture, logits `[N, C]`."""
     total = confidence = 0.0
     for student_row, source_row in zip(student, source, strict=True):
-        confidence += max(sigmoid(float(z)) for z in source_row)
-        for z, t in zip(student_row, source_row, strict=True):
+        sure = max(sigmoid(float(z)) for z in source_row)
+        confidence += sure
+        loss = tau**2 * divergence([*source_row, 0.0], [*student_row, 0.0], tau) if form == "softmax" else 0.0
+        for z, t in zip(student_row, source_row, strict=True) if form == "sigmoid" else ():
             soft = sigmoid(t / tau)
-            total += quality_focal(soft, z / tau, beta)
+            loss += quality_focal(soft, z / tau, beta)
             if beta == 0:
-                total -= cross_entropy(soft, t / tau)
+                loss -= cross_entropy(soft, t / tau)
+        total += loss * (sure if mask == "foreground" else 1.0)
     return total / max(confidence, 1.0)
+
+
+def localization(student, source, logits, tau: float) -> float:
+    """Divergence of box distributions of one picture, `[N, 4, bins]`, the source's class logits `[N, C]`."""
+    total = confidence = 0.0
+    for a, b, row in zip(student, source, logits, strict=True):
+        sure = max(sigmoid(float(z)) for z in row)
+        confidence += sure
+        total += sure * tau**2 * sum(divergence(b[i], a[i], tau) for i in range(4)) / 4
+    return total / max(confidence, 1.0)
+
+
+def distribution_focal(encodings, logits, reach: float = 8.0) -> float:
+    """Of one anchor: encodings `[4]`, logits `[4, bins]`."""
+    total, bins = 0.0, len(logits[0])
+    for y, row in zip(encodings, logits, strict=True):
+        position = (min(max(float(y), -reach), reach) + reach) / (2 * reach) * (bins - 1)
+        left = min(int(position), bins - 2)
+        p = softmax(row)
+        total -= (left + 1 - position) * math.log(p[left]) + (position - left) * math.log(p[left + 1])
+    return total / 4
+
+
+def foreground(labels, sides, num_classes: int, grid: int, background: float = 0.1) -> np.ndarray:
+    """Weights `[grid, grid]` from the labels of square levels, painted on a fine common grid."""
+    fine = math.lcm(grid, *sides)
+    painted, start = np.zeros((fine, fine), bool), 0
+    for side in sides:
+        for n in range(side * side):
+            if labels[start + n] < num_classes:
+                y, x, k = n // side, n % side, fine // side
+                painted[y * k : (y + 1) * k, x * k : (x + 1) * k] = True
+        start += side * side
+    k = fine // grid
+    cells = [
+        [painted[y * k : (y + 1) * k, x * k : (x + 1) * k].any() for x in range(grid)] for y in range(grid)
+    ]
+    return np.where(cells, 1.0, background)
 
 
 def soft_boxes(student, source, logits) -> float:
@@ -163,31 +216,33 @@ def standardized(features, weights=None) -> np.ndarray:
     return result
 
 
-def fsp(first, second) -> np.ndarray:
+def fsp(first, second, weights=None) -> np.ndarray:
     """The FSP matrix of two maps `[h, w, c1]` and `[h, w, c2]` of one network."""
     height, width = first.shape[:2]
+    weights = np.ones((height, width)) if weights is None else weights
     result = np.zeros((first.shape[2], second.shape[2]))
     for i in range(first.shape[2]):
         for j in range(second.shape[2]):
             for y in range(height):
                 for x in range(width):
-                    result[i, j] += float(first[y, x, i]) * float(second[y, x, j]) / (height * width)
-    return result
+                    result[i, j] += weights[y, x] * float(first[y, x, i]) * float(second[y, x, j])
+    return result / weights.sum()
 
 
-def relation(earlier, later) -> np.ndarray:
+def relation(earlier, later, weights=None) -> np.ndarray:
     """Correlations between the channels of two maps."""
     earlier = pooled(earlier, earlier.shape[0] // later.shape[0])
-    return fsp(standardized(earlier), standardized(later))
+    return fsp(standardized(earlier, weights), standardized(later, weights), weights)
 
 
-def attention(features, p: float) -> np.ndarray:
+def attention(features, p: float, weights=None) -> np.ndarray:
     """The attention map `[h, w]` of one map `[h, w, c]`."""
     height, width, channels = features.shape
     energy = np.zeros((height, width))
     for y in range(height):
         for x in range(width):
             energy[y, x] = sum(abs(float(features[y, x, c])) ** p for c in range(channels))
+            energy[y, x] *= 1.0 if weights is None else weights[y, x]
     return energy / math.sqrt((energy**2).sum())
 
 
@@ -198,3 +253,47 @@ def hint(student, source, weights) -> float:
     for c in range(student.shape[2]):
         distances.append((weights * (a[..., c] - b[..., c]) ** 2).sum() / (2 * weights.sum()))
     return float(np.mean(distances))
+
+
+def alignment(first, second) -> float:
+    """Linear CKA of two maps `[h, w, c]`: through the kernels between cells, as it is defined."""
+    kernels = []
+    for features in (first, second):
+        rows = standardized(features).reshape(-1, features.shape[2])
+        kernel = np.zeros((len(rows), len(rows)))
+        for i, a in enumerate(rows):
+            for j, b in enumerate(rows):
+                kernel[i, j] = sum(x * y for x, y in zip(a, b, strict=True))
+        kernels.append(kernel)
+    k, m = kernels
+    return float((k * m).sum() / math.sqrt((k * k).sum() * (m * m).sum()))
+
+
+def wrongness(logits, source_boxes, targets: dict, matched) -> list[float]:
+    """Of a source's predictions for one picture, logits `[N, C]`, boxes and targets at the N anchors."""
+    found = []
+    for n, row in enumerate(logits):
+        probabilities, weight = [sigmoid(float(z)) for z in row], float(targets["weights"][n])
+        if not matched[n]:
+            wrong = 0.0
+        elif weight > 0:
+            overlap = iou(source_boxes[n], targets["boxes"][n])
+            wrong = max(weight - min(probabilities[int(targets["labels"][n])], overlap), 0.0)
+        else:
+            wrong = max(probabilities)
+        found.append(wrong)
+    return found
+
+
+def exploration_head(logits, encodings, targets: dict, anchors, wrong, gamma, beta, box_weight) -> float:
+    """The head's loss on one picture: the task's, location by location, each times 1 + gamma wrong."""
+    total = 0.0
+    positives = max(float(targets["weights"].sum()), 1.0)
+    for n in range(len(anchors)):
+        one = {k: v[n : n + 1] for k, v in targets.items() if k != "known"} | {"known": targets["known"]}
+        classes, boxes = task(
+            logits[n : n + 1], encodings[n : n + 1], one, anchors[n : n + 1], beta, box_weight
+        )
+        # `task` divides by max(1, this one's weight), which is 1.
+        total += (1 + gamma * wrong[n]) * (classes + float(targets["known"]) * boxes)
+    return total / positives

@@ -36,3 +36,31 @@ def test_a_size_that_no_grid_fits_is_told(size, hint):
 def test_counts_that_do_not_add_up_are_told():
     with pytest.raises(MkdError, match=r"anchors.boxes: expected shape \[5, 4\], got shape \[4, 4\]"):
         Anchors(np.zeros((4, 4), "float32"), (4, 1), 64)
+
+
+def test_any_boxes_can_be_anchors():
+    boxes = [[0, 0, 8, 8], [-4, 2, 12, 6], [0, 0, 32, 32]]
+    anchors = Anchors.from_boxes(boxes, 32, level_counts=[2, 1])
+    assert (len(anchors), anchors.level_counts, anchors.image_size) == (3, (2, 1), 32)
+    assert anchors.boxes.dtype == np.float32
+    np.testing.assert_array_equal(anchors.centers_and_sizes()[1], [4, 4, 16, 4])
+    assert Anchors.from_boxes(boxes, 32).level_counts == (3,)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "counts", "message"),
+    [
+        ([[0, 0, 8]], None, r"anchors.boxes: expected shape \[None, 4\], got shape \[1, 3\]"),
+        (
+            [[0, 0, 8, 8], [4, 4, 4, 8]],
+            None,
+            r"anchors.boxes\[1\]: expected finite .* got \[4.0, 4.0, 4.0, 8.0\]",
+        ),
+        ([[0, 0, np.inf, 8]], None, r"anchors.boxes\[0\]: expected finite"),
+        ([[0, 0, 8, 8]], (2,), r"anchors.level_counts: expected positive numbers .* 1 boxes, got \(2,\)"),
+        ([[0, 0, 8, 8]], (1, 0), r"anchors.level_counts: .* got \(1, 0\)"),
+    ],
+)
+def test_boxes_that_cannot_be_anchors_are_told(boxes, counts, message):
+    with pytest.raises(MkdError, match=message):
+        Anchors.from_boxes(boxes, 32, counts)

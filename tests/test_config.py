@@ -50,6 +50,10 @@ def test_a_configuration_is_frozen():
         ("flips", "vertical"),
         ("scale_min", 0.0),
         ("scale_max", 0.5),
+        ("mosaic", 1.5),
+        ("mixup", -0.1),
+        ("mixed_pictures", "strong"),
+        ("teacher_views", "both"),
         ("batch_size", 0),
         ("learning_rate", 0.0),
         ("ema_decay", 1.1),
@@ -71,3 +75,9 @@ def test_roles_without_a_size_of_their_own_take_the_students():
 @pytest.mark.parametrize(("guide", "has"), [("", False), ("none", False), ("tiny(size='guide')", True)])
 def test_a_guide_can_be_left_out(guide, has):
     assert configuration.from_values({"guide": guide}).roles.has_guide is has
+
+
+def test_mosaic_and_mixup_share_a_batch():
+    configuration.from_values({"mosaic": 0.7, "mixup": 0.3})
+    with pytest.raises(MkdError, match="mixup: expected at most 1 - mosaic = 0.25, got 0.5"):
+        configuration.from_values({"mosaic": 0.75, "mixup": 0.5})

@@ -6,10 +6,8 @@ import pytest
 from absl import flags
 
 from mkd_tf import config as configuration
-from mkd_tf.detectors import DETECTORS
-from mkd_tf.distiller import Distiller
-from mkd_tf.registry import parse_spec, parse_specs
-from mkd_tf.strategies import STRATEGIES
+from mkd_tf.registry import parse_spec
+from mkd_tf.training.networks import Networks
 from mkd_tf.training.plan import plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,12 +32,7 @@ def read(path: Path) -> configuration.Config:
 def test_config_builds(path):
     config = read(path)
     parse_spec(config.data.dataset)
-    networks = {}
-    for stage in plan(config.roles):
-        size = config.roles.size_of(stage.role)
-        networks[stage.role] = DETECTORS.build(stage.network, image_size=size, class_names=("a", "b"))
-        strategies = [STRATEGIES.build(spec) for spec in parse_specs(stage.strategies)]
-        Distiller(networks[stage.role], **{s: networks[s] for s in stage.sources}, strategies=strategies)
+    Networks(config, ("a", "b")).check(plan(config.roles))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

@@ -95,7 +95,12 @@ def test_everything_that_learns_learned(trained):
 def test_the_logs_are_the_terms_and_their_sum(trained):
     _, _, history = trained
     names = ["class", "box", "soft_classes", "soft_boxes", "layer_relation", "attention_map", "hint"]
-    assert set(history) == {"total", *names}
+    details = [f"{kind}_{name}" for name in names[2:] for kind in ("raw", "weight", "share")]
+    assert set(history) == {"total", *names, *details}
+    for name in names[2:]:
+        weighted = np.multiply(history[f"raw_{name}"], history[f"weight_{name}"])
+        np.testing.assert_allclose(history[name], weighted, rtol=1e-5)
+        assert (np.array(history[f"share_{name}"]) > 0).all(), name
     np.testing.assert_allclose(history["total"], np.sum([history[n] for n in names], axis=0), rtol=1e-5)
 
 
@@ -156,6 +161,31 @@ def test_each_network_runs_once_per_step_and_in_its_mode():
     calls.clear()
     made.evaluate(endless(batch()), steps=1, verbose=0)
     assert sorted(calls) == [("guide", 64, False), ("student", 64, False), ("teacher", 128, False)]
+
+
+@pytest.mark.parametrize(
+    ("specs", "asked"),
+    [
+        ((), set()),
+        (("soft_classes(weight=0)", "hint"), {"guide"}),
+        (("soft_classes",), {"teacher"}),
+        (("soft_classes(source='best')",), {"teacher", "guide"}),
+    ],
+)
+def test_a_network_that_nobody_asks_does_not_run(specs, asked):
+    made = distiller(specs=specs)
+    made.compile(optimizer=keras.optimizers.SGD(1e-3), run_eagerly=True)
+    calls = []
+    for role in ("teacher", "guide"):
+        network = getattr(made, role)
+
+        def counted(*args, role=role, run=network.call, **kwargs):
+            calls.append(role)
+            return run(*args, **kwargs)
+
+        network.call = counted
+    made.fit(endless(batch()), epochs=1, steps_per_epoch=1, shuffle=False, verbose=0)
+    assert sorted(calls) == sorted(asked)
 
 
 def test_a_gradient_reaches_the_student_and_the_adapters_alone():

@@ -45,3 +45,9 @@ def test_fit_in_user_code(tmp_path, pictures, monkeypatch):
         block = block.replace(long, short)
     exec(compile(block, "README.md", "exec"), {})  # noqa: S102 (our own file)
     assert mkd_tf.load_detector("student.keras").class_names == ("cat", "dog")
+
+
+def test_the_example_of_the_readme_is_the_tested_one():
+    example = (ROOT / "examples" / "keras_fit.py").read_text(encoding="utf-8")
+    assert example in code_blocks("python")
+    assert len(example.splitlines()) <= 30

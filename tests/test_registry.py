@@ -32,6 +32,8 @@ TABLE: Table[Base] = Table("thing", {"base": Base, "derived": Derived})
         ("  shapes ", "shapes", {}),
         ("voc/2007", "voc/2007", {}),
         ("coco-mini.v2/2017", "coco-mini.v2/2017", {}),
+        ("coco/2017(unlabelled=True, split_seed=3)", "coco/2017", {"unlabelled": True, "split_seed": 3}),
+        ("voc/2007()", "voc/2007", {}),
         ("tiny()", "tiny", {}),
         ("tiny(size='student', pyramid=24)", "tiny", {"size": "student", "pyramid": 24}),
         (

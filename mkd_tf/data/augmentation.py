@@ -62,20 +62,36 @@ def warp(images: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor,
     return tf.image.crop_and_resize(images, corners, which, [size, size], extrapolation_value=FILL)
 
 
-def warp_boxes(
-    boxes: tf.Tensor, weights: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor, size: int
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Carries boxes `[B, M, 4]` (0..1 of the picture) along: pixels of the output, and weights.
-
-    A box of which less than `MIN_VISIBLE` remains, or a side under `MIN_SIDE_PX`,
-    gets weight 0; the others are clipped to the output.
-    """
+def move_boxes(boxes: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor, size: int) -> tf.Tensor:
+    """Carries boxes `[B, M, 4]` (0..1 of the picture) along: whole, in pixels of the output."""
     low, high = boxes[..., :2], boxes[..., 2:]
     flipped = flip[:, None, :] > 0
     low, high = tf.where(flipped, 1 - high, low), tf.where(flipped, 1 - low, high)
     low = (shift[:, None] + scale[:, None] * low) * size
     high = (shift[:, None] + scale[:, None] * high) * size
-    seen_low, seen_high = tf.clip_by_value(low, 0, size), tf.clip_by_value(high, 0, size)
+    return tf.concat([low, high], axis=-1)
+
+
+def crop_boxes(
+    boxes: tf.Tensor, weights: tf.Tensor, window_low: tf.Tensor | int, window_high: tf.Tensor | int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Clips boxes to what a window shows.
+
+    A box of which less than `MIN_VISIBLE` remains, or a side under `MIN_SIDE_PX`,
+    gets weight 0.
+
+    Args:
+      boxes: `[..., M, 4]` float32 yxyx in pixels, whole.
+      weights: `[..., M]` float32.
+      window_low: first corner of the window (y, x) in pixels, `[..., 1, 2]` or one number.
+      window_high: last corner, likewise.
+
+    Returns:
+      The clipped boxes and their weights, of the same shapes.
+    """
+    low, high = boxes[..., :2], boxes[..., 2:]
+    seen_low = tf.clip_by_value(low, window_low, window_high)
+    seen_high = tf.clip_by_value(high, window_low, window_high)
     visible = tf.reduce_prod((seen_high - seen_low) / tf.maximum(high - low, 1e-6), axis=-1)
     big = tf.reduce_min(seen_high - seen_low, axis=-1) >= MIN_SIDE_PX
     kept = tf.where(tf.logical_and(visible >= MIN_VISIBLE, big), weights, 0.0)
@@ -100,26 +116,21 @@ def recolor(images: tf.Tensor, draws: tf.Tensor, config: AugmentationConfig) -> 
 
 
 def augment(
-    images: tf.Tensor,
-    boxes: tf.Tensor,
-    weights: tf.Tensor,
-    draws: tf.Tensor,
-    config: AugmentationConfig,
-    size: int,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    images: tf.Tensor, boxes: tf.Tensor, draws: tf.Tensor, config: AugmentationConfig, size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Augments a batch.
 
     Args:
       images: `[B, H, W, 3]` uint8.
       boxes: `[B, M, 4]` float32 yxyx, 0..1 of the picture.
-      weights: `[B, M]` float32, 0 for padding.
       draws: `[B, DRAWS]` from `draw`.
       config: how far to go.
       size: side of the output in pixels.
 
     Returns:
-      Pictures `[B, size, size, 3]` float32 in 0..255, boxes in output pixels, weights.
+      Pictures `[B, size, size, 3]` float32 in 0..255, and the whole boxes in output
+      pixels: `crop_boxes` tells which of them are in view.
     """
     where = placement(draws, config)
     colored = recolor(warp(images, *where, size), draws, config)
-    return colored, *warp_boxes(boxes, weights, *where, size)
+    return colored, move_boxes(boxes, *where, size)

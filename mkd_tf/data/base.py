@@ -9,10 +9,13 @@ An element is a dict:
       label            `[M]` int32, an index into `class_names`
       is_difficult     `[M]` bool
       is_crowd         `[M]` bool
+      area             `[M]` float32, square pixels of the object's segment; NaN if unknown
     is_labelled        bool; an unlabelled picture takes part in distillation only
 
 A split is a sequence with random access, so that a training step can be computed
-from its number alone, and a killed run goes on where it stopped.
+from its number alone, and a killed run goes on where it stopped. Where it can tell
+what is in a picture without decoding it, it is an `AnnotatedSplit`: a large set is
+then not decoded only to learn its boxes.
 """
 
 import abc
@@ -26,29 +29,70 @@ from mkd_tf.checks import fail
 Element = dict[str, Any]
 
 
-def element(
-    image: np.ndarray,
+def annotation(
+    height_width: tuple[int, int],
     image_id: str,
     bbox: np.ndarray,
     label: np.ndarray,
     *,
     is_difficult: np.ndarray | None = None,
     is_crowd: np.ndarray | None = None,
+    area: np.ndarray | None = None,
     is_labelled: bool = True,
 ) -> Element:
-    """Returns an element; `bbox` `[M, 4]` and `label` `[M]` may be empty."""
+    """Returns an element without its picture, with the picture's `height_width` in pixels instead."""
     count = len(label)
     return {
-        "image": image,
+        "height_width": height_width,
         "image/id": image_id,
         "objects": {
             "bbox": np.asarray(bbox, "float32").reshape(count, 4),
             "label": np.asarray(label, "int32"),
             "is_difficult": np.zeros(count, bool) if is_difficult is None else is_difficult,
             "is_crowd": np.zeros(count, bool) if is_crowd is None else is_crowd,
+            "area": np.full(count, np.nan, "float32") if area is None else area,
         },
         "is_labelled": is_labelled,
     }
+
+
+def element(image: np.ndarray, image_id: str, bbox: np.ndarray, label: np.ndarray, **details: Any) -> Element:
+    """Returns an element; `bbox` `[M, 4]` and `label` `[M]` may be empty, `details` as in `annotation`."""
+    return {"image": image} | annotation(image.shape[:2], image_id, bbox, label, **details)
+
+
+class AnnotatedSplit(Sequence[Element]):
+    """A split that knows what is in a picture without decoding it."""
+
+    @abc.abstractmethod
+    def annotation(self, index: int) -> Element:
+        """Returns what `annotation` makes of picture `index`, from 0."""
+
+    @abc.abstractmethod
+    def picture(self, index: int) -> np.ndarray:
+        """Returns picture `index`, from 0, `[H, W, 3]` uint8."""
+
+    def whole(self, index: int) -> Element:
+        """Returns element `index`, from 0."""
+        return {"image": self.picture(index)} | self.annotation(index)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self.whole(range(len(self))[index])  # IndexError past the end, and -1 is the last
+
+
+def annotation_of(split: Sequence[Element], index: int) -> Element:
+    """Returns a split's element without its picture; decodes it only if the split cannot tell."""
+    if isinstance(split, AnnotatedSplit):
+        return split.annotation(index)
+    found = dict(split[index])
+    return {"height_width": found.pop("image").shape[:2]} | found
+
+
+def picture_of(split: Sequence[Element], index: int) -> np.ndarray:
+    """Returns a split's picture, `[H, W, 3]` uint8."""
+    return split.picture(index) if isinstance(split, AnnotatedSplit) else split[index]["image"]
 
 
 class Dataset(abc.ABC):

@@ -1,5 +1,6 @@
 """Picture files become arrays: any format and mode that Pillow knows, upright, 8-bit RGB."""
 
+import io
 import os
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -34,16 +35,16 @@ class Scan(NamedTuple):
       is_turned: whether EXIF orientation exchanged width and height.
       hash: `[128]` bool difference hash: whether each of 8x8 grey cells is darker than
         its right neighbour, and than its lower one. Copies that are scaled, recompressed
-        or brightened differ in few bits.
+        or brightened differ in few bits. None where the picture was not decoded.
     """
 
     width: int
     height: int
     is_turned: bool
-    hash: np.ndarray
+    hash: np.ndarray | None
 
 
-def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
+def read_picture(path: str | os.PathLike[str], content: bytes | None = None) -> np.ndarray:
     """Reads a picture as it is meant to be seen.
 
     The content decides the format, not the suffix; EXIF orientation is applied;
@@ -52,6 +53,7 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
 
     Args:
       path: the file.
+      content: what is in it, where it is not a file of its own; then `path` is its name.
 
     Returns:
       `[H, W, 3]` uint8 RGB.
@@ -61,12 +63,28 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
         than Pillow's limit against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`).
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
             _check_size(image)
             image.load()
             return np.array(_as_rgb(_upright(image), path))
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and more
-        _explain(path, error)
+        _explain(path, error, content)
+
+
+def measure_picture(path: str | os.PathLike[str], content: bytes | None = None) -> Scan:
+    """Reads a picture's header alone: its size, without a hash, and not whether it is sound.
+
+    Raises:
+      MkdError: as `read_picture`, as far as the header shows it.
+    """
+    try:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
+            _check_size(image)
+            is_turned = _orientation(image) in _SIDEWAYS
+            width, height = image.size[::-1] if is_turned else image.size
+            return Scan(width, height, is_turned, None)
+    except Exception as error:  # as in read_picture
+        _explain(path, error, content)
 
 
 def scan_picture(path: str | os.PathLike[str]) -> Scan:
@@ -179,7 +197,7 @@ def _as_rgb(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
     return image.convert("RGB")
 
 
-def _explain(path: str | os.PathLike[str], error: Exception) -> NoReturn:
+def _explain(path: str | os.PathLike[str], error: Exception, content: bytes | None = None) -> NoReturn:
     """Raises the `MkdError` that says what is wrong with the file."""
     where = f"picture {os.fspath(path)}"
     if isinstance(error, MkdError):
@@ -191,7 +209,7 @@ def _explain(path: str | os.PathLike[str], error: Exception) -> NoReturn:
         expected = f"at most {Image.MAX_IMAGE_PIXELS} pixels"
         got, do = f"a larger picture ({error})", "Scale it down before use."
     elif isinstance(error, UnidentifiedImageError):
-        size = Path(path).stat().st_size
+        size = Path(path).stat().st_size if content is None else len(content)
         expected, got = "a picture", f"{size} bytes in no format that Pillow knows"
         do = "Replace or remove the file."
     elif isinstance(error, OSError) and error.errno is not None:  # permissions, a folder, a disk

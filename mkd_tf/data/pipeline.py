@@ -3,7 +3,8 @@
 A batch is drawn from one or several streams (labelled and unlabelled pictures).
 A stream walks through a fresh permutation of its pictures in each epoch; the
 permutation follows from (seed, epoch), the augmentation from (seed, epoch,
-example). Nothing has to be restored to go on from step 1,000 but the number 1,000.
+example), mosaic and mixup from (seed, step). Nothing has to be restored to go on
+from step 1,000 but the number 1,000.
 """
 
 import dataclasses
@@ -16,17 +17,24 @@ from mkd_tf import targets as target_math
 from mkd_tf.anchors import Anchors
 from mkd_tf.checks import fail
 from mkd_tf.config import AugmentationConfig
-from mkd_tf.data import augmentation
+from mkd_tf.data import augmentation, mixing
 from mkd_tf.data.base import Element
 from mkd_tf.data.store import Boxes, PictureStore
+
+# Sets the draws of mosaic and mixup apart from those of order and augmentation.
+_MIXING_SEED = 104_729
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stream:
-    """`per_batch` pictures of every batch come from these `indices` of the store."""
+    """`per_batch` pictures of every batch come from these `indices` of the store.
+
+    `labelled` says what they are to the role that learns: `mixed_pictures` goes by it.
+    """
 
     indices: np.ndarray
     per_batch: int
+    labelled: bool = True
 
 
 def _walk(indices: tf.Tensor, take: int, step: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -44,6 +52,22 @@ def _walk(indices: tf.Tensor, take: int, step: tf.Tensor, seed: int) -> tuple[tf
     ]
     flat = tf.concat(orders, axis=0)
     return tf.gather(flat, position - epochs[0] * count), epochs
+
+
+def _mixed(
+    examples: mixing.Examples, streams: Sequence[Stream], counts: Sequence[tuple[int, int]], seed: tf.Tensor
+) -> mixing.Examples:
+    """Mixes each stream's part of a batch on its own; with nothing to mix, boxes are clipped and no more."""
+    if not any(map(any, counts)):
+        return mixing.in_view(examples)
+    groups, start = [], 0
+    for i, (stream, (mosaics, mixups)) in enumerate(zip(streams, counts, strict=True)):
+        part = mixing.Examples(*(x[start : start + stream.per_batch] for x in examples))
+        groups += mixing.mix(
+            part, mosaics, mixups, seed + tf.constant([_MIXING_SEED + 7919 * i, 0], tf.int64)
+        )
+        start += stream.per_batch
+    return mixing.join(groups)
 
 
 def training_batches(
@@ -73,6 +97,9 @@ def training_batches(
       first_step: where to begin.
       steps: where to end.
 
+    Raises:
+      MkdError: if a stream is empty, or has too few pictures per batch for mosaic or mixup.
+
     Returns:
       Batches `{"images": [B, S, S, 3] float32, "targets": {role: {...}}}`, a role's
       targets being those of `targets.assign` and `known` `[B]`.
@@ -80,6 +107,7 @@ def training_batches(
     for stream in streams:
         if not len(stream.indices) or stream.per_batch < 1:
             fail("stream", expected="pictures to draw", got="none", do="Check labelled and unlabelled_share.")
+    counts = [mixing.mixed_counts(config, s.labelled, s.per_batch) for s in streams]
     side = store.pictures(np.array([0])).shape[1]
     # Tensors made here are handed to the graph; arrays would be copied into it, many times over.
     all_boxes, all_labels = tf.constant(boxes.boxes), tf.constant(boxes.labels)
@@ -98,15 +126,17 @@ def training_batches(
         )
         images = tf.numpy_function(store.pictures, [indices], tf.uint8)
         images = tf.ensure_shape(images, [sum(s.per_batch for s in streams), side, side, 3])
-        images, moved, weights = augmentation.augment(
-            images,
-            tf.gather(all_boxes, indices),
-            tf.gather(all_weights, indices),
-            augmentation.draw(keys),
-            config,
-            image_size,
+        images, moved = augmentation.augment(
+            images, tf.gather(all_boxes, indices), augmentation.draw(keys), config, image_size
         )
-        labels, known = tf.gather(all_labels, indices), tf.gather(all_known, indices)
+        rest = (tf.gather(x, indices) for x in (all_labels, all_weights, all_known))
+        examples = _mixed(
+            mixing.Examples(images, moved, *rest),
+            streams,
+            counts,
+            tf.stack([tf.constant(seed, tf.int64), step]),
+        )
+        images, moved, labels, weights, known = examples
         assigned = {}
         for role, grid in anchors.items():
             scaled = moved * (grid.image_size / image_size)
@@ -139,7 +169,12 @@ def batches_of(
       image_size: side of the largest input; None for that of `anchors`.
       augmentation_config: how far pictures change; the defaults when None.
       seed: of order and augmentation.
+
+    Raises:
+      MkdError: if pictures are to be mixed that are not there: all are labelled.
     """
+    changes = augmentation_config or AugmentationConfig()
+    mixing.check_mixing(changes, [(True, batch_size)])
     size = image_size or anchors.image_size
     store = PictureStore([split], size, "stretch", cache_gb=1.0)
     return training_batches(
@@ -148,7 +183,7 @@ def batches_of(
         [Stream(np.flatnonzero(store.is_labelled), batch_size)],
         {"student": anchors},
         num_classes,
-        augmentation_config or AugmentationConfig(),
+        changes,
         seed=seed,
         image_size=size,
         first_step=0,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mkd_tf.checks import fail
-from mkd_tf.data.base import Element
+from mkd_tf.data.base import Element, annotation_of, picture_of
 from mkd_tf.data.pictures import fit_boxes, fit_picture
 
 CANVAS_SCALE = 1.25
@@ -59,7 +59,9 @@ class PictureStore:
       splits: one or several sequences of elements, taken as one.
       image_size: side in pixels of the largest input that will be made of them.
       fit: `stretch` or `letterbox`.
-      cache_gb: how much memory decoded pictures may take.
+      cache_gb: how much memory decoded pictures may take. Pictures that do not fit are
+        decoded each time they are used, and not at all to begin with where their split
+        tells its boxes without (`data.base.AnnotatedSplit`).
 
     Attributes:
       truth: the labels' boxes with weight 1.
@@ -84,9 +86,15 @@ class PictureStore:
         per_picture: list = [None] * len(self)
 
         def read(i: int) -> None:
-            image, per_picture[i], self.is_labelled[i], self._ids[i] = self._read(i)
-            if self._cache is not None:
-                self._cache[i] = image
+            split, position = self._where[i]
+            if self._cache is None:
+                found = annotation_of(split, position)
+            else:
+                found = split[position]
+                self._cache[i] = fit_picture(found["image"], self._side, self._fit)
+                found = {"height_width": found["image"].shape[:2]} | found
+            per_picture[i] = self._row_of(found)
+            self.is_labelled[i], self._ids[i] = bool(found["is_labelled"]), str(found["image/id"])
 
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(read, range(len(self))))
@@ -95,17 +103,17 @@ class PictureStore:
     def __len__(self) -> int:
         return len(self._where)
 
-    def _read(self, i: int):
-        split, position = self._where[i]
-        found = split[position]
-        objects, image = found["objects"], found["image"]
+    def _row_of(self, found: Element) -> Row:
+        objects = found["objects"]
         # Crowds stand for many objects at once: no location should answer for them.
+        # Their area counts as background: targets know no location of which nothing is known.
         keep = ~objects["is_crowd"]
-        boxes = fit_boxes(objects["bbox"][keep], image.shape[:2], self._fit)
+        boxes = fit_boxes(objects["bbox"][keep], found["height_width"], self._fit)
         labels = objects["label"][keep]
-        row = (boxes, labels, np.ones(len(labels), "float32"))
-        fitted = fit_picture(image, self._side, self._fit)
-        return fitted, row, bool(found["is_labelled"]), str(found["image/id"])
+        return boxes, labels, np.ones(len(labels), "float32")
+
+    def _picture(self, i: int) -> np.ndarray:
+        return fit_picture(picture_of(*self._where[i]), self._side, self._fit)
 
     def digest(self) -> str:
         """Returns a hash of which pictures these are, in their order, and of their labels."""
@@ -124,4 +132,4 @@ class PictureStore:
         if self._cache is not None:
             return self._cache[indices]
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-            return np.stack(list(pool.map(lambda i: self._read(int(i))[0], indices)))
+            return np.stack(list(pool.map(lambda i: self._picture(int(i)), indices)))

@@ -1,36 +1,14 @@
 """The files of a VOC folder: which there are, which belong together, which are sound."""
 
-import concurrent.futures
-import dataclasses
-import os
 from collections.abc import Collection
 from pathlib import Path, PureWindowsPath
 
-from tqdm import tqdm
-
 from mkd_tf.checks import MkdError, fail
-from mkd_tf.data.pictures import PICTURE_SUFFIXES, Scan, scan_picture
-from mkd_tf.data.voc_annotation import BadAnnotation, Problem, VocObject, check_objects, read_annotation
+from mkd_tf.data.examples import BadAnnotation, Example, Problem, check_objects, check_size, survey
+from mkd_tf.data.pictures import PICTURE_SUFFIXES, scan_picture
+from mkd_tf.data.voc_annotation import read_annotation
 
 _LAYOUT = "Put pictures into JPEGImages and VOC XML files into Annotations, or both into one folder."
-_ROUNDING_PX = 1  # tools differ by one when they scale
-
-
-@dataclasses.dataclass(frozen=True)
-class Example:
-    """A sound picture.
-
-    Attributes:
-      name: its file name without suffix.
-      path: its file.
-      scan: its size and its hash.
-      objects: what its annotation names, clipped to the picture.
-    """
-
-    name: str
-    path: Path
-    scan: Scan
-    objects: tuple[VocObject, ...] = ()
 
 
 class VocFiles:
@@ -111,13 +89,10 @@ def examine(
     jobs = [(name, True) for name in sorted(labelled)] + [(name, False) for name in sorted(unlabelled)]
     examples: dict[str, Example] = {}
     problems: list[Problem] = []
-    # Pillow decodes without holding the interpreter's lock.
-    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        results = tqdm(pool.map(one, jobs), "Checking pictures", len(jobs), delay=3, unit="picture")
-        for (name, _), (example, found) in zip(jobs, results, strict=True):
-            problems += found
-            if example:
-                examples[name] = example
+    for (name, _), (example, found) in zip(jobs, survey(one, jobs), strict=True):
+        problems += found
+        if example:
+            examples[name] = example
     return examples, problems
 
 
@@ -141,7 +116,7 @@ def _examine_labelled(
         annotation = read_annotation(annotation_path, file)
         path = files.picture(name, annotation.filename)
         scan = scan_picture(path)
-        _check_size(annotation.size, scan)
+        check_size(annotation.size, scan, "<size> says")
     except BadAnnotation as error:
         return None, [Problem(file, None, str(error))]
     except MkdError as error:
@@ -152,25 +127,12 @@ def _examine_labelled(
         strange = [item for item in good if item.name not in classes]
         problems += [Problem(file, i.index, "class is not among those given", i.name) for i in strange]
         good = [item for item in good if item.name in classes]
-    problems.sort(key=lambda problem: problem.object_index or 0)
+    problems.sort(key=lambda problem: int(problem.object_index or 0))
     return Example(name, path, scan, tuple(good)), problems
 
 
 def _picture_problem(files: VocFiles, path: Path, error: MkdError) -> Problem:
     return Problem(files.relative(path), None, str(error).removeprefix(f"picture {path}: "))
-
-
-def _check_size(size: tuple[int, int] | None, scan: Scan) -> None:
-    """Raises `BadAnnotation` if an annotation was made for a picture of another size.
-
-    A tool may have written the size before the EXIF orientation; its boxes are taken
-    as displayed all the same, and those that are not mostly leave the picture.
-    """
-    if size is None or (scan.is_turned and size == (scan.height, scan.width)):
-        return
-    if max(abs(size[0] - scan.width), abs(size[1] - scan.height)) > _ROUNDING_PX:
-        says, has = f"{size[0]}x{size[1]}", f"{scan.width}x{scan.height}"
-        raise BadAnnotation(f"<size> says {says}, the picture has {has}")
 
 
 def _folder(root: Path, name: str) -> Path:

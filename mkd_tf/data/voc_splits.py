@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
 from mkd_tf.checks import fail
+from mkd_tf.data.examples import Problem
 from mkd_tf.data.pictures import PICTURE_SUFFIXES
-from mkd_tf.data.voc_annotation import Problem
 
 SPLITS = ("train", "validation", "test", "unlabelled")
 _LIST_NAMES = {

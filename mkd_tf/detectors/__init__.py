@@ -1,9 +1,57 @@
 """Detectors: one family per file, all on the contract of `detectors.base`."""
 
+import dataclasses
+import inspect
+from typing import Any
+
+from mkd_tf.detectors.adapted import AdaptedDetector, adapt
 from mkd_tf.detectors.base import Detector
+from mkd_tf.detectors.ensemble import Ensemble
+from mkd_tf.detectors.flipped import Flipped
+from mkd_tf.detectors.mobilenet_v2 import MobileNetV2
+from mkd_tf.detectors.resnet import ResNet
+from mkd_tf.detectors.teachers import assemble_teacher
 from mkd_tf.detectors.tiny import Tiny
-from mkd_tf.registry import Table
+from mkd_tf.registry import Table, parse_spec
 
-DETECTORS: Table[Detector] = Table("detector", {"tiny": Tiny})
+DETECTORS: Table[Detector] = Table("detector", {"tiny": Tiny, "resnet": ResNet, "mobilenet_v2": MobileNetV2})
 
-__all__ = ["DETECTORS", "Detector", "Tiny"]
+
+def takes_backbone_weights(spec: str) -> bool:
+    """Whether the family that `spec` names has a backbone to load weights into."""
+    family = DETECTORS[parse_spec(spec, DETECTORS.kind).name]
+    return "backbone_weights" in inspect.signature(family).parameters
+
+
+def build_detector(spec: str, backbone_weights: str = "", **context: Any) -> Detector:
+    """Builds what `spec` names; where it says nothing of its own, with these `backbone_weights`.
+
+    Args:
+      spec: a name or a call, as in `resnet(depth=50)`.
+      backbone_weights: `imagenet` or a file; families without a backbone ignore it.
+      **context: `image_size` and `class_names`.
+
+    Raises:
+      MkdError: as the family does.
+    """
+    parsed = parse_spec(spec, DETECTORS.kind)
+    if backbone_weights and takes_backbone_weights(spec):
+        arguments = {"backbone_weights": backbone_weights} | dict(parsed.arguments)
+        parsed = dataclasses.replace(parsed, arguments=arguments)
+    return DETECTORS.build(parsed, **context)
+
+
+__all__ = [
+    "DETECTORS",
+    "AdaptedDetector",
+    "Detector",
+    "Ensemble",
+    "Flipped",
+    "MobileNetV2",
+    "ResNet",
+    "Tiny",
+    "adapt",
+    "assemble_teacher",
+    "build_detector",
+    "takes_backbone_weights",
+]

@@ -6,6 +6,8 @@ A functional `keras.Model` from images `[B, S, S, 3]` float32 in 0..255 to a dic
     box_encodings    `[B, N, 4]` (ty, tx, th, tw), see `boxes.decode`
     C3, C4, C5       backbone taps `[B, h, w, c]` at strides 8, 16, 32
     P3, P4, P5       pyramid taps at the same strides
+    box_logits       `[B, N, 4, bins]`, only of a head with bins (`layers.predictions`):
+                     before the softmax over `losses.bin_values`; for training alone
 
 It is a `Rescaling` to [-1, 1] followed by `core`. Compression and integer export
 convert `core`: its input quantisation then *is* the normalisation.
@@ -31,20 +33,34 @@ class Detector(keras.Model):
       anchors: one anchor per location, in the order of the outputs' N.
       class_names: C names, in the order of the logits.
       image_size: side of the square input in pixels.
+      scaling: factor and offset from 0..255 to what `core` takes: to -1..1, except
+        in an adapted model.
+
+    Args:
+      config: what builds it again, as keyword arguments.
+      taps: names of the maps that it returns beside its predictions.
     """
 
     def __init__(
-        self, core: keras.Model, anchors: Anchors, class_names: Sequence[str], config: dict[str, Any]
+        self,
+        core: keras.Model,
+        anchors: Anchors,
+        class_names: Sequence[str],
+        config: dict[str, Any],
+        *,
+        scaling: tuple[float, float] = (1 / 127.5, -1.0),
+        taps: Sequence[str] = TAPS,
     ):
         images = keras.Input(core.input_shape[1:], name="images")
-        scaled = keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling")(images)
+        scaled = keras.layers.Rescaling(scaling[0], offset=scaling[1], name="rescaling")(images)
         outputs = core(scaled)
-        check_outputs(core.name, outputs, len(anchors), len(class_names))
+        check_outputs(core.name, outputs, len(anchors), len(class_names), taps)
         super().__init__(images, outputs, name=config.get("name"))
         self.core = core
         self.anchors = anchors
         self.class_names = tuple(class_names)
         self.image_size = anchors.image_size
+        self.scaling = scaling
         self._config = config
 
     def get_config(self) -> dict[str, Any]:
@@ -67,17 +83,20 @@ class Detector(keras.Model):
         return keras.Model(self.core.input, outputs, name=f"{self.name}_core")
 
 
-def check_outputs(name: str, outputs: Any, count: int, num_classes: int) -> None:
+def check_outputs(name: str, outputs: Any, count: int, num_classes: int, taps: Sequence[str] = TAPS) -> None:
     """Raises `MkdError` unless `outputs` keep the contract for N = `count` anchors."""
-    missing = [k for k in PREDICTIONS + TAPS if not isinstance(outputs, dict) or k not in outputs]
+    wanted = (*PREDICTIONS, *taps)
+    missing = [k for k in wanted if not isinstance(outputs, dict) or k not in outputs]
     if missing:
         fail(
             f"detector {name}",
-            expected=f"a dict of outputs with {', '.join(PREDICTIONS + TAPS)}",
+            expected=f"a dict of outputs with {', '.join(wanted)}",
             got=f"none called {', '.join(missing)}",
             do="Return every tap and prediction under its name.",
         )
     check_shape(f"{name}.class_logits", outputs["class_logits"].shape, (None, count, num_classes))
     check_shape(f"{name}.box_encodings", outputs["box_encodings"].shape, (None, count, 4))
-    for tap in TAPS:
+    if "box_logits" in outputs:
+        check_shape(f"{name}.box_logits", outputs["box_logits"].shape, (None, count, 4, None))
+    for tap in taps:
         check_shape(f"{name}.{tap}", outputs[tap].shape, (None, None, None, None))

@@ -13,7 +13,7 @@ import keras
 from mkd_tf.anchors import grid_anchors
 from mkd_tf.checks import check_one_of, fail
 from mkd_tf.detectors.base import Detector
-from mkd_tf.layers import conv_bn, head, plain_block, pyramid, residual_block
+from mkd_tf.layers import conv_bn, plain_block, predictions, pyramid, residual_block
 
 BLOCKS = {"residual": residual_block, "plain": plain_block}
 SIZES: dict[str, dict[str, Any]] = {
@@ -37,6 +37,8 @@ class Tiny(Detector):
       block: `residual` or `plain`.
       anchor_scale: side of an anchor in strides.
       prior: initial probability of every class at every location.
+      bins: how many values a box encoding's distribution has (`box_logits`, what the
+        strategy `localization` compares); 0 predicts encodings at once.
       name: of the model.
     """
 
@@ -51,6 +53,7 @@ class Tiny(Detector):
         block: str | None = None,
         anchor_scale: float = 4.0,
         prior: float = 0.01,
+        bins: int = 0,
         name: str = "tiny",
     ):
         check_one_of("tiny size", size, tuple(SIZES))
@@ -65,7 +68,7 @@ class Tiny(Detector):
                 do="Give four numbers, as in widths=(8,16,24,32).",
             )
         anchors = grid_anchors(image_size, scale=anchor_scale)
-        core = _core(image_size, len(class_names), form, prior)
+        core = _core(image_size, len(class_names), form, prior, bins)
         config = {
             "image_size": image_size,
             "class_names": list(class_names),
@@ -73,12 +76,13 @@ class Tiny(Detector):
             **{k: list(v) if isinstance(v, tuple) else v for k, v in form.items()},
             "anchor_scale": anchor_scale,
             "prior": prior,
+            "bins": bins,
             "name": name,
         }
         super().__init__(core, anchors, class_names, config)
 
 
-def _core(image_size: int, num_classes: int, form: dict, prior: float) -> keras.Model:
+def _core(image_size: int, num_classes: int, form: dict, prior: float, bins: int) -> keras.Model:
     block, widths = BLOCKS[form["block"]], form["widths"]
     images = keras.Input((image_size, image_size, 3), name="scaled_images")
     x = conv_bn(images, widths[0], "stem", stride=2)
@@ -88,8 +92,7 @@ def _core(image_size: int, num_classes: int, form: dict, prior: float) -> keras.
         stages.append(x)
     taps = stages[1:]
     levels = pyramid(taps, form["pyramid"])
-    logits, encodings = head(levels, num_classes, depth=form["tower"], prior=prior)
-    outputs = {"class_logits": logits, "box_encodings": encodings}
+    outputs = predictions(levels, num_classes, depth=form["tower"], prior=prior, bins=bins)
     outputs |= {f"C{i + 3}": tap for i, tap in enumerate(taps)}
     outputs |= {f"P{i + 3}": level for i, level in enumerate(levels)}
     return keras.Model(images, outputs, name="core")

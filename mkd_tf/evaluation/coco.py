@@ -8,8 +8,8 @@ which faster-coco-eval follows).
 Crowds and difficult objects are no one's misses. A detection that lies in a
 crowd is left out of the count, however many do. A difficult object is what COCO
 calls ignored: the best detection on it is left out; a second one is false.
-Departure: an object's area, which decides small, medium or large, is that of its
-box; on COCO itself the official figure takes the area of its segment.
+An object's area, which decides small, medium or large, is that of its segment, as on
+COCO itself, and where only the box is known that of its box.
 """
 
 import dataclasses
@@ -41,6 +41,7 @@ class Truth:
       labels: `[M]` int.
       is_difficult: `[M]` bool.
       is_crowd: `[M]` bool.
+      areas: `[M]` float, square pixels of the segments, NaN where unknown; None for no one known.
     """
 
     image_id: str
@@ -50,11 +51,12 @@ class Truth:
     labels: np.ndarray
     is_difficult: np.ndarray
     is_crowd: np.ndarray
+    areas: np.ndarray | None = None
 
     @classmethod
     def of(cls, element: Mapping[str, Any]) -> "Truth":
-        """Returns the truth of a data element (see `data.base`)."""
-        height, width = element["image"].shape[:2]
+        """Returns the truth of a data element with or without its picture (see `data.base`)."""
+        height, width = element["image"].shape[:2] if "image" in element else element["height_width"]
         objects = element["objects"]
         boxes = np.asarray(objects["bbox"], "float64").reshape(-1, 4) * [height, width, height, width]
         return cls(
@@ -67,6 +69,7 @@ class Truth:
             labels=np.asarray(objects["label"]),
             is_difficult=np.asarray(objects["is_difficult"], bool),
             is_crowd=np.asarray(objects["is_crowd"], bool),
+            areas=objects.get("area"),
         )
 
 
@@ -94,14 +97,14 @@ def _truth_annotations(truth: Sequence[Truth], num_classes: int) -> list[dict]:
     annotations: list[dict] = []
     for picture, t in enumerate(truth):
         _check(f"truth of {t.image_id}", t.boxes, t.labels, num_classes)
-        flags = zip(t.is_crowd.tolist(), t.is_difficult.tolist(), strict=True)
-        for annotation, (crowd, difficult) in zip(
-            _annotations(t.boxes, t.labels, picture), flags, strict=True
-        ):
-            _, _, width, height = annotation["bbox"]
+        box_areas = np.prod(np.asarray(t.boxes)[:, 2:] - np.asarray(t.boxes)[:, :2], axis=1)
+        areas = box_areas if t.areas is None else np.where(np.isnan(t.areas), box_areas, t.areas)
+        areas = np.where(t.is_difficult, _IGNORED_AREA, areas)
+        made = _annotations(t.boxes, t.labels, picture)
+        for annotation, crowd, area in zip(made, t.is_crowd.tolist(), areas.tolist(), strict=True):
             annotation["id"] = len(annotations) + 1
             annotation["iscrowd"] = int(crowd)
-            annotation["area"] = _IGNORED_AREA if difficult else width * height
+            annotation["area"] = area
             annotations.append(annotation)
     return annotations
 

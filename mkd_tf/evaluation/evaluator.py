@@ -1,19 +1,22 @@
 """A split made ready for evaluation: pictures fitted once, measured many times."""
 
+import concurrent.futures
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from mkd_tf.checks import check_one_of, check_positive, fail
-from mkd_tf.data.base import Element
+from mkd_tf.data.base import Element, annotation_of, picture_of
 from mkd_tf.data.pictures import fit_picture
 from mkd_tf.evaluation.coco import Truth, coco_metrics
 from mkd_tf.evaluation.runners import Runner, on_original
+from mkd_tf.evaluation.voc import voc_metrics
 from mkd_tf.postprocess import Detections
 
 FITS = ("stretch", "letterbox")
 MEMORY_BYTES = 512 * 2**20
+_THREADS = 4
 Progress = Callable[[int, int], None]
 
 
@@ -25,7 +28,8 @@ class EvaluationSet:
     """The pictures of a labelled split at one model's input size, and what is in them.
 
     A split whose fitted pictures take at most `MEMORY_BYTES` stays in memory; a
-    larger one is decoded again for each evaluation, a batch at a time.
+    larger one is decoded for each evaluation, a batch at a time, and not before where
+    it tells its boxes without (`data.base.AnnotatedSplit`).
 
     Attributes:
       truth: one record per picture, on the pixels of the original.
@@ -56,7 +60,7 @@ class EvaluationSet:
         on_progress: Progress | None = None,
         memory_bytes: int = MEMORY_BYTES,
     ) -> "EvaluationSet":
-        """Decodes every element once.
+        """Reads what is in every picture, and the pictures themselves where they are kept.
 
         Args:
           split: elements as in `data.base`, all of them labelled.
@@ -80,7 +84,7 @@ class EvaluationSet:
         pictures = np.empty((total, image_size, image_size, 3), "uint8") if keep else None
         truth = []
         for index in range(total):
-            element = split[index]
+            element = annotation_of(split, index) if pictures is None else split[index]
             if not element["is_labelled"]:
                 fail(
                     f"picture {element['image/id']}",
@@ -105,8 +109,11 @@ class EvaluationSet:
             if self._pictures is not None:
                 yield self._pictures[start:stop]
             else:
-                images = (self._split[i]["image"] for i in range(start, stop))
-                yield np.stack([fit_picture(image, self.image_size, self.fit) for image in images])
+                with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+                    yield np.stack(list(pool.map(self._fitted, range(start, stop))))
+
+    def _fitted(self, index: int) -> np.ndarray:
+        return fit_picture(picture_of(self._split, index), self.image_size, self.fit)
 
     def detections(
         self, runner: Runner, batch_size: int = 32, on_progress: Progress | None = None
@@ -139,7 +146,7 @@ class EvaluationSet:
         batch_size: int = 32,
         on_progress: Progress | None = None,
     ) -> dict[str, Any]:
-        """Measures `runner` and returns what `coco_metrics` returns.
+        """Measures `runner` and returns what `coco_metrics` and `voc_metrics` return.
 
         Args:
           runner: the model.
@@ -157,4 +164,5 @@ class EvaluationSet:
                 got=", ".join(runner.class_names),
                 do="Evaluate a model with the data set that it was trained for.",
             )
-        return coco_metrics(self.truth, self.detections(runner, batch_size, on_progress), class_names)
+        found = self.detections(runner, batch_size, on_progress)
+        return coco_metrics(self.truth, found, class_names) | voc_metrics(self.truth, found, class_names)

@@ -1,7 +1,8 @@
 """results.json: what a work directory has measured, in one versioned form.
 
     {"schema": 1, "command": ..., "commit": ..., "dataset": {...}, "image_size": ...,
-     "roles": {"student": {"AP": 0..100, ..., "per_class": {name: AP}, "parameters": ...,
+     "roles": {"student": {"AP": 0..100, ..., "per_class": {name: AP}, "VOC_AP": 0..100,
+                           "VOC07_AP": 0..100, "parameters": ...,
                            "macs": ..., "image_size": ..., "epochs": ..., "steps": ...,
                            "seconds": ..., "split": "test"}},
      "files": {"student_int8.tflite": {"AP": ..., "bytes": ..., ...}}}
@@ -22,6 +23,7 @@ from rich.table import Table
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.evaluation.coco import METRICS
+from mkd_tf.evaluation.voc import VOC_METRICS
 from mkd_tf.files import write_json
 
 SCHEMA = 1
@@ -58,7 +60,7 @@ def _check(results: Any, where: str) -> None:
         if not isinstance(entries, Mapping) or not all(isinstance(e, Mapping) for e in entries.values()):
             fail(f"{where}: {part}", expected="a dict of dicts", got=repr(entries), do="Measure again.")
     for role, entry in results.get("roles", {}).items():
-        for metric in METRICS:
+        for metric in (*METRICS, *VOC_METRICS):
             value = entry.get(metric)
             if value is not None and not 0 <= value <= 100:
                 fail(

@@ -3,8 +3,11 @@
 from mkd_tf.registry import Table
 from mkd_tf.strategies.attention_map import AttentionMap
 from mkd_tf.strategies.base import Port, Strategy
+from mkd_tf.strategies.exploration import Exploration
 from mkd_tf.strategies.guide import Hint
+from mkd_tf.strategies.keras_losses import KerasDistillation, as_strategy
 from mkd_tf.strategies.layer_relation import LayerRelation
+from mkd_tf.strategies.localization import Localization
 from mkd_tf.strategies.soft_targets import SoftBoxes, SoftClasses
 
 STRATEGIES: Table[Strategy] = Table(
@@ -12,9 +15,11 @@ STRATEGIES: Table[Strategy] = Table(
     {
         "soft_classes": SoftClasses,
         "soft_boxes": SoftBoxes,
+        "localization": Localization,
         "layer_relation": LayerRelation,
         "attention_map": AttentionMap,
         "hint": Hint,
+        "exploration": Exploration,
     },
 )
 
@@ -23,8 +28,12 @@ __all__ = [
     "Port",
     "Strategy",
     "AttentionMap",
+    "Exploration",
     "Hint",
+    "KerasDistillation",
     "LayerRelation",
+    "Localization",
     "SoftBoxes",
     "SoftClasses",
+    "as_strategy",
 ]

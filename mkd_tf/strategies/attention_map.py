@@ -9,7 +9,8 @@ by its L2 norm over space. Two forms of the distance are in the literature:
 Reference: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR
 2017; the authors' published code squares what Eq. 2 does not. Departure: the
 code's mean over positions is a sum here, so that every level weighs the same;
-p is 2. Taps are compared on equal grids and need no adapter.
+p is 2. Taps are compared on equal grids and need no adapter. Under the foreground
+mask both maps are weighted before the norm: see `foreground`.
 """
 
 import keras
@@ -17,14 +18,16 @@ from keras import ops
 
 from mkd_tf.checks import check_one_of
 from mkd_tf.strategies.base import Port, Strategy, flatten_map, pair_levels
+from mkd_tf.strategies.foreground import MASKS, cells_of_anchors, foreground_cells
 
 
-def attention_map(features, p: float = 2.0, epsilon: float = 1e-12):
+def attention_map(features, p: float = 2.0, weights=None, epsilon: float = 1e-12):
     """Returns where a layer is active.
 
     Args:
       features: `[B, h, w, c]` float.
       p: exponent of the activations.
+      weights: `[B, h * w, 1]` float of the positions, or None for equal ones.
       epsilon: added under the root of the norm: a zero map stays zero.
 
     Returns:
@@ -34,13 +37,15 @@ def attention_map(features, p: float = 2.0, epsilon: float = 1e-12):
     magnitude = ops.abs(ops.cast(flatten_map(features), "float32"))
     largest = ops.stop_gradient(ops.max(magnitude, axis=(1, 2), keepdims=True))
     energy = ops.sum(ops.power(magnitude / ops.maximum(largest, 1e-12), p), axis=-1)
+    if weights is not None:
+        energy = energy * weights[..., 0]
     return energy * ops.rsqrt(ops.sum(ops.square(energy), axis=-1, keepdims=True) + epsilon)
 
 
-def attention_loss(student_features, source_features, p: float = 2.0, form: str = "code"):
+def attention_loss(student_features, source_features, p: float = 2.0, form: str = "code", weights=None):
     """Distance of two maps' attention, `[B]`: 0..2 as `code`, its root as `paper`."""
-    source = ops.stop_gradient(attention_map(source_features, p))
-    squared = ops.sum(ops.square(attention_map(student_features, p) - source), axis=-1)
+    source = ops.stop_gradient(attention_map(source_features, p, weights))
+    squared = ops.sum(ops.square(attention_map(student_features, p, weights) - source), axis=-1)
     # The root's gradient is infinite at 0, where source and student agree.
     return squared if form == "code" else ops.sqrt(squared + 1e-12) - 1e-6
 
@@ -53,6 +58,7 @@ class AttentionMap(Strategy):
       taps: which taps take part.
       p: exponent of the activations.
       form: `code` or `paper`.
+      mask: `none`, or `foreground` to compare where the target's objects are.
     """
 
     def __init__(
@@ -61,20 +67,29 @@ class AttentionMap(Strategy):
         taps=("C3", "C4", "C5"),
         p: float = 2.0,
         form="code",
+        mask: str = "none",
         name="attention_map",
         **kwargs,
     ):
         super().__init__(weight, name=name, **kwargs)
         check_one_of("form of attention_map", form, ("code", "paper"))
-        self.taps, self.p, self.form = tuple(taps), p, form
+        check_one_of("mask of attention_map", mask, MASKS)
+        self.taps, self.p, self.form, self.mask = tuple(taps), p, form, mask
 
     def _connect(self, source: Port, target: Port) -> None:
         self._pairs = pair_levels(source, target, self.taps)
+        self._num_classes = target.num_classes
+        masked = [t for _, t in self._pairs if self.mask == "foreground"]
+        self._cells = {t: cells_of_anchors(target.anchors, target.shape(t)[:2]) for t in masked}
 
     def call(self, outputs, targets):
         source, target = outputs[self.source], outputs[self.target]
-        terms = [attention_loss(target[t], source[s], self.p, self.form) for s, t in self._pairs]
+        labels = targets[self.target]["labels"] if self._cells else None
+        weights = {t: foreground_cells(labels, self._num_classes, cells) for t, cells in self._cells.items()}
+        terms = [
+            attention_loss(target[t], source[s], self.p, self.form, weights.get(t)) for s, t in self._pairs
+        ]
         return sum(terms) / len(terms)
 
     def get_config(self):
-        return super().get_config() | {"taps": self.taps, "p": self.p, "form": self.form}
+        return super().get_config() | {"taps": self.taps, "p": self.p, "form": self.form, "mask": self.mask}

@@ -19,7 +19,8 @@ from keras import ops
 from mkd_tf.anchors import Anchors
 from mkd_tf.checks import check_fraction, check_one_of, fail
 
-SOURCES = ("teacher", "guide")
+SOURCES = ("teacher", "guide", "best")
+"""Whom a strategy may imitate; `best` is teacher or guide, whichever is more confident, per anchor."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -59,12 +60,15 @@ class Strategy(keras.layers.Layer):
 
     Args:
       weight: factor of the term in the total.
-      source: role that is imitated: `teacher` or `guide`.
+      source: role that is imitated: `teacher` or `guide`, or `best` of both where the
+        strategy compares predictions (`sources`).
       target: role that imitates.
       rise: fraction of the run over which the weight rises from 0.
       fall: fraction of the run, at its end, over which the weight falls to 0.
       name: under which the term is reported.
     """
+
+    sources: tuple[str, ...] = ("teacher", "guide")
 
     def __init__(
         self,
@@ -76,7 +80,7 @@ class Strategy(keras.layers.Layer):
         name: str | None = None,
     ):
         super().__init__(name=name)
-        check_one_of(f"source of {self.name}", source, SOURCES)
+        check_one_of(f"source of {self.name}", source, self.sources)
         check_fraction(f"rise of {self.name}", rise)
         check_fraction(f"fall of {self.name}", fall)
         if not (isinstance(weight, Real) and weight >= 0):
@@ -92,16 +96,19 @@ class Strategy(keras.layers.Layer):
         self.rise: float = rise
         self.fall: float = fall
 
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The networks that stand behind the source."""
+        return ("teacher", "guide") if self.source == "best" else (self.source,)
+
     def connect(self, ports: Mapping[str, Port]) -> None:
         """Makes what depends on the networks' shapes. Called once, before the first `call`.
 
         Raises:
           MkdError: if the source or target is missing, or nothing can be compared.
         """
-        for argument, role, purpose in (
-            ("source", self.source, "to learn from"),
-            ("target", self.target, "that learns"),
-        ):
+        needed = [("source", role, "to learn from") for role in self.roles]
+        for argument, role, purpose in (*needed, ("target", self.target, "that learns")):
             if role not in ports:
                 fail(
                     f"strategy {self.name}",
@@ -109,7 +116,14 @@ class Strategy(keras.layers.Layer):
                     got=f"networks {', '.join(ports)}",
                     do=f"Give a {role}, or another {argument}= to the strategy.",
                 )
-        self._connect(ports[self.source], ports[self.target])
+        if self.target in self.roles:
+            fail(
+                f"strategy {self.name}",
+                expected=f"a target other than its source {self.source}",
+                got=f"target {self.target}",
+                do="A network cannot learn from itself: set another source= or target=.",
+            )
+        self._connect(ports[self.roles[0]], ports[self.target])
         self.built = True
 
     def _connect(self, source: Port, target: Port) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +21,7 @@ class Pictures:
 
     Attributes:
       store: all of them: the train split, then the unlabelled one.
-      all_labelled: indices of pictures with labels; the teacher's.
+      all_labelled: indices of pictures with labels.
       labelled: those whose labels guide and student may use.
       unlabelled: the others, for distillation only.
       image_size: side of the largest input of any role, in pixels.
@@ -59,27 +60,33 @@ class Pictures:
         """Returns where the pictures of a role's batches come from."""
         batch = self.config.optimizer.batch_size
         if role == "teacher":
-            return [Stream(self.all_labelled, batch)]
+            return [Stream(self.teachers, batch)]
         if role == "student_alone" or not len(self.unlabelled):
             return [Stream(self.labelled, batch)]
         share = round(batch * self.config.data.unlabelled_share)
-        streams = [Stream(self.labelled, batch - share), Stream(self.unlabelled, share)]
+        streams = [Stream(self.labelled, batch - share), Stream(self.unlabelled, share, labelled=False)]
         return [s for s in streams if s.per_batch]
 
     def steps_per_epoch(self, role: str) -> int:
         """Steps that make an epoch: as many for the student alone as for the distilled one."""
-        pool = self.all_labelled if role == "teacher" else range(len(self.labelled) + len(self.unlabelled))
-        return math.ceil(len(pool) / self.config.optimizer.batch_size)
+        all_known = len(self.labelled) + len(self.unlabelled)
+        pool = len(self.teachers) if role == "teacher" else all_known
+        return math.ceil(pool / self.config.optimizer.batch_size)
+
+    @property
+    def teachers(self) -> np.ndarray:
+        """Indices of the pictures whose labels the teacher is trained on."""
+        return self.all_labelled if self.config.roles.teacher_labels == "all" else self.labelled
 
     def batches(
-        self, role: str, boxes: Boxes, anchors: Anchors, first_step: int, steps: int
+        self, role: str, boxes: Boxes, anchors: Mapping[str, Anchors], first_step: int, steps: int
     ) -> tf.data.Dataset:
-        """Returns a role's training batches from `first_step` on; the role that learns is `student`."""
+        """Returns a stage's training batches from `first_step` on, with targets for who learns in it."""
         return training_batches(
             self.store,
             boxes,
             self.streams(role),
-            {"student": anchors},
+            anchors,
             self.num_classes,
             self.config.augmentation,
             seed=self.config.run.seed,

@@ -1,7 +1,7 @@
 """One stage: a network trains, alone or by distillation, and can be killed at any moment."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ class Outcome:
 
     seconds: float
     best_epoch: int
-    final: keras.Model
 
 
 def make_optimizer(config: OptimizerConfig, steps: int) -> keras.Optimizer:
@@ -46,7 +45,7 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> keras.Optimizer:
 def train_stage(
     role: str,
     distiller: Distiller,
-    averaged: keras.Model,
+    averaged: Mapping[str, keras.Model],
     batches: Callable[[int], tf.data.Dataset],
     validation: EvaluationSet,
     folder: Path,
@@ -62,7 +61,8 @@ def train_stage(
     Args:
       role: name of the stage, for messages.
       distiller: holds the network that learns.
-      averaged: a second network of the same form; it ends at the averaged weights.
+      averaged: for each role that learns a second network of the same form; it ends at
+        the averaged weights.
       batches: makes the training batches from a given step on.
       validation: pictures to select `best.keras` on.
       folder: of the stage.
@@ -79,22 +79,31 @@ def train_stage(
     optimizer = make_optimizer(optimizer_config, steps)
     distiller.compile(optimizer=optimizer, jit_compile=_JIT[run_config.jit_compile])
     optimizer.build(distiller.trainable_variables)
-    averaged.set_weights(distiller.student.get_weights())
+    learning = {name: getattr(distiller, name) for name in averaged}
+    for name, network in learning.items():
+        averaged[name].set_weights(network.get_weights())
     progress = StageProgress(role, epochs, steps_per_epoch, console)
     owners: dict[str, list[Any]] = {
         "student": distiller.student.variables,
-        "averaged": averaged.variables,
+        "averaged": averaged["student"].variables,
+        "others": [
+            v for n in averaged if n != "student" for m in (learning, averaged) for v in m[n].variables
+        ],
         "optimizer": optimizer.variables,
+        "balance": distiller.balance.variables,
         "strategies": [v for s in distiller.strategies for v in s.variables],
     }
-    record = StageRecord(folder, averaged, validation, run_config.eval_every, owners, progress.report)
+    record = StageRecord(
+        folder, averaged["student"], validation, run_config.eval_every, owners, progress.report
+    )
     backup = load_backup(folder / "backup")
     done = record.restore(backup) if backup else 0
     if done:
         console.print(f"{role}: going on after epoch {done} of {epochs}", highlight=False)
-    callbacks = [WeightAveraging(distiller.student, averaged, optimizer_config.ema_decay), record, progress]
+    averages = [WeightAveraging(n, averaged[r], optimizer_config.ema_decay) for r, n in learning.items()]
+    callbacks = [*averages, record, progress]
     if run_config.tensorboard:
-        callbacks.insert(2, keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False))
+        callbacks.insert(-1, keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False))
     try:
         if done < epochs:  # A kill after the last backup leaves no step to do.
             distiller.fit(
@@ -116,5 +125,5 @@ def train_stage(
     finally:
         progress.close()
     save_detector(distiller.student, folder / "last.keras")
-    save_detector(averaged, folder / "final.keras")
-    return Outcome(record.seconds, record.best_epoch, averaged)
+    save_detector(averaged["student"], folder / "final.keras")
+    return Outcome(record.seconds, record.best_epoch)

@@ -5,7 +5,6 @@ import resource
 from pathlib import Path
 from typing import Any
 
-import keras
 import tensorflow as tf
 from rich.console import Console
 from rich.progress import Progress
@@ -13,10 +12,12 @@ from rich.progress import Progress
 from mkd_tf.checks import fail
 from mkd_tf.config import Config
 from mkd_tf.data import DATASETS
+from mkd_tf.data.mixing import check_mixing
 from mkd_tf.data.store import Boxes
-from mkd_tf.detectors import DETECTORS, Detector
-from mkd_tf.detectors.files import load_detector, save_detector, take_weights
-from mkd_tf.distiller import Distiller
+from mkd_tf.detectors import Detector
+from mkd_tf.detectors.files import load_detector, save_detector
+from mkd_tf.detectors.teachers import assemble_teacher
+from mkd_tf.evaluation.beyond import beyond
 from mkd_tf.evaluation.cost import macs, parameters
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.evaluation.gallery import write_examples
@@ -30,16 +31,12 @@ from mkd_tf.evaluation.results import (
     write_results,
 )
 from mkd_tf.evaluation.runners import KerasRunner
-from mkd_tf.registry import parse_specs
-from mkd_tf.strategies import STRATEGIES
+from mkd_tf.training.networks import Networks
 from mkd_tf.training.pictures import Pictures
 from mkd_tf.training.plan import Stage, plan
 from mkd_tf.training.stage import train_stage
 from mkd_tf.training.teacher_boxes import look, read_rows, with_teacher_boxes, write_rows
 from mkd_tf.training.workdir import check_pictures, claim, compare, lock, read_done, write_done
-
-# Roles that share a number start from the same weights.
-_INIT = {"teacher": 1, "guide": 2, "student_alone": 3, "student": 3}
 
 
 class Run:
@@ -63,16 +60,21 @@ class Run:
             data_dir=config.data.data_dir or None,
         )
         self.stages = plan(config.roles)
-        self._check()
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self.networks = Networks(config, self.dataset.class_names, synchronized=replicas > 1)
+        self.networks.check(self.stages)
+        self._check_splits()
         self._lock = lock(Path(config.run.workdir))
         self.pictures = Pictures.load(self.dataset, config)
+        streams = [s for stage in self.stages for s in self.pictures.streams(stage.role)]
+        check_mixing(config.augmentation, [(s.labelled, s.per_batch) for s in streams])
         check_pictures(Path(config.run.workdir), self.pictures.store.digest())
         self.folder = claim(config)
         self._evaluation: dict[tuple[str, int], EvaluationSet] = {}
         p = self.pictures
         self.say(f"classes: {', '.join(self.dataset.class_names)}")
         self.say(
-            f"pictures: {len(p.all_labelled)} labelled for the teacher; "
+            f"pictures: {len(p.teachers)} labelled for the teacher; "
             f"{len(p.labelled)} labelled and {len(p.unlabelled)} unlabelled for the student"
         )
         before = self.folder / "results.json"
@@ -85,12 +87,7 @@ class Run:
         )
         self.results |= {"roles": known["roles"], "files": known["files"]}
 
-    def _check(self) -> None:
-        """Builds every network and strategy once: a mistake shows now and not after an hour."""
-        networks: dict[str, Detector] = {}
-        for stage in self.stages:
-            networks[stage.role] = self._network(stage)
-            self._distiller(stage, networks[stage.role], networks, steps=1)
+    def _check_splits(self) -> None:
         missing = [s for s in ("train", "validation", "test") if s not in self.dataset.split_names]
         if missing:
             fail(
@@ -113,6 +110,8 @@ class Run:
         networks: dict[str, Detector] = {}
         for stage in self.stages:
             networks[stage.role] = self._trained(stage, networks)
+            if stage.guide:
+                networks["guide"] = load_detector(self.folder / "guide" / "best.keras")
         self._show(networks)
         return self.results
 
@@ -125,30 +124,6 @@ class Run:
         # Linux counts in KiB.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         self.say(f"peak memory: {peak:.1f} GiB")
-
-    def _network(self, stage: Stage) -> Detector:
-        """Builds a role's untrained network, or loads the teacher that was given."""
-        roles = self.config.roles
-        size = roles.size_of(stage.role)
-        if stage.role == "teacher" and roles.teacher_weights:
-            return given_teacher(roles.teacher_weights, size, self.dataset.class_names)
-        keras.utils.set_random_seed(self.config.run.seed * 10 + _INIT[stage.role])
-        network = DETECTORS.build(stage.network, image_size=size, class_names=self.dataset.class_names)
-        if stage.role.startswith("student") and roles.student_weights:
-            take_weights(network, roles.student_weights)
-        return network
-
-    def _distiller(
-        self, stage: Stage, network: Detector, networks: dict[str, Detector], steps: int
-    ) -> Distiller:
-        return Distiller(
-            network,
-            **{source: networks[source] for source in stage.sources},
-            strategies=[STRATEGIES.build(spec) for spec in parse_specs(stage.strategies, "strategies")],
-            beta=self.config.task.beta,
-            box_weight=self.config.task.box_weight,
-            steps=steps,
-        )
 
     def _boxes(self, stage: Stage, networks: dict[str, Detector]) -> Boxes:
         """Returns the truth; for a role with a teacher, the teacher's boxes where it has no labels."""
@@ -174,35 +149,36 @@ class Run:
         """Trains a role unless that is done; returns the network in `best.keras`."""
         role, config, folder = stage.role, self.config, self.folder / stage.role
         entry = read_done(folder)
-        given = role == "teacher" and config.roles.teacher_weights
         if entry is not None:
             self.say(f"{role}: done before, test AP {percent(entry['AP'])}")
             self._record(role, entry)
-        elif given:
-            teacher = self._network(stage)
-            save_detector(teacher, folder / "best.keras")
-            self._finish(role, teacher, {"epochs": 0, "steps": 0, "seconds": 0.0})
+        elif config.roles.weights_of(role):
+            given = self.networks.build(role, stage.network)
+            save_detector(given, folder / "best.keras")
+            self._finish(role, given, {"epochs": 0, "steps": 0, "seconds": 0.0})
         else:
             self._train(stage, networks)
-        return load_detector(folder / "best.keras")
+        network = load_detector(folder / "best.keras")
+        # Its second view costs as much as its first: only what is distilled from pays for it.
+        return assemble_teacher(network, config.roles.teacher_views) if role == "teacher" else network
 
     def _train(self, stage: Stage, networks: dict[str, Detector]) -> None:
         role, per_epoch = stage.role, self.pictures.steps_per_epoch(stage.role)
         steps = stage.epochs * per_epoch
-        boxes, distiller = (
-            self._boxes(stage, networks),
-            self._distiller(stage, self._network(stage), networks, steps),
-        )
-        student, averaged = distiller.student, self._network(stage)
+        boxes, learning = self._boxes(stage, networks), self._learning(stage)
+        student = learning["student"]
+        others = networks | {r: n for r, n in learning.items() if r != "student"}
         size = parameters(student.inference())
         self.say(f"{role}: {stage.network}, {size:,} parameters, {stage.epochs} x {per_epoch} steps")
         common = self.config.optimizer
         rate = self.config.roles.learning_rate_of(role, common.learning_rate)
+        anchors = {r: network.anchors for r, network in learning.items()}
+        averaged = self._learning(stage)
         outcome = train_stage(
             role,
-            distiller,
+            self.networks.distiller(stage, student, others, steps),
             averaged,
-            lambda first: self.pictures.batches(role, boxes, student.anchors, first, steps),
+            lambda first: self.pictures.batches(role, boxes, anchors, first, steps),
             self.evaluation("validation", student.image_size),
             self.folder / role,
             epochs=stage.epochs,
@@ -211,23 +187,39 @@ class Run:
             run_config=self.config.run,
             console=self.console,
         )
-        self._finish(
-            role,
-            averaged,
-            {
-                "epochs": stage.epochs,
-                "steps": steps,
-                "seconds": round(outcome.seconds, 1),
-                "best_epoch": outcome.best_epoch,
-            },
-        )
+        entry: dict[str, Any] = {"epochs": stage.epochs, "steps": steps}
+        entry["seconds"] = round(outcome.seconds, 1)
+        if stage.guide:
+            # Nothing was selected for the guide: what it is at the end is what it is.
+            save_detector(averaged["guide"], self.folder / "guide" / "best.keras")
+            self._finish("guide", averaged["guide"], dict(entry))
+        entry["best_epoch"] = outcome.best_epoch
+        if role.startswith("student"):
+            entry["beyond_teacher"] = self._beyond(averaged["student"], networks["teacher"])
+        self._finish(role, averaged["student"], entry)
+
+    def _beyond(self, student: Detector, teacher: Detector) -> dict[str, Any]:
+        """Counts the objects of the test split that the student finds and the teacher misses."""
+        sets = [(network, self.evaluation("test", network.image_size)) for network in (student, teacher)]
+        found = [pictures.detections(KerasRunner(network)) for network, pictures in sets]
+        return beyond(sets[0][1].truth, found[0], found[1], self.dataset.class_names)
+
+    def _learning(self, stage: Stage) -> dict[str, Detector]:
+        """Builds the networks that learn in a stage; the stage's own is the student there."""
+        found = {"student": self.networks.build(stage.role, stage.network)}
+        return found | ({"guide": self.networks.build("guide", stage.guide)} if stage.guide else {})
 
     def evaluation(self, split: str, image_size: int) -> EvaluationSet:
         """Returns a split's pictures at an input size, decoded once."""
         key = (split, image_size)
         if key not in self._evaluation:
             pictures = self.dataset.split(split)
-            self._evaluation[key] = EvaluationSet.from_split(pictures, image_size, self.config.data.fit)
+            data = self.config.data
+            # As much again as the training pictures at most; what does not fit is decoded when needed.
+            room = int(data.cache_gb * 2**30 / 2)
+            self._evaluation[key] = EvaluationSet.from_split(
+                pictures, image_size, data.fit, memory_bytes=room
+            )
         return self._evaluation[key]
 
     def _finish(self, role: str, detector: Detector, entry: dict[str, Any]) -> None:
@@ -249,30 +241,6 @@ class Run:
     def _record(self, role: str, entry: dict[str, Any]) -> None:
         self.results = merge_role(self.results, role, entry)
         write_results(self.folder / "results.json", self.results)
-
-
-def given_teacher(path: str, image_size: int, class_names: tuple[str, ...]) -> Detector:
-    """Loads a teacher that was trained before.
-
-    Raises:
-      MkdError: if it is not a detector of these classes at this size.
-    """
-    teacher = load_detector(path)
-    if teacher.class_names != class_names:
-        fail(
-            f"teacher {path}",
-            expected=f"the classes {', '.join(class_names)}",
-            got=", ".join(teacher.class_names),
-            do="Use a teacher of this data set's classes.",
-        )
-    if teacher.image_size != image_size:
-        fail(
-            f"teacher {path}",
-            expected=f"pictures of {image_size} px",
-            got=f"{teacher.image_size} px",
-            do=f"Set --teacher_image_size={teacher.image_size}.",
-        )
-    return teacher
 
 
 def make_console() -> Console:

@@ -214,8 +214,9 @@ def test_groups_are_the_connected_parts(monkeypatch):
     expected = sorted({tuple(np.flatnonzero(row)) for row in reachable})
     assert max(map(len, expected)) > 2
     assert np.any(reachable & ~alike)
-    for rows in (7, 1024):
+    for rows, columns in ((7, 1024), (1024, 9), (9, 7), (7, 60), (1024, 8192)):
         monkeypatch.setattr("mkd_tf.data.near_duplicates._ROWS", rows)
+        monkeypatch.setattr("mkd_tf.data.near_duplicates._COLUMNS", columns)
         assert [tuple(group) for group in group_alike(hashes, max_bits=3)] == expected
 
 
@@ -226,6 +227,8 @@ def test_nearest_copies_equal_the_definition(monkeypatch):
     distances = (hashes[:, None] != others[None]).sum(-1)
     expected = [(i, int(row.argmin())) for i, row in enumerate(distances) if row.min() <= 3]
     assert expected
-    assert nearest_copies(hashes, others, max_bits=3) == expected
+    for columns in (3, 8192):
+        monkeypatch.setattr("mkd_tf.data.near_duplicates._COLUMNS", columns)
+        assert nearest_copies(hashes, others, max_bits=3) == expected
     assert nearest_copies(hashes, others[:0]) == []
     assert nearest_copies(hashes[:0], others) == []

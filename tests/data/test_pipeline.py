@@ -8,10 +8,11 @@ import pytest
 from mkd_tf import targets as target_math
 from mkd_tf.anchors import grid_anchors
 from mkd_tf.checks import MkdError
-from mkd_tf.config import AugmentationConfig
+from mkd_tf.config import AugmentationConfig, Config, DataConfig, OptimizerConfig
 from mkd_tf.data.base import element
-from mkd_tf.data.pipeline import Stream, training_batches
+from mkd_tf.data.pipeline import Stream, batches_of, training_batches
 from mkd_tf.data.store import PictureStore, pad_boxes
+from mkd_tf.training.pictures import Pictures
 
 STILL = AugmentationConfig(
     flips="none", scale_min=1.0, scale_max=1.0, aspect=0.0, brightness=0.0, contrast=0.0, saturation=0.0
@@ -36,7 +37,7 @@ def batches(
     made = training_batches(
         store,
         store.truth if boxes is None else boxes,
-        [Stream(np.array(indices), per_batch) for indices, per_batch in streams],
+        [Stream(np.array(stream[0]), *stream[1:]) for stream in streams],
         {role: grid_anchors(size) for role, size in sizes},
         3,
         config,
@@ -156,3 +157,119 @@ def test_a_teachers_boxes_carry_their_weights(store):
 def test_a_stream_of_nothing_is_told(store, stream):
     with pytest.raises(MkdError, match="stream: expected pictures to draw, got none"):
         batches(store, [stream])
+
+
+MIXING = AugmentationConfig(mosaic=0.5, mixup=0.25, mixed_pictures="all")
+MIXED = [(range(8), 8), (range(8), 8, False)]
+GRIDS = {"student": grid_anchors(SIDE)}
+
+
+def test_a_mixed_step_is_the_same_wherever_the_run_began(store):
+    whole = batches(store, MIXED, 0, 4, MIXING)
+    rest = batches(store, MIXED, 2, 4, MIXING)
+    for a, b in zip(whole[2:], rest, strict=True):
+        assert_equal(a, b)
+    other = batches(store, MIXED, 0, 1, MIXING, seed=1)[0]
+    assert not np.array_equal(whole[0]["images"], other["images"])
+    # Two streams of the same pictures in the same places have draws of their own, and so have steps.
+    mosaics = [b["images"][start : start + 4] for b in whole for start in (0, 8)]
+    for i, a in enumerate(mosaics):
+        assert not any(np.array_equal(a, b) for b in mosaics[:i])
+
+
+def test_only_what_is_to_be_mixed_changes(store):
+    plain = batches(store, MIXED, steps=2, config=AugmentationConfig())
+    for which, mixed in (("all", (0, 8)), ("labelled", (0,)), ("unlabelled", (8,))):
+        found = batches(store, MIXED, steps=2, config=dataclasses.replace(MIXING, mixed_pictures=which))
+        for a, b in zip(plain, found, strict=True):
+            same = (a["images"] == b["images"]).all(axis=(1, 2, 3))
+            # Of eight, the first four are mosaics and the last two mixups.
+            changed = {start + i for start in mixed for i in (0, 1, 2, 3, 6, 7)}
+            assert {i for i in range(16) if not same[i]} == changed
+            for name, values in a["targets"]["student"].items():
+                np.testing.assert_array_equal(values[same], b["targets"]["student"][name][same])
+
+
+def test_without_labels_to_mix_nothing_changes(store):
+    labelled = [(range(8), 8)]
+    config = dataclasses.replace(MIXING, mixed_pictures="unlabelled")
+    for a, b in zip(
+        batches(store, labelled, config=config),
+        batches(store, labelled, config=AugmentationConfig()),
+        strict=True,
+    ):
+        assert_equal(a, b)
+
+
+def test_a_mixture_is_known_where_all_of_it_is(store):
+    config = dataclasses.replace(STILL, mosaic=1.0, mixed_pictures="all")
+    streams = [((0, 1, 2, 3, 4, 5, 6, 8), 8, False)]  # Picture 8 has no labels.
+    order = drawn(batches(store, streams, steps=1)[0])
+    found = batches(store, streams, steps=1, config=config)[0]["targets"]["student"]
+    expected = [float(8 not in [order[(i + k) % 8] for k in range(4)]) for i in range(8)]
+    assert found["known"].tolist() == expected
+    assert expected.count(0.0) == 4
+
+
+def test_mixtures_keep_a_teachers_weights(store):
+    rows = [(np.float32([[0.0, 0.0, 1.0, 1.0]]), np.int32([2]), np.float32([0.4]))] * COUNT
+    boxes = pad_boxes(rows, np.ones(COUNT, bool))
+    config = dataclasses.replace(STILL, mosaic=0.5, mixup=0.5)
+    found = batches(store, [(range(8), 8, False)], boxes=boxes, config=config, steps=1)[0]["targets"][
+        "student"
+    ]
+    weights = [set(np.unique(row[row > 0]).tolist()) for row in found["weights"]]
+    assert set().union(*weights[:4]) == {np.float32(0.4)}
+    for row in weights[4:]:
+        # Both objects fill the picture: its locations go to the first of them, which weighs lambda.
+        assert row
+        assert max(row) < 0.4
+
+
+@pytest.mark.parametrize("labelled", [0, 6])
+def test_the_student_alone_sees_the_same_mixtures(store, labelled):
+    """All pictures labelled: both see the same batches. A few: each is mixed within its own labels."""
+    known = np.arange(8)
+    chosen = known[: labelled or None]
+    config = Config(
+        data=DataConfig(labelled=labelled, unlabelled_share=0.5),
+        augmentation=MIXING,
+        optimizer=OptimizerConfig(batch_size=8),
+    )
+    pictures = Pictures(store, known, chosen, np.setdiff1d(known, chosen), SIDE, 3, config)
+    both = [
+        list(pictures.batches(role, store.truth, GRIDS, 0, 3).as_numpy_iterator())
+        for role in ("student", "student_alone")
+    ]
+    unmixed = dataclasses.replace(config, augmentation=AugmentationConfig())
+    plain = Pictures(store, known, chosen, pictures.unlabelled, SIDE, 3, unmixed)
+    for role, found in zip(("student", "student_alone"), both, strict=True):
+        (expected,) = plain.batches(role, store.truth, GRIDS, 0, 1).as_numpy_iterator()
+        same = (found[0]["images"] == expected["images"]).all(axis=(1, 2, 3))
+        # Half are mosaics, a quarter is left, a quarter are mixups: of each stream.
+        parts = [8] if role == "student_alone" or not labelled else [4, 4]
+        assert same.tolist() == [n // 2 <= i < n - n // 4 for n in parts for i in range(n)]
+    if not labelled:
+        for a, b in zip(*both, strict=True):
+            assert_equal(a, b)
+
+
+def test_a_run_mixes_what_it_calls_unlabelled(store):
+    """Pictures whose labels are kept from the student count as unlabelled; the labelled ones stay."""
+    known = np.arange(8)
+    config = Config(
+        data=DataConfig(labelled=4, unlabelled_share=0.5), optimizer=OptimizerConfig(batch_size=8)
+    )
+    batch = {}
+    for mosaic in (0.0, 1.0):
+        changed = dataclasses.replace(config, augmentation=dataclasses.replace(STILL, mosaic=mosaic))
+        pictures = Pictures(store, known, known[:4], known[4:], SIDE, 3, changed)
+        (batch[mosaic],) = pictures.batches("student", store.truth, GRIDS, 0, 1).as_numpy_iterator()
+    same = (batch[0.0]["images"] == batch[1.0]["images"]).all(axis=(1, 2, 3))
+    assert same.tolist() == [True] * 4 + [False] * 4
+
+
+def test_mixing_only_what_is_not_there_is_told():
+    split = [element(np.zeros((8, 8, 3), "uint8"), "a", np.zeros((0, 4)), np.zeros(0))]
+    with pytest.raises(MkdError, match="mixed_pictures: expected pictures to mix, got unlabelled"):
+        batches_of(split, grid_anchors(SIDE), 3, steps=1, augmentation_config=AugmentationConfig(mixup=0.5))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
-from mkd_tf.data.base import element
+from mkd_tf.data.base import AnnotatedSplit, annotation, element
 from mkd_tf.data.store import CANVAS_SCALE, PictureStore, pad_boxes
 
 BOX = [0.1, 0.2, 0.5, 0.6]
@@ -51,6 +51,45 @@ def test_pictures_are_read_again_only_when_they_are_not_kept():
         Counted.reads = 0
         store([Counted([picture(10), picture(20)])], cache_gb).pictures(np.array([1]))
         assert Counted.reads == expected
+
+
+class Annotated(AnnotatedSplit):
+    """Counts what is decoded."""
+
+    def __init__(self, elements):
+        self.elements, self.decoded = elements, []
+
+    def __len__(self):
+        return len(self.elements)
+
+    def picture(self, index):
+        self.decoded.append(index)
+        return self.elements[index]["image"]
+
+    def annotation(self, index):
+        found = self.elements[index]
+        details = found["objects"]
+        return annotation(found["image"].shape[:2], found["image/id"], details["bbox"], details["label"])
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+def test_annotated_pictures_are_decoded_once_or_when_they_are_used(fit):
+    elements = [picture(10, [0]), picture(20), picture(30, [1, 2])]
+    plain = store([elements], fit=fit)
+    for cache_gb, at_start in ((1.0, [0, 1, 2]), (0.0, [])):
+        split = Annotated(elements)
+        made = store([split], cache_gb, fit)
+        assert sorted(split.decoded) == at_start
+        assert made.digest() == plain.digest()
+        np.testing.assert_array_equal(made.truth.boxes, plain.truth.boxes)
+        np.testing.assert_array_equal(made.pictures(np.array([2, 0])), plain.pictures(np.array([2, 0])))
+        assert sorted(split.decoded) == (at_start or [0, 2])
+
+
+def test_the_digest_is_the_one_of_earlier_versions():
+    """A changed digest would refuse to go on in a work directory that was begun before."""
+    made = store([[picture(10, [2]), picture(20)], [picture(30, [1, 0], is_labelled=False)]])
+    assert made.digest() == "4918eba7bdd68f81eba0cd52b8e29551d4a24a67c72b4983ad21d2dbda2aad56"
 
 
 def test_boxes_are_padded_with_weight_zero():

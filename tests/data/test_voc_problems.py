@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mkd_tf.checks import MkdError
-from mkd_tf.data.voc_annotation import Problem
+from mkd_tf.data.examples import Problem
 from mkd_tf.data.voc_folder import VocFolder
 from tests.data.voc_maker import VocMaker, all_ids, noise_picture, object_xml
 

@@ -1,5 +1,7 @@
 """COCO AP: worked by hand, and against a slow reference written here from the protocol."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,19 @@ def test_sizes_are_those_of_the_original_picture():
     boxes = [[0, 0, 30, 30], [100, 100, 190, 190], [200, 200, 300, 300]]
     result = coco_metrics([truth(boxes, [0, 0, 0])], [found(boxes[1:], [0.9, 0.8], [0, 0])], ["cell"])
     assert (result["AP_small"], result["AP_medium"], result["AP_large"]) == (0, 100, 100)
+
+
+def test_a_known_area_of_the_segment_decides_the_size():
+    box = [0, 0, 40, 40]  # 1600 square pixels are medium; a thin thing in it is small
+    for areas, metric in ((None, "AP_medium"), ([np.nan], "AP_medium"), ([1000.0], "AP_small")):
+        made = dataclasses.replace(truth([box], [0]), areas=None if areas is None else np.array(areas))
+        result = coco_metrics([made], [found([box], [0.9], [0])], ["cell"])
+        assert {m: result[m] for m in ("AP_small", "AP_medium")} == {
+            "AP_small": None,
+            "AP_medium": None,
+        } | {metric: pytest.approx(100)}
+    ignored = dataclasses.replace(truth([box], [0], difficult=[0]), areas=np.array([1000.0]))
+    assert coco_metrics([ignored], [found([box], [0.9], [0])], ["cell"])["AP"] is None
 
 
 def test_a_picture_without_objects_counts():
@@ -117,7 +132,10 @@ def test_it_is_silent(capfd):
 def test_truth_of_an_element():
     image = np.zeros((300, 700, 3), "uint8")
     box = np.array([[10 / 300, 20 / 700, 42 / 300, 52 / 700]], "float32")
-    made = Truth.of(element(image, "a", box, np.array([2]), is_crowd=np.array([True])))
+    whole = element(image, "a", box, np.array([2]), is_crowd=np.array([True]), area=np.float32([7]))
+    made = Truth.of(whole)
+    without = Truth.of({key: value for key, value in whole.items() if key != "image"})
+    assert (without.height, without.width, without.areas.tolist()) == (300, 700, [7])
     assert (made.image_id, made.height, made.width) == ("a", 300, 700)
     # Exact pixels in spite of float32 fractions: 32 px square is on the border of small.
     assert made.boxes.tolist() == [[10, 20, 42, 52]]

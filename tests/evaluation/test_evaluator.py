@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
-from mkd_tf.data.base import element
+from mkd_tf.data.base import AnnotatedSplit, annotation, element
 from mkd_tf.data.pictures import fit_boxes
 from mkd_tf.detectors import Tiny
 from mkd_tf.evaluation.evaluator import EvaluationSet
@@ -61,8 +61,40 @@ def test_an_oracle_scores_full_marks_from_memory_or_streamed(fit, memory_bytes):
     result = examples.evaluate(oracle, CLASSES, batch_size=3, on_progress=lambda *a: seen.append(a))
     assert result["AP"] == pytest.approx(100)
     assert result["per_class"] == {name: pytest.approx(100) for name in CLASSES}
+    assert (result["VOC_AP"], result["VOC07_AP"]) == (pytest.approx(100), pytest.approx(100))
     assert (oracle.batches, seen) == ([3, 3, 1], [(3, 7), (6, 7), (7, 7)])
     assert split.decoded == (7 if memory_bytes else 14)
+
+
+class AnnotatedCopy(AnnotatedSplit):
+    """The same pictures, whose boxes are known without decoding."""
+
+    def __init__(self, split):
+        self.split = split
+
+    def __len__(self):
+        return len(self.split)
+
+    def picture(self, index):
+        return self.split[index]["image"]
+
+    def annotation(self, index):
+        box = np.array([[0.1, 0.2, 0.5, 0.3 + index / 100]])
+        return annotation((50, 100), f"{index}", box, np.array([index % 2]))
+
+
+def test_an_annotated_split_that_is_not_kept_is_decoded_batch_by_batch_only():
+    counted = Split(7)
+    examples = EvaluationSet.from_split(AnnotatedCopy(counted), 32, memory_bytes=0)
+    assert counted.decoded == 0
+    plain = EvaluationSet.from_split(Split(7), 32)
+    for mine, other in zip(examples.truth, plain.truth, strict=True):
+        np.testing.assert_array_equal(mine.boxes, other.boxes)
+    next(examples.batches(3))
+    assert counted.decoded == 3
+    for mine, other in zip(examples.batches(3), plain.batches(3), strict=True):
+        np.testing.assert_array_equal(mine, other)
+    assert examples.evaluate(Oracle("stretch"), CLASSES)["AP"] == pytest.approx(100)
 
 
 def test_another_fit_than_the_pictures_misses():

@@ -19,6 +19,8 @@ ENTRY = {
     "AP": 41.23,
     "AP50": 70.0,
     "AP75": None,
+    "VOC_AP": 68.0,
+    "VOC07_AP": None,
     "parameters": 48_495,
     "macs": 5_880_576,
     "image_size": 128,
@@ -56,6 +58,10 @@ def test_merging_keeps_what_was_there_and_changes_no_argument():
         (
             '{"schema": 1, "roles": {"student": {"AP": 412.0}}}',
             "student: AP: expected 0..100 or null, got 412",
+        ),
+        (
+            '{"schema": 1, "roles": {"student": {"VOC07_AP": -1}}}',
+            "student: VOC07_AP: expected 0..100 or null, got -1",
         ),
     ],
 )

@@ -19,6 +19,8 @@ WIDTHS = {
     "student": {"C3": 4, "C4": 5, "C5": 6, "P3": 3, "P4": 3, "P5": 3},
 }
 
+BINS = 5
+
 Outputs = dict[str, np.ndarray]
 
 
@@ -30,6 +32,7 @@ def port(role: str = "student", image_size: int = 64, num_classes: int = 3) -> P
         tap: (image_size // stride, image_size // stride, WIDTHS[role][tap]) for tap, stride in TAPS.items()
     }
     shapes |= {"class_logits": (len(anchors), num_classes), "box_encodings": (len(anchors), 4)}
+    shapes |= {"box_logits": (len(anchors), 4, BINS)}
     return Port(shapes, anchors)
 
 
@@ -37,7 +40,7 @@ def outputs(of: Port, batch: int = 2, seed: int = 0) -> Outputs:
     """Returns random outputs: maps of a few blobs, as after a ReLU; logits and encodings."""
     rng = np.random.default_rng(seed)
     made = {name: rng.normal(0, 1, (batch, *shape)).astype("float32") for name, shape in of.shapes.items()}
-    made = {name: np.maximum(x + 0.5, 0) if x.ndim == 4 else x for name, x in made.items()}
+    made = {name: np.maximum(x + 0.5, 0) if name in TAPS else x for name, x in made.items()}
     return made | {"class_logits": made["class_logits"] * 2 - 1}
 
 
@@ -62,11 +65,11 @@ def tiled(found: Outputs, of: Port) -> Outputs:
 
     result = {}
     for name, x in found.items():
-        if x.ndim == 4:
+        if name in TAPS:
             result[name] = four(x)
             continue
         levels = np.split(x, np.cumsum(of.anchors.level_counts)[:-1], axis=1)
         sides = [int(round(level.shape[1] ** 0.5)) for level in levels]
         maps = [v.reshape(len(x), s, s, -1) for v, s in zip(levels, sides, strict=True)]
-        result[name] = np.concatenate([four(m).reshape(len(x), -1, x.shape[-1]) for m in maps], axis=1)
+        result[name] = np.concatenate([four(m).reshape(len(x), -1, *x.shape[2:]) for m in maps], axis=1)
     return result

@@ -25,6 +25,14 @@ def test_the_map_by_hand():
     np.testing.assert_allclose(attention_map(maps)[0], [0.6, 0.8], rtol=1e-5)
 
 
+def test_weights_come_before_the_norm():
+    # Energies 3 and 4, the first at weight 1/4: 0.75 and 4 by their norm.
+    maps = np.sqrt(np.float32([[[[3], [4]]]]))
+    weights = np.float32([[[0.25], [1]]])
+    norm = (0.75**2 + 4**2) ** 0.5
+    np.testing.assert_allclose(attention_map(maps, weights=weights)[0], [0.75 / norm, 4 / norm], rtol=1e-5)
+
+
 def test_the_two_forms_by_hand():
     # (0.6, 0.8) against (0.8, 0.6): 2 * 0.2^2 = 0.08 = 2 - 2 * 0.96, and its root.
     ours = np.sqrt(np.float32([3, 4])).reshape(1, 1, 2, 1)
@@ -62,6 +70,21 @@ def test_the_term_is_the_mean_over_levels():
         for theirs, ours in (("P4", "P3"), ("P5", "P4")):
             a = reference.attention(outputs["student"][ours][i], 2)
             b = reference.attention(outputs["teacher"][theirs][i], 2)
+            terms.append(((a - b) ** 2).sum())
+        assert float(found) == pytest.approx(np.mean(terms), rel=1e-4)
+
+
+def test_the_mask_is_that_of_the_targets_objects():
+    ports = {"teacher": fakes.port("teacher"), "student": fakes.port()}
+    strategy = AttentionMap(mask="foreground")
+    strategy.connect(ports)
+    outputs = {role: fakes.outputs(port, seed=i) for i, (role, port) in enumerate(ports.items())}
+    targets = {"student": fakes.targets(ports["student"])}
+    for i, found in enumerate(strategy(outputs, targets)):
+        terms = []
+        for tap, grid in (("C3", 8), ("C4", 4), ("C5", 2)):
+            weights = reference.foreground(targets["student"]["labels"][i], (8, 4, 2), 3, grid)
+            a, b = (reference.attention(outputs[role][tap][i], 2, weights) for role in ("student", "teacher"))
             terms.append(((a - b) ** 2).sum())
         assert float(found) == pytest.approx(np.mean(terms), rel=1e-4)
 

@@ -106,7 +106,12 @@ def test_an_adapter_is_built_and_starts_apart():
         ({"weight": -1}, "weight of soft_classes: expected a number of 0 or more, got -1"),
         ({"weight": float("nan")}, "weight of soft_classes"),
         ({"weight": "1"}, "weight of soft_classes: .*got '1'"),
-        ({"source": "best"}, "source of soft_classes: expected one of teacher, guide, got 'best'"),
+        (
+            {"source": "student"},
+            "source of soft_classes: expected one of teacher, guide, best, got 'student'",
+        ),
+        ({"form": "linear"}, "form of soft_classes: expected one of sigmoid, softmax, got 'linear'"),
+        ({"mask": "objects"}, "mask of soft_classes: expected one of none, foreground, got 'objects'"),
         ({"rise": 1.5}, "rise of soft_classes: expected a number from 0 to 1"),
         ({"fall": -0.1}, "fall of soft_classes"),
         ({"fall": "late"}, "fall of soft_classes"),
@@ -125,6 +130,25 @@ def connect(strategy, source="teacher"):
 def test_a_target_that_is_not_there_is_told():
     with pytest.raises(MkdError, match=r"expected a guide that learns, got networks teacher, student"):
         connect(SoftClasses(target="guide"))
+
+
+@pytest.mark.parametrize("strategy", [AttentionMap, LayerRelation, Hint])
+def test_features_have_no_best_source(strategy):
+    with pytest.raises(MkdError, match="source of .*: expected one of teacher, guide, got 'best'"):
+        strategy(source="best")
+
+
+@pytest.mark.parametrize("strategy", [AttentionMap, LayerRelation])
+def test_a_mask_that_is_not_there_is_told(strategy):
+    with pytest.raises(MkdError, match="mask of .*: expected one of none, foreground"):
+        strategy(mask="objects")
+
+
+def test_a_network_does_not_learn_from_itself():
+    ports = {role: fakes.port(role) for role in ("teacher", "guide", "student")}
+    for source in ("guide", "best"):
+        with pytest.raises(MkdError, match=f"a target other than its source {source}, got target guide"):
+            SoftClasses(source=source, target="guide").connect(ports)
 
 
 @pytest.mark.parametrize("strategy", [AttentionMap, LayerRelation, Hint])

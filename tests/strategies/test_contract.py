@@ -14,11 +14,36 @@ from mkd_tf.strategies import STRATEGIES
 from tests.strategies import fakes
 
 VARIANTS = {
-    "soft_classes": ("soft_classes", "soft_classes(beta=0)", "soft_classes(beta=2)", "soft_classes(tau=2.0)"),
-    "layer_relation": ("layer_relation", "layer_relation(pairs=(('P3', 'P4'),))"),
-    "attention_map": ("attention_map", "attention_map(form='paper')", "attention_map(p=1.0)"),
+    "soft_classes": (
+        "soft_classes",
+        "soft_classes(beta=0)",
+        "soft_classes(beta=2)",
+        "soft_classes(tau=2.0)",
+        "soft_classes(tau=4.0, mask='foreground')",
+        "soft_classes(form='softmax')",
+        "soft_classes(form='softmax', tau=3.0, mask='foreground')",
+    ),
+    "localization": ("localization", "localization(tau=1.0)"),
+    "layer_relation": (
+        "layer_relation",
+        "layer_relation(pairs=(('P3', 'P4'),))",
+        "layer_relation(mask='foreground')",
+    ),
+    "attention_map": (
+        "attention_map",
+        "attention_map(form='paper')",
+        "attention_map(p=1.0)",
+        "attention_map(mask='foreground')",
+    ),
     "hint": ("hint", "hint(source='teacher')", "hint(taps=('C3', 'C4', 'C5'))"),
+    "exploration": (
+        "exploration",
+        "exploration(source='guide', fraction=0.3, head=0.0)",
+        "exploration(explore=0.0, head=0.0)",
+    ),
 }
+# Parts that do not imitate: they learn from the truth, or ask to differ from the source.
+NO_IMITATION = {"exploration": ("explore", "head")}
 SPECS = tuple(spec for name in STRATEGIES for spec in VARIANTS.get(name, (name,)))
 each_strategy = pytest.mark.parametrize("spec", SPECS)
 
@@ -81,6 +106,8 @@ def test_the_term_is_one_number_per_example(spec):
 def test_zero_when_the_student_agrees(spec, num_classes):
     scene = Scene(spec, same_widths=True, num_classes=num_classes)
     make_identity(scene.strategy)
+    for part in NO_IMITATION.get(spec.split("(")[0], ()):
+        setattr(scene.strategy, part, 0.0)
     np.testing.assert_allclose(scene.term(student=scene.outputs[scene.source]), 0, atol=1e-5)
 
 
@@ -115,6 +142,11 @@ def test_every_adapter_learns(spec):
         assert np.abs(gradient).max() > 1e-6, f"{variable.path} has no effect"
 
 
+def _alternating(shape):
+    """Ones; over bins, where equal logits would say nothing, of alternating sign."""
+    return np.where(np.arange(shape[-1]) % 2 * (len(shape) == 4), -1, 1) * np.ones(shape, "float32")
+
+
 @each_strategy
 def test_extremes_stay_finite(spec):
     # One example for each: (largest feature, the source's logit, the student's).
@@ -126,8 +158,8 @@ def test_extremes_stay_finite(spec):
     outputs = {
         role: {
             name: rng.uniform(0, 1, x.shape).astype("float32") * maps
-            if x.ndim == 4
-            else np.ones_like(x) * np.array(logits[role], "float32")[:, None, None]
+            if name in fakes.TAPS
+            else _alternating(x.shape) * np.array(logits[role], "float32").reshape(-1, *[1] * (x.ndim - 1))
             for name, x in found.items()
         }
         for role, found in scene.outputs.items()
@@ -155,12 +187,16 @@ def test_the_size_of_the_picture_does_not_matter(spec):
     small, large = Scene(spec), Scene(spec, source_size=128, target_size=128)
     large.strategy.set_weights(small.strategy.get_weights())
     large.outputs = {r: fakes.tiled(found, small.ports[r]) for r, found in small.outputs.items()}
-    # The same cells answer for an object in both.
-    cells = {
-        k: v[..., None] if v.ndim == 2 else v for k, v in small.targets["student"].items() if k != "known"
+    # The same cells answer for an object in both, and its box lies as far from each of them.
+    truth, (near, far) = small.targets["student"], (s.ports["student"].anchors.boxes for s in (small, large))
+    cells = {"labels": truth["labels"][..., None], "weights": truth["weights"][..., None]}
+    targets = fakes.tiled(cells | {"boxes": truth["boxes"] - near}, small.ports["student"])
+    large.targets["student"] = {
+        "labels": targets["labels"][..., 0],
+        "weights": targets["weights"][..., 0],
+        "boxes": targets["boxes"] + far,
+        "known": truth["known"],
     }
-    targets = fakes.tiled(cells, small.ports["student"])
-    large.targets = {"student": {k: v[..., 0] if k != "boxes" else v for k, v in targets.items()}}
     np.testing.assert_allclose(large.term(), small.term(), rtol=1e-3)
 
 
@@ -169,7 +205,7 @@ def test_a_factor_on_the_sources_features_does_not_matter(spec):
     scene = Scene(spec)
     found, term = scene.outputs[scene.source], scene.term()
     for factor in (0.01, 30.0):
-        scaled = {name: x * factor if x.ndim == 4 else x for name, x in found.items()}
+        scaled = {name: x * factor if name in fakes.TAPS else x for name, x in found.items()}
         np.testing.assert_allclose(scene.term(**{scene.source: scaled}), term, rtol=1e-3)
 
 

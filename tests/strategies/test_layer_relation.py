@@ -47,6 +47,44 @@ def test_relation_against_the_reference(factor):
         np.testing.assert_allclose(found[i], reference.relation(earlier[i], later[i]), atol=1e-4)
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+def test_weighted_relation_against_the_reference(factor):
+    rng = np.random.default_rng(5)
+    earlier = rng.normal(2, 3, (2, 4 * factor, 4 * factor, 5)).astype("float32")
+    later = rng.normal(-1, 2, (2, 4, 4, 3)).astype("float32")
+    weights = rng.choice([0.1, 1.0], (2, 4, 4)).astype("float32")
+    found = relation(earlier, later, weights.reshape(2, 16, 1))
+    for i in range(2):
+        expected = reference.relation(earlier[i], later[i], weights[i])
+        np.testing.assert_allclose(found[i], expected, atol=1e-4)
+
+
+def test_weights_choose_where_layers_relate():
+    # They rise together on the first three cells and fall on the rest.
+    ours, theirs = column(1, 2, 3, 9, 0, 9), column(1, 2, 3, 0, 9, 0)
+    object_only = np.float32([1, 1, 1, 1e-6, 1e-6, 1e-6]).reshape(1, 6, 1)
+    assert float(relation(ours, theirs, object_only)[0, 0, 0]) == pytest.approx(1, abs=1e-3)
+    assert float(relation(ours, theirs)[0, 0, 0]) < 0
+
+
+@pytest.mark.parametrize("size", [64, 128, 96])
+def test_the_mask_is_the_targets_on_both_grids(size):
+    ports = {"teacher": fakes.port("teacher", size), "student": fakes.port()}
+    strategy = LayerRelation(mask="foreground", pairs=(("C3", "C4"),))
+    strategy.connect(ports)
+    outputs = {role: fakes.outputs(port, seed=i) for i, (role, port) in enumerate(ports.items())}
+    targets = {"student": fakes.targets(ports["student"])}
+    kernels = {tap: np.array(layer.kernel)[0, 0] for tap, layer in strategy.adapters.items()}
+    for i, found in enumerate(strategy(outputs, targets)):
+        labels = targets["student"]["labels"][i]
+        ours, theirs = (reference.foreground(labels, (8, 4, 2), 3, grid) for grid in (4, size // 16))
+        assert 0.1 in ours and 1 in ours
+        expected = reference.relation(
+            *(outputs["student"][tap][i] @ kernels[tap] for tap in ("C3", "C4")), ours
+        ) - reference.relation(outputs["teacher"]["C3"][i], outputs["teacher"]["C4"][i], theirs)
+        assert float(found) == pytest.approx(np.mean(expected**2), rel=1e-3)
+
+
 def test_relation_by_hand():
     # Channels that rise together have correlation 1, however large; opposite ones -1.
     rising, falling = column(1, 2, 3), column(50, 30, 10)

@@ -32,6 +32,91 @@ def test_classes_against_the_reference(tau, beta, num_classes):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("tau", [1.0, 4.0])
+@pytest.mark.parametrize("form", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("mask", ["none", "foreground"])
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_forms_and_masks_against_the_reference(tau, form, mask, num_classes):
+    rng = np.random.default_rng(3)
+    student, source = rng.normal(-1, 2, (2, 3, 40, num_classes)).astype("float32")
+    found = soft_class_loss(student, source, np.ones(40, "float32"), tau, 1.0, form, mask)
+    expected = [
+        reference.soft_classes(*pair, tau, 1.0, form, mask) for pair in zip(student, source, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_softmax_by_hand():
+    # Two classes at logit 0 beside the background's 0: thirds. The source says 1/2, 1/4, 1/4
+    # (logit log 2 of the first), the student thirds; the source's confidence 2/3 is raised to 1.
+    student, source = np.float32([[[0, 0]]]), np.float32([[[math.log(2), 0]]])
+    expected = 0.5 * math.log(1.5) + 2 * 0.25 * math.log(0.75)
+    one = soft_class_loss(student, source, np.ones(1, "float32"), form="softmax")
+    assert float(one[0]) == pytest.approx(expected, rel=1e-4)
+    # At tau 2 twice the logit says the same, and the divergence counts four times.
+    two = soft_class_loss(student, 2 * source, np.ones(1, "float32"), tau=2.0, form="softmax")
+    assert float(two[0]) == pytest.approx(4 * expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("tau", [1.0, 3.0])
+def test_softmax_of_one_class_is_the_sigmoid(tau):
+    rng = np.random.default_rng(4)
+    student, source = rng.normal(0, 2, (2, 2, 30, 1)).astype("float32")
+    softmax = soft_class_loss(student, source, np.ones(30, "float32"), tau, form="softmax")
+    sigmoid = soft_class_loss(student, source, np.ones(30, "float32"), tau, beta=0)
+    np.testing.assert_allclose(softmax, tau**2 * sigmoid, rtol=1e-4)
+
+
+def test_softmax_pulls_a_class_to_the_source():
+    student = tf.Variable(np.float32([[[0, 1, -1]]]))
+    source = np.float32([[[2, 1, -1]]])
+    with tf.GradientTape() as tape:
+        loss = soft_class_loss(student, source, np.ones(1, "float32"), 2.0, form="softmax")
+    gradient = tape.gradient(loss, student).numpy()[0, 0]
+    assert gradient[0] < 0
+    assert (gradient[1:] > 0).all(), "what the first class gains, the others lose"
+
+
+@pytest.mark.parametrize("form", ["sigmoid", "softmax"])
+def test_the_gradient_of_softmax_keeps_its_size_at_any_temperature(form):
+    # What tau^2 is for (Hinton et al., Sec. 2.1); the sigmoid form's fades.
+    sizes = []
+    for tau in (4.0, 16.0):
+        z = tf.Variable(np.float32([[[0.5, -0.5]]]))
+        with tf.GradientTape() as tape:
+            loss = soft_class_loss(z, np.float32([[[-0.5, 1]]]), np.ones(1, "float32"), tau, 0, form)
+        sizes.append(np.abs(tape.gradient(loss, z)).max())
+    assert (sizes[0] / sizes[1] == pytest.approx(1, abs=0.1)) == (form == "softmax")
+
+
+def test_the_mask_by_hand():
+    # Confidences 3/4 and 1/4: each anchor's 1/4 * log 2 (see above) counts by its own.
+    student, source = logits(0, 0), logits(LOG3, -LOG3)
+    masked = soft_class_loss(student, source, np.ones(2, "float32"), mask="foreground")
+    assert float(masked[0]) == pytest.approx((0.75 + 0.25) * 0.25 * math.log(2), rel=1e-5)
+    one = soft_class_loss(student, source, np.float32([0, 1]), mask="foreground")
+    assert float(one[0]) == pytest.approx(0.25 * 0.25 * math.log(2), rel=1e-5)
+
+
+def test_the_mask_keeps_a_lifted_background_small():
+    # One object among 500 empty locations, both at tau 4 half right: without the mask the
+    # background, which the temperature lifts to 0.24, is nearly all of the term.
+    source = logits(4, *[-4.6] * 500)
+    object_only, all_anchors = np.zeros(501, "float32"), np.ones(501, "float32")
+    object_only[0] = 1
+
+    def share(mask):
+        def of(matched):
+            return float(soft_class_loss(source * 0.5, source, matched, 4.0, 1.0, "sigmoid", mask)[0])
+
+        # The normaliser differs: about 6 objects against 1.
+        confidences = 1 / (1 + np.exp(-source[0, :, 0]))
+        return of(object_only) / (of(all_anchors) * confidences.sum())
+
+    assert share("none") < 0.01
+    assert share("foreground") > 0.1
+
+
 def test_classes_by_hand():
     # s = 1/2, t = 3/4: the distance is 1/4, the cross-entropy log 2; the confidence 3/4
     # is raised to 1. With four such anchors it is 3.

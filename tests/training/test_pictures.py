@@ -54,6 +54,9 @@ def test_streams_of_each_role():
 
     made = load(labelled=5)
     assert shares(made, "teacher") == [(list(range(12)), 4)]
+    same = load(labelled=5, teacher_labels="same")
+    assert shares(same, "teacher") == [(made.labelled.tolist(), 4)]
+    assert (made.steps_per_epoch("teacher"), same.steps_per_epoch("teacher")) == (3, 2)
     assert shares(made, "student_alone") == [(made.labelled.tolist(), 4)]
     for role in ("guide", "student"):
         assert shares(made, role) == [(made.labelled.tolist(), 1), (made.unlabelled.tolist(), 3)]
@@ -76,7 +79,7 @@ def test_both_arms_take_the_same_number_of_steps():
 def test_the_control_arm_sees_the_same_pictures_when_all_are_labelled():
     made = load(unlabelled=False)
     arms = [
-        list(made.batches(role, made.store.truth, grid_anchors(32), 0, 4).as_numpy_iterator())
+        list(made.batches(role, made.store.truth, {"student": grid_anchors(32)}, 0, 4).as_numpy_iterator())
         for role in ("student_alone", "student")
     ]
     assert len(arms[0]) == 4

@@ -1,0 +1,188 @@
+"""Weights that a backbone starts from: ImageNet's, a file of the same backbone, another detector's.
+
+They are copied layer by layer, by name, when a detector is built for training. What
+came of them is in the detector's own file; loading that file reads nothing else.
+"""
+
+import dataclasses
+import os
+import socket
+import threading
+import urllib.request
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from mkd_tf.checks import MkdError, fail
+from mkd_tf.detectors.assembly import backbone_of
+from mkd_tf.detectors.base import Detector
+from mkd_tf.layers import BATCH_NORM_MOMENTUM
+
+IMAGENET = "imagenet"
+# A server that has not answered by then will not: the error comes within a minute.
+ANSWER_SECONDS = 25.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Original:
+    """The model of keras.applications that a backbone is made of.
+
+    Attributes:
+      build: its constructor.
+      arguments: what the constructor takes beside the usual ones.
+      url: of its ImageNet weights without the classifier; empty where there are none.
+      md5: of that file; empty where none is published.
+      rewrite: by layer, how its weights change because our input is RGB in -1..1.
+    """
+
+    build: Callable[..., keras.Model]
+    arguments: Mapping[str, Any]
+    url: str
+    md5: str = ""
+    rewrite: Mapping[str, Callable[[list[np.ndarray]], list[np.ndarray]]] = dataclasses.field(
+        default_factory=dict
+    )
+
+
+def use_batch_norm_momentum(model: keras.Model) -> None:
+    """Gives batch norms the house's momentum: 0.99 and 0.999 need more steps than a short run has."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = BATCH_NORM_MOMENTUM
+
+
+def load_backbone(detector: Detector, weights: str, original: Original | None) -> None:
+    """Gives the backbone of `detector`, up to its tap C5, trained weights.
+
+    Args:
+      detector: just built.
+      weights: `imagenet`; a `.h5`, `.weights.h5` or `.keras` file of the same model of
+        keras.applications, with or without its classifier; or the `.keras` file of a
+        detector on the same backbone.
+      original: the model of keras.applications; None for a backbone of our own, of
+        which only detectors' files exist.
+
+    Raises:
+      MkdError: if there are none, they cannot be fetched or read, or do not fit.
+    """
+    where = f"backbone_weights of {detector.name}"
+    if weights == IMAGENET:
+        if original is None or not original.url:
+            fail(
+                where,
+                expected="the path of a file",
+                got=f"{IMAGENET}, which was not published for this form",
+                do="Choose resnet(depth=50) or mobilenet_v2 with alpha 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4.",
+            )
+        weights = fetch(original.url, original.md5, where)
+    if not Path(weights).is_file():
+        fail(where, expected=f"{IMAGENET} or a file", got=f"{weights}, which does not exist", do="Check it.")
+    source, is_ours = _read(weights, original, where)
+    theirs = {layer.name: layer for layer in source.layers}
+    rewrite = original.rewrite if original and not is_ours else {}
+    for layer in backbone_of(detector.core).layers:
+        if layer.weights:
+            found = theirs[layer.name].get_weights() if layer.name in theirs else []
+            found = rewrite[layer.name](found) if found and layer.name in rewrite else found
+            _check_fits(layer, found, weights, where)
+            layer.set_weights(found)
+
+
+def _check_fits(layer: keras.layers.Layer, found: list[np.ndarray], weights: str, where: str) -> None:
+    ours, theirs = [tuple(w.shape) for w in layer.weights], [w.shape for w in found]
+    if ours != theirs:
+        got = f"{theirs}" if found else "no layer of that name"
+        fail(
+            f"{where}: {weights}",
+            expected=f"weights {ours} of layer {layer.name}",
+            got=got,
+            do="Use weights of the same backbone, of the same depth and width.",
+        )
+
+
+def _read(weights: str, original: Original | None, where: str) -> tuple[keras.Model, bool]:
+    """Returns a model that holds the file's weights, and whether it is a backbone as ours."""
+    try:
+        if weights.endswith(".keras"):
+            model = keras.saving.load_model(weights, compile=False, safe_mode=True)
+            return (model.core, True) if isinstance(model, Detector) else (model, False)
+        if original is not None:
+            return _filled(original, weights), False
+    except (OSError, ValueError, TypeError, KeyError, UserWarning) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise MkdError(
+            f"{where}: expected weights of this backbone in {weights}, got a file that cannot be read so "
+            f"({reason}). Use a file of the same backbone; a download that broke off: delete it."
+        ) from None
+    fail(
+        where,
+        expected="the .keras file of a detector on the same backbone",
+        got=weights,
+        do="Only the backbones of keras.applications have other files.",
+    )
+
+
+def _filled(original: Original, weights: str) -> keras.Model:
+    """Builds the original without and then with its classifier, until the file fits."""
+    arguments = {"weights": None, **original.arguments}
+    with warnings.catch_warnings():
+        # Keras only warns of layers that a file does not have, and leaves them random.
+        warnings.filterwarnings("error", message="Skipping nested container")
+        try:
+            model = original.build(include_top=False, input_shape=(224, 224, 3), **arguments)
+            model.load_weights(weights)
+        except (ValueError, UserWarning):
+            model = original.build(include_top=True, **arguments)
+            model.load_weights(weights)
+    return model
+
+
+def fetch(url: str, md5: str, where: str) -> str:
+    """Returns the path of a file from Keras's cache, downloading it first where it is missing.
+
+    Raises:
+      MkdError: if the server does not answer, the download stalls, or the file is not the expected one.
+    """
+    name = url.rsplit("/", 1)[-1]
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    before = socket.getdefaulttimeout()
+    try:
+        if not os.path.isfile(os.path.join(home, "models", name)):
+            _ask(url)
+        # A transfer that stands still must end, too.
+        socket.setdefaulttimeout(ANSWER_SECONDS)
+        hash_of = {"file_hash": md5, "hash_algorithm": "md5"} if md5 else {}
+        return keras.utils.get_file(name, url, cache_subdir="models", cache_dir=home, **hash_of)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise MkdError(
+            f"{where}: expected to download {url}, got: {reason}. Download it elsewhere and give "
+            f"its path as backbone_weights, or put it into {os.path.join(home, 'models')}."
+        ) from None
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _ask(url: str) -> None:
+    """Raises unless the server answers in time; a name server may hang for minutes, hence the thread."""
+    outcome: list[Exception | None] = []
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 (one of our own addresses)
+            urllib.request.urlopen(request, timeout=ANSWER_SECONDS).close()  # noqa: S310
+            outcome.append(None)
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
+    if not outcome:
+        raise TimeoutError(f"no answer within {ANSWER_SECONDS:.0f} s")
+    if outcome[0] is not None:
+        raise outcome[0]

@@ -1,0 +1,142 @@
+"""The `resnet` family: from a net for CPUs to ResNet-50.
+
+Depths 10, 18 and 34 are built here of basic blocks (He et al., CVPR 2016, Table 1; 10
+is one block per stage) with the house's ReLU6 and averaging shortcuts, a 3x3 stem
+instead of 7x7 (He et al., "Bag of Tricks", CVPR 2019, shows nothing is lost) and a
+factor for their width. Depth 50 is `keras.applications.ResNet50`, layer by layer and
+under its names, so that its ImageNet weights fit.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import layers
+
+from mkd_tf.anchors import grid_anchors
+from mkd_tf.checks import check_one_of, check_positive, fail
+from mkd_tf.detectors.assembly import core_of
+from mkd_tf.detectors.backbone_weights import Original, load_backbone, use_batch_norm_momentum
+from mkd_tf.detectors.base import Detector
+from mkd_tf.layers import conv_bn, residual_block
+
+# Basic blocks per stage, at strides 4, 8, 16, 32.
+BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
+DEPTHS = (*BLOCKS, 50)
+_STAGE_WIDTHS = (64, 128, 256, 512)
+_TAPS_50 = ("conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
+_URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
+_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+_MD5 = "4d473c1dd8becc155b73f8504c6f6626"
+# What keras.applications subtracts from blue, green and red in 0..255.
+_IMAGENET_MEANS_BGR = (103.939, 116.779, 123.68)
+
+
+@keras.saving.register_keras_serializable("mkd_tf")
+class ResNet(Detector):
+    """A single-stage detector on a residual backbone.
+
+    Args:
+      image_size: side of the input in pixels, a multiple of 32.
+      class_names: names of the C classes.
+      depth: 10, 18, 34 or 50.
+      width: factor of the channels 64, 128, 256, 512 of depths 10, 18 and 34, 0.5 by
+        default; depth 50 has only 1.
+      pyramid: channels of the pyramid and the head.
+      tower: convolutions per level before the predictions.
+      anchor_scale: side of an anchor in strides.
+      prior: initial probability of every class at every location.
+      bins: how many values a box encoding's distribution has, see `layers.predictions`;
+        0 predicts encodings at once.
+      backbone_weights: `imagenet` or a file, see `backbone_weights.load_backbone`;
+        read once, now: a saved detector does not ask for it again.
+      name: of the model.
+    """
+
+    def __init__(
+        self,
+        image_size: int,
+        class_names: Sequence[str],
+        depth: int = 10,
+        width: float | None = None,
+        pyramid: int = 64,
+        tower: int = 1,
+        anchor_scale: float = 4.0,
+        prior: float = 0.01,
+        bins: int = 0,
+        backbone_weights: str = "",
+        name: str = "resnet",
+    ):
+        check_one_of("resnet depth", depth, DEPTHS)
+        if width is None:
+            width = 0.5 if depth in BLOCKS else 1
+        check_positive("resnet width", width)
+        if depth not in BLOCKS and width != 1:
+            do = f"Leave width out, or choose a depth of {', '.join(str(d) for d in BLOCKS)}."
+            fail(f"resnet width at depth {depth}", expected="1", got=repr(width), do=do)
+        anchors = grid_anchors(image_size, scale=anchor_scale)
+        images = keras.Input((image_size, image_size, 3), name="scaled_images")
+        taps = _basic(images, depth, width) if depth in BLOCKS else _resnet50(images)
+        core = core_of(images, taps, len(class_names), width=pyramid, tower=tower, prior=prior, bins=bins)
+        config = {
+            "image_size": image_size,
+            "class_names": list(class_names),
+            "depth": depth,
+            "width": width,
+            "pyramid": pyramid,
+            "tower": tower,
+            "anchor_scale": anchor_scale,
+            "prior": prior,
+            "bins": bins,
+            "name": name,
+        }
+        super().__init__(core, anchors, class_names, config)
+        if backbone_weights:
+            load_backbone(self, backbone_weights, None if depth in BLOCKS else ORIGINAL_50)
+
+
+def _basic(images, depth: int, width: float) -> list:
+    """Basic blocks in four stages; returns the maps at strides 8, 16, 32."""
+    # A multiple of 8 keeps integer kernels on their fast path.
+    widths = [max(8, round(c * width / 8) * 8) for c in _STAGE_WIDTHS]
+    x = conv_bn(images, widths[0], "stem", stride=2)
+    x = layers.MaxPooling2D(3, strides=2, padding="same", name="stem_pool")(x)
+    stages = []
+    for i, (filters, count) in enumerate(zip(widths, BLOCKS[depth], strict=True)):
+        for j in range(count):
+            stride = 2 if i and not j else 1
+            x = residual_block(x, filters, f"stage{i + 2}_block{j + 1}", stride=stride)
+        stages.append(x)
+    return stages[1:]
+
+
+def _resnet50(images) -> list:
+    # Called on our input, its layers join our graph: a nested model could not be quantised.
+    original = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=images)
+    use_batch_norm_momentum(original)
+    return [original.get_layer(name).output for name in _TAPS_50]
+
+
+def _from_scaled_rgb(weights: list[np.ndarray]) -> list[np.ndarray]:
+    """Makes the first convolution take RGB in -1..1 where it took BGR less the means.
+
+    With x = 127.5 (s + 1) the sum of W (x - mean) is that of 127.5 W s, plus W (127.5 - mean),
+    which is constant and goes into the bias. Exact wherever the kernel sees the
+    picture alone. In the padding, where the original is fed the means, s = 0 stands
+    for mid-grey instead (up to 24 of 255 levels away): the outputs there, two cells
+    wide, are those of a picture with a grey frame.
+    """
+    kernel, bias = (w.astype("float64") for w in weights)
+    kernel = kernel[:, :, ::-1]
+    means = np.array(_IMAGENET_MEANS_BGR[::-1])
+    bias = bias + np.einsum("hwio,i->o", kernel, 127.5 - means)
+    return [(127.5 * kernel).astype("float32"), bias.astype("float32")]
+
+
+ORIGINAL_50 = Original(
+    build=keras.applications.ResNet50,
+    arguments={},
+    url=_URL + _FILE,
+    md5=_MD5,
+    rewrite={"conv1_conv": _from_scaled_rgb},
+)

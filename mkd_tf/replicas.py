@@ -1,0 +1,43 @@
+"""What a training step must do so that several replicas compute what one would.
+
+Each replica has a part of the batch. Keras's optimisers add up the replicas'
+gradients, but clip each replica's own before: a step of two replicas would be
+another one than that of one replica over the whole batch.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def replica_count() -> int:
+    """How many replicas share a step; a mean over a replica's examples is divided by it."""
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
+def over_replicas(values: Any) -> Any:
+    """Sums tensors (or a structure of them) over the replicas of a step."""
+    if replica_count() == 1:
+        return values
+    return tf.distribute.get_replica_context().all_reduce("SUM", values)
+
+
+def shared_gradients(gradients: list, optimizer: keras.Optimizer) -> list:
+    """Returns what to hand to `optimizer.apply` on each replica, for a step as of one replica.
+
+    The sum over replicas is clipped as the optimiser says, and divided by the replicas'
+    number: clipping that again changes nothing, and the optimiser adds the parts up.
+    """
+    count = replica_count()
+    if count == 1:
+        return gradients
+    present = over_replicas([g for g in gradients if g is not None])
+    if optimizer.global_clipnorm:
+        present, _ = tf.clip_by_global_norm(present, optimizer.global_clipnorm)
+    elif optimizer.clipnorm:
+        present = [tf.clip_by_norm(g, optimizer.clipnorm) for g in present]
+    elif optimizer.clipvalue:
+        present = [tf.clip_by_value(g, -optimizer.clipvalue, optimizer.clipvalue) for g in present]
+    parts = iter([g / count for g in present])
+    return [None if g is None else next(parts) for g in gradients]

@@ -1,0 +1,269 @@
+"""Exploration: some channels of the student inherit what the source knows, the others explore.
+
+The channels of every pyramid level are split once: the first share inherits (x_i),
+the rest explores (x_e). With the factors, standardised per channel over the map,
+
+    f_T = P F_T     of the source, P a fixed random orthonormal projection to k channels
+    f_i = E x_i     E the encoder, shared by both parts and by the levels of equal width
+    f_e = E x_e     with E held fixed: it must be the channels that change
+
+    inherit = sum_s w_s |f_i[s] - f_T[s]|^2 / (2 k sum_s w_s)            one minus Pearson
+    explore = max(0, CKA(f_e, f_T) - max_m CKA(f_e, m f_T))     m: the mirrorings of a map
+    head    = detection from x_e alone, on the truth: see `exploration_head`
+
+summed with the weights of the parts; the first two are means over the levels whose
+grid the source has too. The weights w are the foreground's, as in `guide`; CKA counts
+every cell alike, because what the source misses may lie anywhere.
+
+CKA is |f_e' f_T|^2 / (|f_e' f_e| |f_T' f_T|) with Frobenius norms: 1 for equal factors,
+0 when no channel of one correlates with any of the other. A cosine channel by channel
+would be satisfied by a permutation of what was inherited; CKA is not. Maps correlate by
+chance, the more the fewer cells they have (0.05 on 24 x 24 and 0.3 on 6 x 6 cells, eight
+channels of a trained student and teacher on different pictures), and they share borders.
+How much that is in a given picture is seen where the source's factor is mirrored, left to
+right, top to bottom or both, which keeps all of it but what is where. So the pull ends at
+independence: from there on the term and its gradient are exactly 0, where the negative
+distance of the reference pulls for ever.
+
+Reference: Huang et al., "Revisiting Knowledge Distillation: An Inheritance and
+Exploration Framework", CVPR 2021; Kornblith et al., "Similarity of Neural Network
+Representations Revisited", ICML 2019 (CKA). Departures: the paper's factors come from
+an auto-encoder of the teacher's features, trained beforehand; a fixed projection needs
+no stage, cannot collapse and does not move, and being as wide as the inheriting part
+can be matched in full. Distances are scale-free. Head and wrongness are ours.
+"""
+
+import keras
+from keras import ops
+
+from mkd_tf import boxes as box_math
+from mkd_tf.checks import check_at_least, check_fraction, check_positive, fail
+from mkd_tf.strategies.base import (
+    Port,
+    Strategy,
+    adapter,
+    flatten_map,
+    match_anchors,
+    pair_levels,
+    standardize,
+)
+from mkd_tf.strategies.exploration_head import ExplorationHead, head_loss, wrongness
+from mkd_tf.strategies.guide import foreground, hint_loss
+
+PARTS = ("inherit", "explore", "head")
+
+
+def split_width(channels: int, fraction: float) -> int:
+    """How many of a map's channels inherit; at least one, and at least one explores.
+
+    Raises:
+      MkdError: if there is only one channel.
+    """
+    if channels < 2:
+        fail(
+            "taps of exploration",
+            expected="maps of at least 2 channels, to be split in two",
+            got=str(channels),
+            do="Widen the student's pyramid or name other taps.",
+        )
+    return min(max(round(channels * fraction), 1), channels - 1)
+
+
+def alignment(first, second):
+    """Linear CKA of two centred factors `[B, S, C1]` and `[B, S, C2]`: `[B]` float32 in 0..1.
+
+    0 where either is constant.
+    """
+
+    def energy(a, b):
+        products = ops.matmul(ops.transpose(a, (0, 2, 1)), b) / a.shape[1]
+        return ops.sum(ops.square(products), axis=(1, 2))
+
+    return energy(first, second) / ops.sqrt(energy(first, first) * energy(second, second) + 1e-12)
+
+
+def explore_loss(factor, source_factor):
+    """What of the alignment of two maps `[B, h, w, c]` is not chance: `[B]` float32 in 0..1.
+
+    Chance is the alignment with the source's map mirrored, the largest of up to three.
+    """
+    ours = standardize(flatten_map(factor))
+    theirs = ops.stop_gradient(standard_map(source_factor))
+    # A mirroring of a single row changes nothing, and would call everything chance.
+    sides = [axes for axes in ((1,), (2,), (1, 2)) if all(theirs.shape[axis] > 1 for axis in axes)]
+    mirrored = [alignment(ours, flatten_map(ops.flip(theirs, axes))) for axes in sides]
+    # A map of one cell is constant, and aligned with nothing.
+    chance = ops.max(ops.stack(mirrored), axis=0) if mirrored else 0.0
+    return ops.relu(alignment(ours, flatten_map(theirs)) - ops.stop_gradient(chance))
+
+
+@keras.saving.register_keras_serializable("mkd_tf")
+class Exploration(Strategy):
+    """Inheritance and exploration on split channels; see the module.
+
+    Args:
+      source: `teacher` or `guide`; not `best`, since a factor is made of one network's features.
+      taps: pyramid taps, in the order of the anchors' levels.
+      fraction: share of the channels that inherit.
+      inherit: weight of the inheriting part; 0 switches a part off and costs nothing.
+      explore: weight of the exploring part's independence.
+      head: weight of the exploration head.
+      background: weight of cells without an object for inheriting, above 0.
+      gamma: how much more a location counts where the source is wrong.
+      head_channels: width of the head.
+      beta: exponent of the head's quality focal loss.
+      box_weight: factor of the head's boxes.
+    """
+
+    def __init__(
+        self,
+        weight: float = 1.0,
+        source: str = "teacher",
+        taps=("P3", "P4", "P5"),
+        fraction: float = 0.5,
+        inherit: float = 0.2,
+        explore: float = 0.1,
+        head: float = 0.25,
+        background: float = 0.1,
+        gamma: float = 1.0,
+        head_channels: int = 32,
+        beta: float = 1.0,
+        box_weight: float = 2.0,
+        name: str = "exploration",
+        **kwargs,
+    ):
+        super().__init__(weight, source, name=name, **kwargs)
+        for part, value in zip(PARTS, (inherit, explore, head), strict=True):
+            check_at_least(f"{part} of {name}", value, 0)
+        if not (inherit or explore or head):
+            fail(
+                name,
+                expected=f"one of {', '.join(PARTS)} above 0",
+                got="0 for each",
+                do="Use weight=0 to switch the strategy off.",
+            )
+        check_fraction(f"fraction of {name}", fraction)
+        check_positive(f"background of {name}", background)
+        check_at_least(f"gamma of {name}", gamma, 0)
+        check_at_least(f"head_channels of {name}", head_channels, 1)
+        self.taps, self.fraction = tuple(taps), fraction
+        self.inherit, self.explore, self.head = inherit, explore, head
+        self.background, self.gamma = background, gamma
+        self.head_channels, self.beta, self.box_weight = head_channels, beta, box_weight
+
+    def _connect(self, source: Port, target: Port) -> None:
+        counts = target.anchors.level_counts
+        cells = [target.shape(tap)[0] * target.shape(tap)[1] for tap in self.taps]
+        if len(cells) != len(counts) or any(n % c for n, c in zip(counts, cells, strict=True)):
+            fail(
+                f"taps of {self.name}",
+                expected=f"one for each level of anchors, {', '.join(map(str, counts))} of them",
+                got=f"{', '.join(self.taps)} with {', '.join(map(str, cells))} cells",
+                do="Name one tap per level, as in taps=('P3', 'P4', 'P5').",
+            )
+        self._levels = tuple(zip(counts, cells, strict=True))
+        self._num_classes = target.num_classes
+        widths = {tap: target.shape(tap)[-1] for tap in self.taps}
+        self._inheriting = {tap: split_width(width, self.fraction) for tap, width in widths.items()}
+        if self.inherit or self.explore:
+            self._connect_factors(source, target, widths)
+        if self.head:
+            self._connect_head(source, target, widths)
+
+    def _connect_factors(self, source: Port, target: Port, widths: dict[str, int]) -> None:
+        self._pairs = pair_levels(source, target, self.taps)
+        self.encoders: dict[str, keras.layers.Layer] = {}
+        self.projections: dict[str, keras.layers.Layer] = {}
+        self._factors = {}
+        for s, t in self._pairs:
+            given, ours = source.shape(s)[-1], self._inheriting[t]
+            factor = min(ours, given)
+            # Rows enough for the wider part.
+            taken = max(ours, widths[t] - ours)
+            encoder, projection = f"{taken}_to_{factor}", f"{given}_to_{factor}"
+            self._factors[t] = encoder, projection
+            if encoder not in self.encoders:
+                made = adapter(factor, taken, f"{self.name}_encoder{encoder}")
+                made.trainable = bool(self.inherit)
+                self.encoders[encoder] = made
+            if projection not in self.projections:
+                self.projections[projection] = _projection(given, factor, f"{self.name}_factor{projection}")
+
+    def _connect_head(self, source: Port, target: Port, widths: dict[str, int]) -> None:
+        per_cell = {count // cells for count, cells in self._levels}
+        if len(per_cell) > 1 or source.num_classes != target.num_classes:
+            fail(
+                f"strategy {self.name}",
+                expected=f"the same anchors in each cell, and the {target.num_classes} classes of the target",
+                got=f"{sorted(per_cell)} anchors per cell, {source.num_classes} classes in the {self.source}",
+                do="Switch its head off by head=0.",
+            )
+        exploring = tuple(widths[tap] - self._inheriting[tap] for tap in self.taps)
+        self.detection_head = ExplorationHead(
+            exploring, target.num_classes, per_cell.pop(), self.head_channels, name=f"{self.name}_head"
+        )
+        self._anchors, self._source_anchors = target.anchors, source.anchors
+        self._index, self._matched = match_anchors(source.anchors, target.anchors)
+
+    def parts(self, outputs: dict, targets: dict) -> dict:
+        """Returns the parts in use by name, before their weights: each `[B]` float32."""
+        source, target = outputs[self.source], outputs[self.target]
+        truth, found = targets[self.target], {}
+        if self.inherit or self.explore:
+            factors = {t: self._factor_maps(target[t], source[s], t) for s, t in self._pairs}
+        if self.inherit:
+            levels = foreground(truth["labels"], self._num_classes, self._levels, self.background)
+            weights = dict(zip(self.taps, levels, strict=True))
+            terms = [hint_loss(ours, theirs, weights[t]) for t, (ours, _, theirs) in factors.items()]
+            found["inherit"] = sum(terms) / len(terms)
+        if self.explore:
+            terms = [explore_loss(ours, theirs) for _, ours, theirs in factors.values()]
+            found["explore"] = sum(terms) / len(terms)
+        if self.head:
+            maps = [target[tap][..., self._inheriting[tap] :] for tap in self.taps]
+            predictions = self.detection_head(maps)
+            emphasis = 1.0 + self.gamma * self._wrongness(source, truth)
+            found["head"] = head_loss(predictions, truth, self._anchors, emphasis, self.beta, self.box_weight)
+        return found
+
+    def _factor_maps(self, ours, theirs, tap: str):
+        """Maps of the inheriting part's, the exploring part's and the source's factor."""
+        encoder, projection = self._factors[tap]
+        kernel, split = self.encoders[encoder].kernel[0, 0], self._inheriting[tap]
+        inheriting, exploring = ours[..., :split], ours[..., split:]
+        return (
+            ops.matmul(inheriting, kernel[:split]),
+            ops.matmul(exploring, ops.stop_gradient(kernel[: exploring.shape[-1]])),
+            self.projections[projection](standard_map(theirs)),
+        )
+
+    def _wrongness(self, source: dict, truth: dict):
+        anchors = self._source_anchors.centers_and_sizes() / self._source_anchors.image_size
+        boxes = box_math.decode(ops.cast(source["box_encodings"], "float32"), anchors)
+        boxes = ops.take(boxes, self._index, axis=1) * self._anchors.image_size
+        logits = ops.take(source["class_logits"], self._index, axis=1)
+        return wrongness(logits, boxes, truth, self._matched)
+
+    def call(self, outputs, targets):
+        parts = self.parts(outputs, targets)
+        return sum(getattr(self, part) * value for part, value in parts.items())
+
+    def get_config(self):
+        factors = ("taps", "fraction", "background")
+        head = ("gamma", "head_channels", "beta", "box_weight")
+        return super().get_config() | {name: getattr(self, name) for name in (*factors, *PARTS, *head)}
+
+
+def standard_map(features):
+    """`standardize` of a map `[B, h, w, c]`, as a map."""
+    return ops.reshape(standardize(flatten_map(features)), (-1, *features.shape[1:]))
+
+
+def _projection(channels: int, factor: int, name: str) -> keras.layers.Layer:
+    """A fixed 1x1 convolution with orthonormal columns, the same in every run."""
+    layer = keras.layers.Conv2D(
+        factor, 1, use_bias=False, kernel_initializer=keras.initializers.Orthogonal(seed=0), name=name
+    )
+    layer.build((None, None, None, channels))
+    layer.trainable = False
+    return layer

@@ -1,0 +1,130 @@
+"""Networks and distillers of a run: built from its configuration, always the same ones."""
+
+from collections.abc import Mapping
+
+import keras
+
+from mkd_tf.checks import fail
+from mkd_tf.config import Config
+from mkd_tf.detectors import Detector, build_detector, takes_backbone_weights
+from mkd_tf.detectors.files import load_detector, take_weights
+from mkd_tf.detectors.teachers import assemble_teacher
+from mkd_tf.distiller import Distiller
+from mkd_tf.registry import parse_specs
+from mkd_tf.strategies import STRATEGIES, Strategy
+from mkd_tf.training.plan import Stage
+
+# Roles that share a number start from the same weights.
+_INIT = {"teacher": 1, "guide": 2, "student_alone": 3, "student": 3}
+
+
+class Networks:
+    """Builds what trains.
+
+    Args:
+      config: of the run.
+      class_names: the data set's.
+      synchronized: whether batch norms take their statistics over all replicas.
+    """
+
+    def __init__(self, config: Config, class_names: tuple[str, ...], synchronized: bool = False):
+        self._config, self._class_names, self._synchronized = config, class_names, synchronized
+
+    def build(self, role: str, spec: str) -> Detector:
+        """Builds a role's untrained network, or loads the teacher or guide that was given."""
+        roles = self._config.roles
+        size = roles.size_of(role)
+        if roles.weights_of(role):
+            return self._given(role, size)
+        keras.utils.set_random_seed(self._config.run.seed * 10 + _INIT[role])
+        network = build_detector(spec, roles.backbone_weights, image_size=size, class_names=self._class_names)
+        if role.startswith("student") and roles.student_weights:
+            take_weights(network, roles.student_weights)
+        if self._synchronized:
+            synchronize(network)
+        return network
+
+    def _given(self, role: str, image_size: int) -> Detector:
+        """Loads a network that was trained before.
+
+        Raises:
+          MkdError: if it is not a detector of these classes at this size.
+        """
+        path = self._config.roles.weights_of(role)
+        network = assemble_teacher(path) if role == "teacher" else load_detector(path)
+        if network.class_names != self._class_names:
+            fail(
+                f"{role} {path}",
+                expected=f"the classes {', '.join(self._class_names)}",
+                got=", ".join(network.class_names),
+                do=f"Use a {role} of this data set's classes.",
+            )
+        if network.image_size != image_size:
+            fail(
+                f"{role} {path}",
+                expected=f"pictures of {image_size} px",
+                got=f"{network.image_size} px",
+                do=f"Set --{role}_image_size={network.image_size}.",
+            )
+        return network
+
+    def distiller(
+        self, stage: Stage, network: Detector, others: Mapping[str, Detector], steps: int
+    ) -> Distiller:
+        """Returns what trains `network` in a stage, with the networks of its sources."""
+        task, roles = self._config.task, self._config.roles
+        strategies = strategies_of(stage.strategies)
+        if stage.guide:
+            strategies += strategies_of(roles.guide_strategies, target="guide")
+        return Distiller(
+            network,
+            **{role: others[role] for role in stage.sources},
+            strategies=strategies,
+            beta=task.beta,
+            box_weight=task.box_weight,
+            steps=steps,
+            learn_guide=bool(stage.guide),
+            balance=task.balance,
+            gradient_cap=task.gradient_cap,
+        )
+
+    def check(self, stages: list[Stage]) -> None:
+        """Builds every network and strategy once: a mistake shows now and not after an hour."""
+        given = self._config.roles.backbone_weights
+        specs = [spec for stage in stages for spec in (stage.network, stage.guide) if spec]
+        if given and not any(takes_backbone_weights(spec) for spec in specs):
+            fail(
+                "backbone_weights",
+                expected="a network with such a backbone, as resnet(depth=50) or mobilenet_v2",
+                got=", ".join(dict.fromkeys(specs)),
+                do="Choose another --teacher or --student, or leave --backbone_weights out.",
+            )
+        networks: dict[str, Detector] = {}
+        for stage in stages:
+            networks[stage.role] = self.build(stage.role, stage.network)
+            if stage.guide:
+                networks["guide"] = self.build("guide", stage.guide)
+            if stage.role == "teacher":
+                views = self._config.roles.teacher_views
+                networks["teacher"] = assemble_teacher(networks["teacher"], views)
+                continue
+            self.distiller(stage, networks[stage.role], networks, steps=1)
+
+
+def strategies_of(specs: str, target: str = "student") -> list[Strategy]:
+    """Builds strategies; those of another target than the student bear its name before their own."""
+    made = []
+    for spec in parse_specs(specs, "strategies"):
+        if target == "student":
+            made.append(STRATEGIES.build(spec))
+            continue
+        named = {"name": f"{target}_{spec.name}"} if "name" not in spec.arguments else {}
+        made.append(STRATEGIES.build(spec, target=target, **named))
+    return made
+
+
+def synchronize(network: Detector) -> None:
+    """Makes batch norms take their statistics over all replicas, as one replica would over the batch."""
+    for layer in network.core.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
