@@ -20,6 +20,8 @@ venv: .venv/installed
 
 quickstart: venv
 	time $(BIN)/python -m mkd_tf.train --flagfile=configs/quickstart.cfg --workdir=$(WORKDIR)
+	time $(BIN)/python -m export.tflite --workdir=$(WORKDIR) --quantization=int8
+	$(BIN)/python -m export.edgetpu --model=$(WORKDIR)/export/student_int8.tflite --compiler=never
 	time $(BIN)/python -m mkd_tf.predict --model=$(WORKDIR)/student/best.keras --input=$(INPUT) --output=$(WORKDIR)/predictions
 
 # In this order also with -j: the summary of pytest is the last that is printed.

@@ -8,6 +8,7 @@ from mkd_tf import flags
 from mkd_tf.checks import fail
 from mkd_tf.data import DATASETS
 from mkd_tf.evaluation.evaluating import evaluate_model, print_metrics
+from mkd_tf.evaluation.loading import RUNNERS
 from mkd_tf.files import write_json
 
 ROLES = ("teacher", "guide", "student_alone", "student")
@@ -22,7 +23,7 @@ def main() -> None:
         known = ", ".join(r for r in ROLES if Path(config.run.workdir, r, "best.keras").is_file())
         fail(
             f"model {model}",
-            expected=f"a .keras file or one of: {known}",
+            expected=f"a file ({', '.join(RUNNERS)}) or one of: {known}",
             got="no such file",
             do="Correct --model.",
         )
@@ -40,7 +41,7 @@ def main() -> None:
 def console() -> None:
     """The console script `mkd-evaluate`."""
     flags.define("workdir", "runs/default", "Work directory of the training run.")
-    flags.define("model", "student", "teacher, guide, student_alone, student, or the path of a .keras file.")
+    flags.define("model", "student", "teacher, guide, student_alone, student, or the path of a model's file.")
     flags.define("split", "test", "Which split of the data set.")
     flags.define("dataset", "", "Another data set than the run's, with the same classes.")
     flags.define("fit", "", "stretch or letterbox; empty for the run's.")

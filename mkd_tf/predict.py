@@ -6,7 +6,8 @@ from rich.console import Console
 
 from mkd_tf import flags
 from mkd_tf.checks import MkdError, fail
-from mkd_tf.detectors.files import load_detector
+from mkd_tf.evaluation.loading import RUNNERS, load_runner
+from mkd_tf.evaluation.onnx_runner import OnnxRunner
 from mkd_tf.evaluation.predicting import predict_folder
 
 
@@ -22,12 +23,15 @@ def main() -> None:
     for name in ("model", "input", "output"):
         if not flags.value(name):
             fail(f"flag --{name}", expected="a path", got="nothing", do=f"Give --{name}=...")
+    runner = load_runner(flags.value("model"))
+    # An ONNX file says itself how its model saw pictures, wherever it lies.
+    known = runner.fit if isinstance(runner, OnnxRunner) else trained_fit(flags.value("model"))
     outcome = predict_folder(
-        load_detector(flags.value("model")),
+        runner,
         flags.value("input"),
         flags.value("output"),
         score_threshold=flags.value("score_threshold"),
-        fit=flags.value("fit") or trained_fit(flags.value("model")),
+        fit=flags.value("fit") or known,
         console=Console(),
     )
     if outcome.failed:
@@ -36,7 +40,7 @@ def main() -> None:
 
 def console() -> None:
     """The console script `mkd-predict`."""
-    flags.define("model", "", "A detector's .keras file.")
+    flags.define("model", "", f"A model's file: {', '.join(RUNNERS)}.")
     flags.define("input", "", "A picture or a folder of pictures.")
     flags.define("output", "", "Folder for the drawn pictures.")
     flags.define("score_threshold", 0.3, "Lowest score that is drawn.")

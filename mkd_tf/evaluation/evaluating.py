@@ -7,19 +7,19 @@ from rich.progress import Progress
 from rich.table import Table
 
 from mkd_tf.data.base import Dataset
-from mkd_tf.detectors.files import load_detector
 from mkd_tf.evaluation.coco import METRICS
 from mkd_tf.evaluation.evaluator import EvaluationSet
-from mkd_tf.evaluation.runners import KerasRunner
+from mkd_tf.evaluation.loading import load_runner
+from mkd_tf.evaluation.voc import VOC_METRICS
 
 
 def evaluate_model(path: str, dataset: Dataset, split: str, fit: str, console: Console) -> dict[str, Any]:
-    """Returns the COCO metrics of the detector in `path` on a split, on original pixels.
+    """Returns the COCO and VOC metrics of the detector in `path` on a split, on original pixels.
 
     Raises:
       MkdError: if the model or the split is not there, or their classes differ.
     """
-    runner = KerasRunner(load_detector(path))
+    runner = load_runner(path)
     pictures = dataset.split(split)
     with Progress(console=console, transient=True) as progress:
         reading = progress.add_task("reading", total=len(pictures))
@@ -39,7 +39,7 @@ def print_metrics(metrics: dict[str, Any], title: str, console: Console) -> None
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
     table.add_column("percent", justify="right")
-    rows = {name: metrics[name] for name in METRICS} | {
+    rows = {name: metrics[name] for name in (*METRICS, *VOC_METRICS)} | {
         f"AP of {k}": v for k, v in metrics["per_class"].items()
     }
     for name, value in rows.items():

@@ -1,0 +1,1 @@
+"""Front doors of the exports, for `python -m export.<format>` from the checkout."""

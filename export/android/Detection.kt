@@ -1,0 +1,101 @@
+package mkd.detector
+
+import android.content.Context
+import android.graphics.Bitmap
+import android.graphics.Canvas
+import android.graphics.Color
+import android.graphics.Matrix
+import android.graphics.RectF
+import java.io.Closeable
+import kotlin.math.max
+import kotlin.math.min
+import org.json.JSONObject
+
+/** The files of the export folder, as they are called in app/src/main/assets. */
+const val MODEL_ASSET = "student_int8.tflite"
+const val MANIFEST_ASSET = "manifest.json"
+
+/** One object: its label, its score in 0..1, and its box in pixels of the upright picture. */
+data class Found(val label: String, val score: Float, val box: RectF)
+
+/** What both libraries are used through. Not for two threads at once; close it when done. */
+interface Detector : Closeable {
+    /** Returns what is in [picture], which must be upright (see [upright]); the best first. */
+    fun detect(picture: Bitmap): List<Found>
+}
+
+private fun manifestEntry(context: Context): JSONObject {
+    val text = context.assets.open(MANIFEST_ASSET).bufferedReader().use { it.readText() }
+    return JSONObject(text).getJSONObject("files").getJSONObject(MODEL_ASSET)
+}
+
+/** Returns the score threshold that the export recommends, or [otherwise] where it measured none. */
+fun recommendedThreshold(context: Context, otherwise: Float = 0.3f): Float {
+    val recommended = manifestEntry(context).optJSONObject("recommended_score_threshold")
+    return recommended?.getDouble("value")?.toFloat() ?: otherwise
+}
+
+/** Returns whether the model was trained on letterboxed pictures. */
+fun trainedWithLetterbox(context: Context): Boolean =
+    manifestEntry(context).getJSONObject("flags").getString("fit") == "letterbox"
+
+/** Returns [picture] turned clockwise by [rotationDegrees], as CameraX and EXIF count them, in ARGB_8888. */
+fun upright(picture: Bitmap, rotationDegrees: Int): Bitmap {
+    val turned = if (rotationDegrees == 0) {
+        picture
+    } else {
+        val matrix = Matrix().apply { postRotate(rotationDegrees.toFloat()) }
+        Bitmap.createBitmap(picture, 0, 0, picture.width, picture.height, matrix, true)
+    }
+    // Both libraries refuse other configurations.
+    return if (turned.config == Bitmap.Config.ARGB_8888) turned else turned.copy(Bitmap.Config.ARGB_8888, false)
+}
+
+/**
+ * Returns [picture] in the top left corner of a black square.
+ *
+ * Both libraries stretch a picture to the model's square input. Stretching this square keeps
+ * the proportions, and pixel coordinates stay those of the picture.
+ */
+fun letterboxed(picture: Bitmap): Bitmap {
+    val side = max(picture.width, picture.height)
+    val square = Bitmap.createBitmap(side, side, Bitmap.Config.ARGB_8888)
+    Canvas(square).apply {
+        drawColor(Color.BLACK)
+        drawBitmap(picture, 0f, 0f, null)
+    }
+    return square
+}
+
+/** Returns [found] clipped to a picture of this size, without what lies outside it. */
+fun insidePicture(found: List<Found>, width: Int, height: Int): List<Found> =
+    found.map { it.copy(box = RectF(it.box)) }
+        .filter { it.box.intersect(0f, 0f, width.toFloat(), height.toFloat()) }
+
+/**
+ * Returns where a box of an upright picture lies on a view that shows that picture centred.
+ *
+ * [fills] is true for PreviewView's FILL_CENTER (its default) and ImageView's centerCrop, false
+ * for FIT_CENTER and fitCenter. A front camera's preview is mirrored: then also exchange
+ * left and right by `viewWidth - x`.
+ */
+fun toView(
+    box: RectF,
+    pictureWidth: Int,
+    pictureHeight: Int,
+    viewWidth: Int,
+    viewHeight: Int,
+    fills: Boolean = true,
+): RectF {
+    val across = viewWidth.toFloat() / pictureWidth
+    val down = viewHeight.toFloat() / pictureHeight
+    val scale = if (fills) max(across, down) else min(across, down)
+    val left = (viewWidth - pictureWidth * scale) / 2
+    val top = (viewHeight - pictureHeight * scale) / 2
+    return RectF(
+        left + box.left * scale,
+        top + box.top * scale,
+        left + box.right * scale,
+        top + box.bottom * scale,
+    )
+}

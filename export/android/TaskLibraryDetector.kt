@@ -1,0 +1,39 @@
+package mkd.detector
+
+import android.content.Context
+import android.graphics.Bitmap
+import org.tensorflow.lite.support.image.TensorImage
+import org.tensorflow.lite.task.core.BaseOptions
+import org.tensorflow.lite.task.vision.detector.ObjectDetector
+
+/** The exported file in the TFLite Task Library's ObjectDetector. Labels come from the file. */
+class TaskLibraryDetector(
+    context: Context,
+    scoreThreshold: Float = recommendedThreshold(context),
+    maxResults: Int = 100,
+    threads: Int = 2,
+    private val letterbox: Boolean = trainedWithLetterbox(context),
+) : Detector {
+    private val client: ObjectDetector
+
+    init {
+        // useNnapi() and useGpu() of this builder are the delegates; neither was measured.
+        val base = BaseOptions.builder().setNumThreads(threads).build()
+        val options = ObjectDetector.ObjectDetectorOptions.builder()
+            .setBaseOptions(base)
+            .setScoreThreshold(scoreThreshold)
+            .setMaxResults(maxResults)
+            .build()
+        client = ObjectDetector.createFromFileAndOptions(context, MODEL_ASSET, options)
+    }
+
+    override fun detect(picture: Bitmap): List<Found> {
+        val input = if (letterbox) letterboxed(picture) else picture
+        val found = client.detect(TensorImage.fromBitmap(input)).flatMap { detection ->
+            detection.categories.map { Found(it.label, it.score, detection.boundingBox) }
+        }
+        return insidePicture(found.sortedByDescending { it.score }, picture.width, picture.height)
+    }
+
+    override fun close() = client.close()
+}

@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+"""Finds objects in pictures, on an Edge TPU or a CPU.
+
+    python3 detect.py --model student_int8_edgetpu.tflite --input pictures --output drawn
+
+One file to copy: Python 3.7 or newer with NumPy, Pillow and one of `WAYS`. The model
+is the int8 `detection` file of `python -m export.tflite`, as it is or compiled. Labels
+are inside it; score threshold and fit are in the `manifest.json` beside it.
+"""
+
+import argparse
+import ctypes
+import hashlib
+import importlib
+import io
+import itertools
+import json
+import os
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
+LIBRARY = "libedgetpu.so.1"
+WAYS = ("pycoral", f"tflite_runtime with {LIBRARY}", "ai_edge_litert", "tflite_runtime")
+COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0))
+
+
+class DetectError(Exception):
+    """What a user can mend; shown as one line."""
+
+
+def attach(way: str, content: bytes, threads: int):
+    """Returns an interpreter made in one of `WAYS`, of which the first two attach an Edge TPU."""
+    if way == "pycoral":
+        return importlib.import_module("pycoral.utils.edgetpu").make_interpreter(content)
+    runtime = importlib.import_module(way.split()[0] + ".interpreter")
+    if not way.endswith(LIBRARY):
+        return runtime.Interpreter(model_content=content, num_threads=threads)
+    # Where the library is missing this says so; load_delegate would leave noise on stderr.
+    ctypes.CDLL(LIBRARY)
+    delegates = [runtime.load_delegate(LIBRARY)]
+    return runtime.Interpreter(model_content=content, experimental_delegates=delegates)
+
+
+def open_interpreter(path: Path, content: bytes, threads: int):
+    """Returns the first interpreter that takes the model, and what to call it."""
+    is_compiled, failures = b"edgetpu-custom-op" in content, []
+    for way in WAYS[:2] if is_compiled else WAYS:
+        try:
+            interpreter = attach(way, content, threads)
+            interpreter.allocate_tensors()
+            return interpreter, f"{way}, {'Edge TPU' if is_compiled else 'CPU (model not compiled)'}"
+        except (ImportError, OSError, ValueError, RuntimeError) as error:
+            failures.append(f"{way}: {error}")
+    what = "is compiled for an Edge TPU, and none was found" if is_compiled else "could not be opened"
+    raise DetectError(f"model {path} {what} ({'; '.join(failures)})")
+
+
+def read_manifest(path: Path, content: bytes) -> dict:
+    """Returns what the manifest beside a model says of it, or of what it was compiled from; {} without."""
+    place = path.with_name("manifest.json")
+    try:
+        manifest = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {"files": {}}
+        same, source = (manifest["files"].get(n) for n in (path.name, path.name.replace("_edgetpu.", ".")))
+        entry = same or source
+        if not entry:
+            return {}
+        if same and same["sha256"] != hashlib.sha256(content).hexdigest():
+            raise DetectError(f"model {path}: cut off, or not the one that {place} tells of; copy both again")
+        threshold = (entry["recommended_score_threshold"] or {}).get("value")
+        return {"labels": list(manifest["labels"]), "fit": entry["flags"]["fit"], "threshold": threshold}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DetectError(f"{place}: damaged ({error}); copy it again or delete it") from None
+
+
+def read_labels(given: str, content: bytes, manifest: dict) -> list:
+    """Returns the labels of the file `given`, which must be as many as are known, or those known."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            known = archive.read("labels.txt").decode("utf-8").splitlines()
+    except (zipfile.BadZipFile, KeyError, ValueError):
+        if b"edgetpu-custom-op" not in content:  # old runtimes crash on half a file
+            raise DetectError("model: no labels inside; it was cut off, or mkd_tf did not make it") from None
+        known = manifest.get("labels", [])
+    try:
+        labels = Path(given).read_text(encoding="utf-8").splitlines() if given else known
+    except (OSError, ValueError) as error:
+        raise DetectError(f"labels {given}: cannot be read ({error})") from None
+    if not labels or (known and len(labels) != len(known)):
+        wanted = f"{len(known)} ({', '.join(known)})" if known else "one per class"
+        raise DetectError(f"labels {given or 'inside'}: expected {wanted}, got {len(labels)}; see --labels")
+    return labels
+
+
+class Detector:
+    """A model's file, ready to run; `fit` and `threshold` are what the manifest says, or None."""
+
+    def __init__(self, path: Path, labels: str, threads: int):
+        if not path.is_file():
+            raise DetectError(f"model {path}: no such file")
+        # Kept: the interpreter reads the weights from here.
+        self._content = path.read_bytes()
+        if self._content[4:8] != b"TFL3":
+            raise DetectError(f"model {path}: not a .tflite file")
+        manifest = read_manifest(path, self._content)
+        self.fit, self.threshold = manifest.get("fit"), manifest.get("threshold")
+        self.labels = read_labels(labels, self._content, manifest)
+        self._interpreter, self.runtime = open_interpreter(path, self._content, threads)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        shape, dtype = [int(n) for n in inputs[0]["shape"]], np.dtype(inputs[0]["dtype"])
+        if len(outputs) != 4 or dtype != np.uint8 or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
+            wanted = "uint8 [1, H, W, 3] and 4 outputs (--quantization=int8 --postprocess=detection)"
+            raise DetectError(f"model {path}: expected {wanted}, got {dtype} {shape} and {len(outputs)}")
+        self.height, self.width = shape[1:3]
+        self._input, self._outputs = inputs[0]["index"], [entry["index"] for entry in outputs]
+        # Private, yet Coral's own client reads it; else they are boxes, classes, scores, count in order.
+        for signature in getattr(self._interpreter, "_get_full_signature_list", dict)().values():
+            self._outputs = [signature["outputs"][f"output_{i}"] for i in (3, 2, 1, 0)]
+        self._invoke(np.zeros((self.height, self.width, 3), np.uint8))  # the first run loads the weights
+
+    def _invoke(self, image: np.ndarray) -> float:
+        self._interpreter.set_tensor(self._input, image[None])
+        start = time.perf_counter()
+        self._interpreter.invoke()
+        return (time.perf_counter() - start) * 1000
+
+    def __call__(self, picture: Image.Image, fit: str, threshold: float):
+        """Returns detections, best first, in pixels of `picture`, and the milliseconds of the inference."""
+        (width, height), target = picture.size, (self.width, self.height)
+        used = np.ones(4)  # the part of the input, as y and x, that the picture fills
+        if fit == "letterbox":
+            scale = min(self.width / width, self.height / height)
+            target = (max(1, round(width * scale)), max(1, round(height * scale)))
+            used = np.tile([height * scale / self.height, width * scale / self.width], 2)
+        # Top left, the rest zero: as in training.
+        image = np.zeros((self.height, self.width, 3), np.uint8)
+        image[: target[1], : target[0]] = np.asarray(picture.resize(target, Image.BILINEAR))
+        elapsed = self._invoke(image)
+        boxes, classes, scores = (self._interpreter.get_tensor(i)[0] for i in self._outputs[:3])
+        boxes = np.clip(boxes / used, 0, 1) * [height, width, height, width]
+        found = []
+        for i in range(int(self._interpreter.get_tensor(self._outputs[3])[0])):
+            label, box = int(classes[i]), boxes[i].round(2).tolist()
+            if scores[i] < threshold or box[2] <= box[0] or box[3] <= box[1]:
+                continue
+            if label >= len(self.labels):
+                raise DetectError(f"labels: {len(self.labels)}, but found class {label}; correct --labels")
+            entry = {"class": label, "label": self.labels[label], "score": round(float(scores[i]), 4)}
+            found.append(dict(entry, box=box))
+        return found, elapsed
+
+
+def read_picture(path: Path) -> Image.Image:
+    """Reads a picture upright and as RGB; transparency is laid on white."""
+    with Image.open(str(path)) as opened:
+        opened.load()
+        picture = getattr(ImageOps, "exif_transpose", Image.Image.copy)(opened)  # since Pillow 6
+    if picture.mode[0] in "IF":
+        raise ValueError("more than 8 bits a channel; save it with 8")
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (255, 255, 255, 255)), picture)
+    return picture.convert("RGB")
+
+
+def draw(picture: Image.Image, found: list) -> Image.Image:
+    """Returns a copy with boxes, labels and scores; the best lies on top."""
+    copy = picture.copy()
+    canvas, line = ImageDraw.Draw(copy), max(2, max(copy.size) // 320)
+    try:
+        font, is_scaled = ImageFont.load_default(max(12, max(copy.size) // 46)), True
+    except (TypeError, ImportError):  # Pillow before 10.1 or without FreeType: one size, ASCII alone
+        font, is_scaled = ImageFont.load_default(), False
+    for entry in reversed(found):
+        (ymin, xmin, ymax, xmax), color = entry["box"], COLORS[entry["class"] % len(COLORS)]
+        canvas.rectangle((xmin, ymin, xmax, ymax), outline=color, width=line)
+        text = f"{entry['label']} {entry['score']:.2f}"
+        text = text if is_scaled else text.encode("ascii", "replace").decode()
+        # Before Pillow 8 there is no textbbox, since Pillow 10 no textsize.
+        is_new = hasattr(canvas, "textbbox")
+        size = canvas.textbbox((0, 0), text, font=font)[2:] if is_new else canvas.textsize(text, font=font)
+        left, top = max(0, min(xmin, copy.width - size[0] - 4)), max(0, ymin - size[1] - 4)
+        canvas.rectangle((left, top, left + size[0] + 4, top + size[1] + 4), fill=color)
+        canvas.text((left + 2, top + 2), text, fill=(0, 0, 0), font=font)
+    return copy
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Writes a PNG beside `path` and renames it: a failure leaves what was there."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(str(beside), format="PNG")
+        os.replace(str(beside), str(path))
+    except OSError as error:
+        raise DetectError(f"output {path}: cannot be written ({error})") from None
+    finally:
+        if path.parent.is_dir() and beside.exists():
+            beside.unlink()
+
+
+def pictures_from(source: Path, output: Path, skipped: list):
+    """Yields name, picture and where its copy goes; what cannot be read is named, and added to `skipped`."""
+    paths = sorted(source.iterdir()) if source.is_dir() else [source]
+    paths = [p for p in paths if p.is_file() and p.suffix.lower() in SUFFIXES and p.name[0] != "."]
+    if not paths:
+        raise DetectError(f"input {source}: no pictures there ({', '.join(SUFFIXES)})")
+    if output.resolve() == paths[0].parent.resolve():
+        raise DetectError(f"output {output}: the folder of the pictures themselves; choose another")
+    for path in paths:
+        try:
+            picture = read_picture(path)
+        except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and more
+            print(f"skipped {path}:", *str(error).split(), file=sys.stderr)
+            skipped.append(path.name)
+            continue
+        yield path.name, picture, output / f"{path.name}.png"
+
+
+def pictures_from_camera(camera: str, frames: int, output: Path):
+    """Yields `frames` pictures of a camera, without end where that is 0; the latest copy alone is kept."""
+    try:
+        cv2 = importlib.import_module("cv2")
+    except ImportError:
+        raise DetectError("camera: needs OpenCV, which is missing; install python3-opencv") from None
+    source = cv2.VideoCapture(int(camera) if camera.isdigit() else camera)
+    try:
+        for number in range(1, frames + 1) if frames else itertools.count(1):
+            has_frame, frame = source.read() if source.isOpened() else (False, None)
+            if not has_frame:
+                raise DetectError(f"camera {camera}: no picture after {number - 1} frames; is it connected?")
+            # OpenCV's channels are blue, green, red.
+            rgb = np.ascontiguousarray(frame[:, :, ::-1])
+            yield f"frame {number}", Image.fromarray(rgb), output / "camera.png"
+    finally:
+        source.release()
+
+
+def run(options: argparse.Namespace) -> None:
+    """Detects, draws and prints; what concerns the whole goes to standard error."""
+    detector, skipped, times, total = Detector(options.model, options.labels, options.threads), [], [], 0
+    fit = options.fit or detector.fit or "stretch"
+    threshold = next(x for x in (options.threshold, detector.threshold, 0.3) if x is not None)
+    print(f"{detector.runtime}; {fit}; scores from {threshold:.2f}", file=sys.stderr)
+    if options.input:
+        pictures = pictures_from(options.input, options.output, skipped)
+    else:
+        pictures = pictures_from_camera(options.camera, options.frames, options.output)
+    try:
+        for name, picture, path in pictures:
+            found, elapsed = detector(picture, fit, threshold)
+            save(draw(picture, found), path)
+            told = {"picture": name, "width": picture.width, "height": picture.height, "detections": found}
+            lines = [json.dumps(dict(told, inference_ms=round(elapsed, 3)))]
+            if not options.json:
+                form = "{0}: {label} {score:.2f}, y {1:.0f} to {3:.0f}, x {2:.0f} to {4:.0f}"
+                lines = [form.format(name, *entry["box"], **entry) for entry in found]
+            print("".join(line + "\n" for line in lines), end="", flush=True)
+            times.append(elapsed)
+            total += len(found)
+    except KeyboardInterrupt:  # the way to end a camera
+        if options.input:
+            raise DetectError("interrupted; the copies made so far are whole") from None
+    if times:
+        summary = f"{len(times)} pictures, {total} detections; inference {np.median(times):.2f} ms (median)"
+        print(f"{summary}; copies in {options.output}", file=sys.stderr)
+    if skipped:
+        raise DetectError(f"{len(skipped)} pictures could not be read: {', '.join(skipped)}")
+
+
+def main() -> None:
+    """Reads the command line and runs."""
+    parser = argparse.ArgumentParser(description="Finds objects in pictures with an int8 TFLite detector.")
+    parser.add_argument("--model", required=True, type=Path, help="the .tflite file, compiled or not")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--input", type=Path, help="a picture or a folder of pictures")
+    source.add_argument("--camera", help="number or path of a camera: 0 or /dev/video1")
+    parser.add_argument("--output", type=Path, default=Path("detections"), help="folder for drawn copies")
+    parser.add_argument("--labels", default="", help="a text, one label per line, instead of the model's")
+    parser.add_argument("--fit", choices=("stretch", "letterbox"), help="default: as in training (manifest)")
+    parser.add_argument("--threshold", type=float, help="lowest score; default: the manifest's")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    parser.add_argument("--frames", type=int, default=0, help="of the camera; 0: until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="one JSON object per picture")
+    options = parser.parse_args()
+    if not 0 <= (options.threshold or 0) <= 1 or options.threads < 1 or options.frames < 0:
+        parser.error("expected --threshold in 0..1, --threads of at least 1, --frames of at least 0")
+    run(options)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (DetectError, BrokenPipeError) as error:
+        sys.exit(" ".join(["error:", *str(error).split()]))

@@ -1,0 +1,174 @@
+"""Runs `edgetpu_compiler` where it is on PATH, and reads its log.
+
+The compiler ends with status 0 in many failures; what counts is its log and
+whether it wrote a file. It works in a folder of its own, so that a failing or
+stopped run leaves nothing beside the model.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from mkd_tf.checks import MkdError
+
+COMPILER = "edgetpu_compiler"
+SUFFIX = "_edgetpu.tflite"
+MAPPED = "Mapped to Edge TPU"
+_LONGEST_LOG = 2**20
+
+# A failing log holds one of these; what follows on the line is kept.
+_FATAL = (
+    "Model not quantized",
+    "Model could not be parsed",
+    "Internal compiler error",
+    "Compilation timeout",
+    "Compilation failed: ",
+    "Compilation failed!",
+)
+_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+@dataclass(frozen=True)
+class CompilerLog:
+    """What the compiler said; a number is None where its log has none.
+
+    `failure` is empty where the file was compiled. `operations` are the lines of
+    its table: operator, count, status.
+    """
+
+    version: str = ""
+    failure: str = ""
+    on_chip_bytes: int | None = None
+    off_chip_bytes: int | None = None
+    on_edge_tpu: int | None = None
+    on_cpu: int | None = None
+    operations: tuple[tuple[str, int, str], ...] = ()
+
+    def unmapped(self) -> list[tuple[str, int, str]]:
+        """Returns the lines of the table that tell of operators on the CPU."""
+        return [line for line in self.operations if line[2] != MAPPED]
+
+
+def find_compiler() -> str | None:
+    """Returns the compiler's path, or None where it is not on PATH."""
+    return shutil.which(COMPILER)
+
+
+def _size(log: str, label: str) -> int | None:
+    found = re.search(rf"^{label}: *([\d.]+) *(B|KiB|MiB|GiB)\s*$", log, flags=re.MULTILINE)
+    with contextlib.suppress(ValueError):
+        return round(float(found[1]) * _UNITS[found[2]]) if found else None
+    return None
+
+
+def _count(log: str, label: str) -> int | None:
+    found = re.search(rf"^{label}: *(\d{{1,9}})\s*$", log, flags=re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def _failure(log: str) -> str:
+    lines = [line.strip() for line in log.splitlines()]
+    for fatal in _FATAL:
+        for line in lines:
+            if fatal in line:
+                # What the parser missed stands on a line before.
+                errors = [x.removeprefix("ERROR: ") for x in lines if x.startswith("ERROR: ")]
+                return f"{line} ({errors[0]})" if errors else line
+    return ""
+
+
+def parse_log(log: str) -> CompilerLog:
+    """Returns what a log of the compiler says.
+
+    Raises:
+      MkdError: if it tells neither success nor failure.
+    """
+    version = re.search(r"^Edge TPU Compiler version (\S+)", log, flags=re.MULTILINE)
+    failure = _failure(log)
+    # The table: a name in capitals, its count, its status, apart by spaces.
+    table = re.findall(r"^([A-Z][A-Z0-9_]*) {2,}(\d{1,9}) {2,}(\S.*?)\s*$", log, flags=re.MULTILINE)
+    on_cpu = _count(log, "Number of operations that will run on CPU")
+    compiled = re.search(r"^Model (compiled successfully|successfully compiled)", log, flags=re.MULTILINE)
+    # Of a part on the CPU it must tell how much.
+    whole = table or on_cpu is not None or "not all operations are supported" not in log
+    if not failure and not (compiled and whole):
+        start = " ".join("".join(c if c.isprintable() else " " for c in log[:200]).split())
+        raise MkdError(
+            f"{COMPILER}: expected a log that tells success or failure, got {start or 'nothing'!r}."
+            " Run it by hand, or check without it (--compiler=never)."
+        )
+    return CompilerLog(
+        version=version[1] if version else "",
+        failure=failure,
+        on_chip_bytes=_size(log, "On-chip memory used for caching model parameters"),
+        off_chip_bytes=_size(log, "Off-chip memory used for streaming uncached model parameters"),
+        on_edge_tpu=_count(log, "Number of operations that will run on Edge TPU"),
+        on_cpu=on_cpu,
+        operations=tuple((name, int(count), status) for name, count, status in table),
+    )
+
+
+def _run(command: list[str], folder: Path, timeout_s: float) -> str:
+    with open(folder / "output", "w+b") as output:
+        process = subprocess.Popen(  # noqa: S603, the command is found on PATH and has no shell
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise MkdError(
+                f"{COMPILER}: expected an end within {timeout_s:g} s, got none. Raise --timeout_s, or check"
+                " without it (--compiler=never)."
+            ) from None
+        finally:
+            if process.poll() is None:
+                # It compiles in a child of its own, which must not outlive it.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        output.seek(0)
+        return output.read(_LONGEST_LOG).decode("utf-8", "replace")
+
+
+def compile_model(content: bytes, compiler: str, timeout_s: float = 300) -> tuple[CompilerLog, bytes]:
+    """Compiles a model in a temporary folder.
+
+    Args:
+      content: the .tflite file.
+      compiler: the compiler's path.
+      timeout_s: seconds after which it is stopped, with all it started.
+
+    Returns:
+      What it said, and the compiled file; empty where it failed.
+
+    Raises:
+      MkdError: if it cannot be started, does not end in time, says nothing that
+        is understood, or tells of success and wrote no file.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgetpu") as name:
+        folder = Path(name)
+        (folder / "model.tflite").write_bytes(content)
+        command = [compiler, "--show_operations", "--out_dir", str(folder), str(folder / "model.tflite")]
+        try:
+            printed = _run(command, folder, timeout_s)
+        except OSError as error:
+            raise MkdError(
+                f"{compiler}: cannot be started: {error.strerror}. Repair it or remove it from PATH."
+            ) from None
+        log = parse_log(printed)
+        compiled = folder / f"model{SUFFIX}"
+        if log.failure:
+            return log, b""
+        if not compiled.is_file() or not compiled.stat().st_size:
+            raise MkdError(f"{compiler}: expected the file {compiled.name}, got none. Run it by hand.")
+        return log, compiled.read_bytes()

@@ -1,0 +1,34 @@
+"""Models in files, by the suffix that tells their kind."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from mkd_tf.checks import fail
+from mkd_tf.detectors.files import load_detector
+from mkd_tf.evaluation.onnx_runner import OnnxRunner
+from mkd_tf.evaluation.runners import KerasRunner, Runner
+from mkd_tf.evaluation.tflite_runner import TFLiteRunner
+
+RUNNERS: dict[str, Callable[[str], Runner]] = {
+    ".keras": lambda path: KerasRunner(load_detector(path)),
+    ".tflite": TFLiteRunner,
+    ".onnx": OnnxRunner,
+}
+
+
+def load_runner(path: str | Path) -> Runner:
+    """Returns a runner of the model in a file.
+
+    Raises:
+      MkdError: if there is no such file, it is damaged, or of a kind that nothing here runs.
+    """
+    # The kind by the last suffix: a name may have dots of its own.
+    suffix = Path(path).suffix.lower()
+    if suffix not in RUNNERS:
+        fail(
+            f"model {path}",
+            expected=f"a file that ends in {', '.join(RUNNERS)}",
+            got=suffix or "no suffix",
+            do="Give a model of one of these kinds.",
+        )
+    return RUNNERS[suffix](str(path))

@@ -1,0 +1,81 @@
+"""`export/coral/detect.py`: what it is written in, how it reads pictures and how it draws."""
+
+import ast
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.coral import detect
+from mkd_tf.data.pictures import read_picture
+from tests.conversion import made
+
+
+def test_it_is_one_file_for_old_pythons():
+    tree = ast.parse(Path(detect.__file__).read_text(), feature_version=(3, 7))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.split(".")[0])
+        # What came after 3.7 without a syntax of its own.
+        name = getattr(node, "attr", None) or getattr(node, "arg", None)
+        assert name not in {
+            "removeprefix",
+            "removesuffix",
+            "missing_ok",
+            "strict",
+            "is_relative_to",
+            "Resampling",
+        }
+        notes = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        for note in filter(None, notes):
+            assert not any(isinstance(n, ast.BinOp | ast.Subscript) for n in ast.walk(note)), ast.unparse(
+                note
+            )
+    assert imported - set(sys.stdlib_module_names) == {"numpy", "PIL"}
+
+
+def _picture(mode, **options):
+    image = Image.fromarray(made.pictures(1, seed=8)[0][:40])
+    alpha = Image.linear_gradient("L").resize(image.size)
+    if mode == "transparent P":
+        image, options = image.convert("P"), {"transparency": 3}
+    elif mode == "turned":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        options = {"exif": exif}
+    else:
+        image = image.convert(mode)
+    if mode in ("RGBA", "LA"):
+        image.putalpha(alpha)
+    stream = io.BytesIO()
+    image.save(stream, "TIFF" if mode == "CMYK" else "PNG", **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "1", "RGBA", "LA", "CMYK", "transparent P", "turned"])
+def test_pictures_are_read_as_in_training(tmp_path, mode):
+    path = tmp_path / "picture.png"
+    path.write_bytes(_picture(mode))
+    np.testing.assert_array_equal(np.asarray(detect.read_picture(path)), read_picture(path))
+
+
+def test_sixteen_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), 40000, "uint16")).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match="save it with 8"):
+        detect.read_picture(tmp_path / "deep.png")
+
+
+def test_boxes_are_drawn_where_they_are():
+    grey = Image.new("RGB", (200, 100), (128, 128, 128))
+    boxes = [[40.0, 60.0, 90.0, 150.0], [0.0, 190.0, 20.0, 200.0]]
+    found = [{"class": c, "label": "é", "score": 0.5, "box": box} for c, box in enumerate(boxes)]
+    drawn = detect.draw(grey, found)
+    assert drawn.getpixel((60, 70)) == drawn.getpixel((100, 90)) == detect.COLORS[0]
+    assert drawn.getpixel((195, 20)) == detect.COLORS[1]
+    assert drawn.getpixel((100, 70)) == (128, 128, 128) and grey.getpixel((60, 70)) == (128, 128, 128)
