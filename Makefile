@@ -4,6 +4,8 @@ SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/quickstart
+# Processes of the tests; a file stays in one of them.
+JOBS ?= 2
 # What the quick start draws on: a picture or a folder of pictures.
 INPUT ?= $(WORKDIR)/examples
 
@@ -41,7 +43,7 @@ types: venv
 	$(BIN)/mypy
 
 pytest: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
