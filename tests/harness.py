@@ -202,12 +202,20 @@ def check_weights(detector: Detector, fresh: Detector, folder: Path) -> None:
     _check_equal(fresh.predict(images, verbose=0), expected, tolerance=1e-6)
 
 
+def operator_problems(content: bytes, detector: Detector) -> list[str]:
+    """What an Edge TPU would refuse, but for the size: a network of 24 M parameters is a teacher."""
+    problems = list(edgetpu.check(content).problems)
+    too_large = [p for p in problems if "of parameters, more than the" in p]
+    assert bool(too_large) == (detector.count_params() > 8 * 2**20), problems
+    return [p for p in problems if p not in too_large]
+
+
 def check_int8(detector: Detector) -> None:
     """The core survives post-training quantisation to int8, and the file suits an Edge TPU."""
     core, side = detector.inference_core(), detector.image_size
     scaled = pictures(24, side) / 127.5 - 1
     content = int8.int8_file(core, (1, side, side, 3), scaled[:16])
-    assert edgetpu.check(content).problems == ()
+    assert operator_problems(content, detector) == []
     steps = int8.scales(content)
     assert set(steps) == {"images", *PREDICTIONS}
     assert abs(steps["images"] - 1 / 127.5) < 1e-4, "the input's step is not the normalisation"
@@ -230,7 +238,7 @@ def check_quantization_aware(detector: Detector) -> None:
         # Of half the contrast, so that they alone would not make the input's range -1..1.
         model(picture[None] / 2, training=True)
     content = int8.int8_file(model, (1, side, side, 3))
-    assert edgetpu.check(content).problems == ()
+    assert operator_problems(content, detector) == []
     steps, found = int8.scales(content), int8.run(content, scaled)
     assert abs(steps["images"] - 1 / 127.5) < 1e-4, "the input's step is not the normalisation"
     factors = {"class_logits": 1.0, "box_encodings": _sensitivity(detector, scaled)}

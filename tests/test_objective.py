@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mkd_tf.boxes import encode
+from mkd_tf.losses import distribution_focal
 from mkd_tf.objective import Objective, detection_terms
 from mkd_tf.strategies import AttentionMap, SoftClasses, Strategy
 from tests import reference
@@ -17,6 +18,7 @@ ANCHORS = PORT.anchors
 
 def scene(batch=2, seed=0):
     outputs = fakes.outputs(PORT, batch, seed)
+    outputs.pop("box_logits")  # The plain head; the test of distributions has them.
     return outputs | {"box_encodings": outputs["box_encodings"] * 2}, dict(fakes.targets(PORT, batch, seed))
 
 
@@ -51,6 +53,20 @@ def test_the_task_against_the_reference(beta):
             box_weight=3.0,
         )
         np.testing.assert_allclose([found["class"][i], found["box"][i]], expected, rtol=1e-4)
+
+
+def test_distributions_of_boxes_join_the_box_term():
+    outputs, targets = scene()
+    logits = fakes.outputs(PORT)["box_logits"]
+    plain = detection_terms(outputs, targets, ANCHORS, 1.0, 2.0)
+    found = detection_terms(outputs | {"box_logits": logits}, targets, ANCHORS, 1.0, 2.0)
+    np.testing.assert_array_equal(found["class"], plain["class"])
+    truth = keras.ops.convert_to_numpy(encode(targets["boxes"], ANCHORS.centers_and_sizes()))
+    focal = keras.ops.convert_to_numpy(distribution_focal(truth, logits))
+    weights = targets["weights"]
+    expected = 0.25 * (focal * weights).sum(1) / np.maximum(weights.sum(1), 1)
+    assert (expected > 0.01).all()
+    np.testing.assert_allclose(found["box"] - plain["box"], expected, rtol=1e-3)
 
 
 def test_a_perfect_answer_costs_nothing():
