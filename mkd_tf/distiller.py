@@ -126,8 +126,20 @@ class Distiller(keras.Model):
         # A file of a distiller that has not trained yet could not be loaded otherwise.
         self.optimizer.build(self.trainable_variables)
 
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config()
+        if not config:
+            return config
+        # Keras's optimisers forget in a file what `exclude_from_weight_decay` told them.
+        decays = self.optimizer._use_weight_decay
+        return config | {"undecayed": [i for i, v in enumerate(self.trainable_variables) if not decays(v)]}
+
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        self.compile(**keras.saving.deserialize_keras_object(config))
+        given = keras.saving.deserialize_keras_object(config)
+        undecayed = given.pop("undecayed", [])
+        variables = self.trainable_variables
+        given["optimizer"].exclude_from_weight_decay([variables[i] for i in undecayed])
+        self.compile(**given)
 
     def train_step(self, data: dict) -> dict:
         images, step = data["images"], self.optimizer.iterations

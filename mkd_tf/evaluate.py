@@ -1,32 +1,18 @@
 """Measures a model: `python -m mkd_tf.evaluate --workdir=runs/quickstart --model=student --split=test`."""
 
-from pathlib import Path
-
 from rich.console import Console
 
 from mkd_tf import flags
-from mkd_tf.checks import fail
 from mkd_tf.data import DATASETS
 from mkd_tf.evaluation.evaluating import evaluate_model, print_metrics
-from mkd_tf.evaluation.loading import RUNNERS
+from mkd_tf.evaluation.loading import find_model
 from mkd_tf.files import write_json
-
-ROLES = ("teacher", "guide", "student_alone", "student")
 
 
 def main() -> None:
     """Evaluates and prints; with --output also writes JSON."""
     config = flags.stored_config(flags.value("workdir"))
-    model = flags.value("model")
-    path = Path(config.run.workdir, model, "best.keras") if model in ROLES else Path(model)
-    if not path.is_file():
-        known = ", ".join(r for r in ROLES if Path(config.run.workdir, r, "best.keras").is_file())
-        fail(
-            f"model {model}",
-            expected=f"a file ({', '.join(RUNNERS)}) or one of: {known}",
-            got="no such file",
-            do="Correct --model.",
-        )
+    path = find_model(config.run.workdir, flags.value("model"))
     name = flags.value("dataset") or config.data.dataset
     dataset = DATASETS.build(
         name, on_bad_example=config.data.on_bad_example, data_dir=config.data.data_dir or None
@@ -41,7 +27,9 @@ def main() -> None:
 def console() -> None:
     """The console script `mkd-evaluate`."""
     flags.define("workdir", "runs/default", "Work directory of the training run.")
-    flags.define("model", "student", "teacher, guide, student_alone, student, or the path of a model's file.")
+    flags.define(
+        "model", "student", "A role of the run, as student or teacher, or the path of a model's file."
+    )
     flags.define("split", "test", "Which split of the data set.")
     flags.define("dataset", "", "Another data set than the run's, with the same classes.")
     flags.define("fit", "", "stretch or letterbox; empty for the run's.")

@@ -14,6 +14,7 @@ from mkd_tf.anchors import Anchors
 from mkd_tf.balance import Balance
 from mkd_tf.schedules import ramp
 from mkd_tf.strategies.base import Strategy
+from mkd_tf.targets import without_ignored
 
 DISTRIBUTION_WEIGHT = 0.25
 """Of the distribution focal loss, beside a box weight of 2 (Li et al., NeurIPS 2020)."""
@@ -29,7 +30,8 @@ def detection_terms(outputs, targets, anchors: Anchors, beta: float, box_weight:
     Args:
       outputs: of the network that learns: `class_logits`, `box_encodings`.
       targets: its `labels`, `boxes`, `weights` from `targets.assign`, and `known`
-        `[B]`, 0 for a picture of which nothing is known: it has no task.
+        `[B]`, 0 for a picture of which nothing is known: it has no task. With `ignored`
+        `[B, N]`, locations that take no part in the class term.
       anchors: its anchors.
       beta: exponent of the quality focal loss.
       box_weight: factor of the box term.
@@ -45,7 +47,8 @@ def detection_terms(outputs, targets, anchors: Anchors, beta: float, box_weight:
     # The background's label is C: its one-hot row is all zero.
     hot = ops.one_hot(targets["labels"], logits.shape[-1]) * quality[..., None]
     positives = ops.maximum(ops.sum(weights, axis=-1), 1.0)
-    classes = ops.sum(losses.quality_focal(hot, logits, beta), axis=(1, 2)) / positives * targets["known"]
+    each = without_ignored(losses.quality_focal(hot, logits, beta), targets)
+    classes = ops.sum(each, axis=(1, 2)) / positives * targets["known"]
     boxes = box_weight * ops.sum(losses.giou_loss(targets["boxes"], predicted) * weights, axis=-1)
     if "box_logits" in outputs:
         truth = box_math.encode(targets["boxes"], anchors.centers_and_sizes())

@@ -12,12 +12,18 @@ an object without any positive gets its best candidate; an object's best candida
 goes to no other unless it is that one's best too, so that a small object on a large
 one is not lost; the deviation is the population's (the reference does not say
 which); objects carry a weight.
+
+A box of negative weight is no object but an area of which nothing is known, as a
+crowd's: no location answers for it, and those mostly inside are `ignored`.
 """
 
 from keras import ops
 
 from mkd_tf import boxes as box_math
 from mkd_tf.anchors import Anchors
+
+IGNORED_SHARE = 0.5
+"""Of an anchor's area inside an ignored area, from which on it is no background."""
 
 
 def _candidates(distances, level_counts: tuple[int, ...], top_k: int):
@@ -48,7 +54,8 @@ def assign(anchors: Anchors, boxes, labels, weights, num_classes: int, top_k: in
       anchors: those of the role that learns; N of them.
       boxes: `[B, M, 4]` float32 yxyx in pixels of that role's input.
       labels: `[B, M]` int32 in 0..num_classes-1.
-      weights: `[B, M]` float32: 1 for the truth, a score for a teacher's box, 0 for padding.
+      weights: `[B, M]` float32: 1 for the truth, a score for a teacher's box, 0 for padding,
+        negative for an ignored area.
       num_classes: how many classes there are; it is also the label of the background.
       top_k: candidates per object and level.
 
@@ -85,3 +92,33 @@ def assign(anchors: Anchors, boxes, labels, weights, num_classes: int, top_k: in
         "boxes": ops.where(owned[..., None], taken, corners[None]),
         "weights": ops.where(owned, ops.take_along_axis(weights, owner, axis=1), 0.0),
     }
+
+
+def ignored(anchors: Anchors, boxes, weights, assigned_weights):
+    """Tells which locations are neither object nor background.
+
+    Those whose anchor lies inside a box of negative weight with `IGNORED_SHARE` of its
+    area, unless they answer for an object: intersection over the anchor's area, as COCO's
+    evaluation compares detections with crowds. What of an anchor is beyond the picture
+    does not count, or a large one would be background in a picture full of a crowd.
+
+    Args:
+      anchors: those of the role that learns; N of them.
+      boxes: `[B, M, 4]` float32 yxyx in pixels of that role's input.
+      weights: `[B, M]` float32, negative for ignored areas.
+      assigned_weights: `[B, N]` float32, the `weights` that `assign` returned.
+
+    Returns:
+      `[B, N]` float32, 1 where nothing is known.
+    """
+    corners = ops.convert_to_tensor(anchors.boxes.clip(0, anchors.image_size))
+    low = ops.maximum(boxes[:, :, None, :2], corners[None, None, :, :2])
+    high = ops.minimum(boxes[:, :, None, 2:], corners[None, None, :, 2:])
+    share = ops.prod(ops.maximum(high - low, 0.0), axis=-1) / ops.maximum(box_math.area(corners), 1e-6)
+    inside = ops.logical_and(share >= IGNORED_SHARE, weights[..., None] < 0)
+    return ops.cast(ops.logical_and(ops.any(inside, axis=1), assigned_weights <= 0), "float32")
+
+
+def without_ignored(loss, targets: dict):
+    """Takes `ignored` locations, if the targets tell any, out of a loss on classes `[B, N, C]`."""
+    return loss * (1.0 - targets["ignored"][..., None]) if "ignored" in targets else loss

@@ -213,3 +213,26 @@ def test_ramps_scale_their_strategy_alone(progress, factor):
     np.testing.assert_allclose(terms["ramped"], 6 * factor, rtol=1e-5)
     np.testing.assert_allclose(terms["steady"], 5)
     np.testing.assert_allclose(terms["box"], call(connected())["box"])
+
+
+def test_ignored_locations_take_no_part_in_the_class_term_alone():
+    outputs, targets = scene()
+    ignored = np.float32(np.random.default_rng(0).uniform(size=targets["weights"].shape) < 0.4)
+    ignored *= targets["weights"] == 0
+    logits = keras.ops.convert_to_tensor(outputs["class_logits"])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        found = detection_terms(
+            outputs | {"class_logits": logits}, targets | {"ignored": ignored}, ANCHORS, 1, 2.0
+        )
+    gradient = tape.gradient(found["class"], logits).numpy()
+    np.testing.assert_array_equal(np.abs(gradient).sum(axis=-1) == 0, ignored == 1)
+    # A background that nobody takes for anything has no loss either.
+    sure = np.where(ignored[..., None] == 1, np.float32(-100), outputs["class_logits"])
+    plain = detection_terms(outputs | {"class_logits": sure}, targets, ANCHORS, 1, 2.0)
+    for name in ("class", "box"):
+        np.testing.assert_allclose(found[name], plain[name], rtol=1e-5)
+    none = detection_terms(outputs, targets | {"ignored": np.zeros_like(ignored)}, ANCHORS, 1, 2.0)
+    before = detection_terms(outputs, targets, ANCHORS, 1, 2.0)
+    for name in ("class", "box"):
+        np.testing.assert_array_equal(none[name], before[name])

@@ -139,3 +139,67 @@ def test_assignment_does_not_change_with_scale():
     small = assigned(boxes, labels, weights)
     large = assigned(2 * boxes, labels, weights, grid_anchors(128, strides=(16, 32, 64)))
     np.testing.assert_array_equal(small["labels"], large["labels"])
+
+
+def ignored_by_loops(anchors, boxes, weights, assigned_weights):
+    """The definition of `ignored`, one location and one box at a time."""
+    found = np.zeros(len(anchors), "float32")
+    for n, anchor in enumerate(np.clip(anchors.boxes.astype("float64"), 0, anchors.image_size)):
+        own = (anchor[2] - anchor[0]) * (anchor[3] - anchor[1])
+        for box, weight in zip(boxes.astype("float64"), weights, strict=True):
+            height = min(anchor[2], box[2]) - max(anchor[0], box[0])
+            width = min(anchor[3], box[3]) - max(anchor[1], box[1])
+            common = max(height, 0) * max(width, 0)
+            if weight < 0 and common / own >= 0.5 and assigned_weights[n] == 0:
+                found[n] = 1
+    return found
+
+
+def ignored(boxes, weights, assigned_weights, anchors=ANCHORS):
+    """`targets.ignored` of one picture as NumPy."""
+    arguments = [np.float32(x)[None] for x in (boxes, weights, assigned_weights)]
+    return keras.ops.convert_to_numpy(targets.ignored(anchors, *arguments))[0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ignored_against_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    boxes = random_objects(rng, 8, least=16.0)
+    weights = np.float32([-1, -0.3, 1, 0.5, 0, -1, 1, -0.7])
+    own = assigned(boxes, rng.integers(0, CLASSES, 8), weights)["weights"]
+    found = ignored(boxes, weights, own)
+    np.testing.assert_array_equal(found, ignored_by_loops(ANCHORS, boxes, weights, own))
+    assert 0 < found.sum() < len(found)
+    assert not found[own > 0].any()
+
+
+def test_ignored_by_hand():
+    # The left 28 of 64 px. Of the anchors of 32 px with centres 4, 12, ... 60 px from the left the
+    # picture shows 0..20, 0..28, 4..36, 12..44 and so on: all, all, 24/32 and exactly 16/32 of them
+    # lie inside, then 8/32 and less. Of those of 64 px (centres 8, 24, ...), 0..40, 0..56 and less:
+    # 28/40 and exactly 28/56. Of those of 128 px the picture shows itself: 28/64.
+    found = ignored([[0, 0, 64, 28]], [-1.0], np.zeros(len(ANCHORS)))
+    fine, middle, coarse = np.split(found, np.cumsum(ANCHORS.level_counts)[:-1])
+    assert fine.reshape(8, 8).tolist() == [[1, 1, 1, 1, 0, 0, 0, 0]] * 8
+    assert middle.reshape(4, 4).tolist() == [[1, 1, 0, 0]] * 4
+    assert not coarse.any()
+    assert ignored([[0, 0, 64, 64]], [-0.1], np.zeros(len(ANCHORS))).all()
+    assert not ignored([[0, 0, 64, 64]], [1.0], np.zeros(len(ANCHORS))).any()
+
+
+def test_no_location_answers_for_an_ignored_area_and_objects_in_it_stay():
+    objects = [[16, 16, 48, 48], [2, 30, 20, 60]]
+    plain = assigned(objects, [1, 2], [1.0, 1.0])
+    # Of the very same place as an object, and of all of the picture.
+    beside = assigned([*objects, objects[0], [0, 0, 64, 64]], [1, 2, 0, 0], [1.0, 1.0, -1.0, -1.0])
+    for name in plain:
+        np.testing.assert_array_equal(beside[name], plain[name])
+    found = ignored([[0, 0, 64, 64]], [-1.0], plain["weights"])
+    np.testing.assert_array_equal(found, plain["weights"] == 0)
+
+
+def test_ignored_locations_leave_a_loss():
+    loss = np.arange(12, dtype="float32").reshape(1, 3, 4)
+    assert targets.without_ignored(loss, {"weights": None}) is loss
+    left = targets.without_ignored(loss, {"ignored": np.float32([[0, 1, 0]])})
+    np.testing.assert_array_equal(left[0], [loss[0, 0], [0] * 4, loss[0, 2]])

@@ -78,11 +78,11 @@ def crop_boxes(
     """Clips boxes to what a window shows.
 
     A box of which less than `MIN_VISIBLE` remains, or a side under `MIN_SIDE_PX`,
-    gets weight 0.
+    gets weight 0. Of an ignored area any part is one.
 
     Args:
       boxes: `[..., M, 4]` float32 yxyx in pixels, whole.
-      weights: `[..., M]` float32.
+      weights: `[..., M]` float32, negative for ignored areas.
       window_low: first corner of the window (y, x) in pixels, `[..., 1, 2]` or one number.
       window_high: last corner, likewise.
 
@@ -94,7 +94,8 @@ def crop_boxes(
     seen_high = tf.clip_by_value(high, window_low, window_high)
     visible = tf.reduce_prod((seen_high - seen_low) / tf.maximum(high - low, 1e-6), axis=-1)
     big = tf.reduce_min(seen_high - seen_low, axis=-1) >= MIN_SIDE_PX
-    kept = tf.where(tf.logical_and(visible >= MIN_VISIBLE, big), weights, 0.0)
+    enough = tf.logical_or(visible >= MIN_VISIBLE, weights < 0)
+    kept = tf.where(tf.logical_and(enough, big), weights, 0.0)
     return tf.concat([seen_low, seen_high], axis=-1), kept
 
 

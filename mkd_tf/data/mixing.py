@@ -35,7 +35,7 @@ class Examples(NamedTuple):
       images: `[B, S, S, 3]` float32 in 0..255.
       boxes: `[B, M, 4]` float32 yxyx in pixels.
       labels: `[B, M]` int32.
-      weights: `[B, M]` float32, 0 for padding.
+      weights: `[B, M]` float32, 0 for padding, negative for ignored areas.
       known: `[B]` float32, 0 where nobody looked for objects.
     """
 
@@ -180,7 +180,7 @@ def join(groups: list[Examples]) -> Examples:
         )
     joined = Examples(*(tf.concat(columns, axis=0) for columns in zip(*padded, strict=True)))
     # The assignment costs as much as the boxes are many: four times the padding would tell.
-    present = joined.weights > 0
+    present = joined.weights != 0
     most = tf.maximum(tf.reduce_max(tf.math.count_nonzero(present, axis=1, dtype=tf.int32)), 1)
     place = tf.range(longest)[None] + tf.where(present, 0, longest)
     order = tf.argsort(place, axis=1)[:, :most]

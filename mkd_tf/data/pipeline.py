@@ -102,7 +102,8 @@ def training_batches(
 
     Returns:
       Batches `{"images": [B, S, S, 3] float32, "targets": {role: {...}}}`, a role's
-      targets being those of `targets.assign` and `known` `[B]`.
+      targets being those of `targets.assign` and `known` `[B]`; and, if any picture has a
+      crowd, `ignored` `[B, N]` of `targets.ignored`.
     """
     for stream in streams:
         if not len(stream.indices) or stream.per_batch < 1:
@@ -113,6 +114,8 @@ def training_batches(
     all_boxes, all_labels = tf.constant(boxes.boxes), tf.constant(boxes.labels)
     all_weights, all_known = tf.constant(boxes.weights), tf.constant(boxes.known)
     orders = [tf.constant(s.indices, tf.int64) for s in streams]
+    # Where there are none, neither the batch nor the step holds anything of them.
+    has_crowds = bool((boxes.weights < 0).any())
 
     def make(step: tf.Tensor) -> dict:
         walks = [
@@ -141,6 +144,9 @@ def training_batches(
         for role, grid in anchors.items():
             scaled = moved * (grid.image_size / image_size)
             assigned[role] = target_math.assign(grid, scaled, labels, weights, num_classes) | {"known": known}
+            if has_crowds:
+                where = target_math.ignored(grid, scaled, weights, assigned[role]["weights"])
+                assigned[role]["ignored"] = where
         return {"images": images, "targets": assigned}
 
     numbers = tf.data.Dataset.range(first_step, steps)

@@ -17,6 +17,8 @@ from mkd_tf.data.base import Element, annotation_of, picture_of
 from mkd_tf.data.pictures import fit_boxes, fit_picture
 
 CANVAS_SCALE = 1.25
+IGNORED = -1.0
+"""Weight of an area of which nothing is known: see `targets.ignored`. Any negative weight says so."""
 _THREADS = 4
 
 
@@ -27,7 +29,7 @@ class Boxes:
     Attributes:
       boxes: `[N, M, 4]` float32 yxyx, 0..1 of the canvas.
       labels: `[N, M]` int32.
-      weights: `[N, M]` float32.
+      weights: `[N, M]` float32, `IGNORED` for the area of a crowd.
       known: `[N]` float32, 0 where nobody looked: no box does not mean no object there.
     """
 
@@ -64,7 +66,7 @@ class PictureStore:
         tells its boxes without (`data.base.AnnotatedSplit`).
 
     Attributes:
-      truth: the labels' boxes with weight 1.
+      truth: the labels' boxes with weight 1, crowds as ignored areas.
       is_labelled: `[N]` bool.
     """
 
@@ -105,12 +107,11 @@ class PictureStore:
 
     def _row_of(self, found: Element) -> Row:
         objects = found["objects"]
-        # Crowds stand for many objects at once: no location should answer for them.
-        # Their area counts as background: targets know no location of which nothing is known.
-        keep = ~objects["is_crowd"]
-        boxes = fit_boxes(objects["bbox"][keep], found["height_width"], self._fit)
-        labels = objects["label"][keep]
-        return boxes, labels, np.ones(len(labels), "float32")
+        boxes = fit_boxes(objects["bbox"], found["height_width"], self._fit)
+        # Crowds stand for many objects at once: no location should answer for them, and
+        # none there is background.
+        weights = np.where(objects["is_crowd"], IGNORED, 1.0).astype("float32")
+        return boxes, objects["label"], weights
 
     def _picture(self, i: int) -> np.ndarray:
         return fit_picture(picture_of(*self._where[i]), self._side, self._fit)
@@ -120,11 +121,13 @@ class PictureStore:
         digest = hashlib.sha256("\n".join(self._ids).encode())
         for array in (self.is_labelled, self.truth.boxes, self.truth.labels):
             digest.update(np.ascontiguousarray(array).tobytes())
+        if (self.truth.weights < 0).any():
+            digest.update(self.truth.weights.tobytes())
         return digest.hexdigest()
 
     def row(self, i: int) -> Row:
         """Returns the truth of picture `i` without padding."""
-        keep = self.truth.weights[i] > 0
+        keep = self.truth.weights[i] != 0
         return self.truth.boxes[i][keep], self.truth.labels[i][keep], self.truth.weights[i][keep]
 
     def pictures(self, indices: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Small pictures are enlarged, and lines and letters grow with the picture, so tha
 thumbnail and a photograph read alike.
 """
 
+import io
 import math
 from collections.abc import Sequence
 
@@ -190,3 +191,10 @@ def contact_sheet(
             sheet.paste(picture, (left, top + (height - picture.height) // 2))
         top += height + gap_px
     return np.asarray(sheet)
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """Returns a picture `[H, W, 3]` uint8 as the content of a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()

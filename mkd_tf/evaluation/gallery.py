@@ -1,6 +1,5 @@
 """Pictures of a run: what each role sees of the same test pictures, side by side."""
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,18 +9,12 @@ from PIL import Image, ImageDraw, ImageFont
 from mkd_tf.data.base import Element
 from mkd_tf.data.pictures import fit_picture
 from mkd_tf.evaluation.coco import Truth
-from mkd_tf.evaluation.drawing import contact_sheet, draw
+from mkd_tf.evaluation.drawing import contact_sheet, draw, png_bytes
 from mkd_tf.evaluation.runners import Runner, on_original
 from mkd_tf.files import write_bytes
 from mkd_tf.postprocess import Detections
 
 _CELL_PX = 320
-
-
-def _png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def _titled(image: np.ndarray, title: str) -> np.ndarray:
@@ -61,11 +54,11 @@ def write_examples(
     for index in np.linspace(0, len(split) - 1, min(rows, len(split))).astype(int):
         found = split[int(index)]
         image, truth = found["image"], Truth.of(found)
-        write_bytes(folder / "examples" / f"{Path(found['image/id']).stem}.png", _png(image))
+        write_bytes(folder / "examples" / f"{Path(found['image/id']).stem}.png", png_bytes(image))
         names = next(iter(runners.values())).class_names
         cells.append(_titled(draw(image, _true_boxes(truth), names), "truth"))
         for title, runner in runners.items():
             seen = runner(fit_picture(image, runner.image_size, fit)[None])[0]
             seen = on_original(seen, image.shape[:2], fit)
             cells.append(_titled(draw(image, seen, names, score_threshold), title))
-    write_bytes(folder / "examples.png", _png(contact_sheet(cells, len(runners) + 1, _CELL_PX)))
+    write_bytes(folder / "examples.png", png_bytes(contact_sheet(cells, len(runners) + 1, _CELL_PX)))

@@ -6,6 +6,7 @@ from pathlib import Path
 from mkd_tf.checks import fail
 from mkd_tf.detectors.files import load_detector
 from mkd_tf.evaluation.onnx_runner import OnnxRunner
+from mkd_tf.evaluation.results import in_order
 from mkd_tf.evaluation.runners import KerasRunner, Runner
 from mkd_tf.evaluation.tflite_runner import TFLiteRunner
 
@@ -32,3 +33,26 @@ def load_runner(path: str | Path) -> Runner:
             do="Give a model of one of these kinds.",
         )
     return RUNNERS[suffix](str(path))
+
+
+def trained_roles(workdir: str | Path) -> list[str]:
+    """Returns the roles that a work directory has a network of, the known ones first."""
+    return in_order(p.parent.name for p in Path(workdir).glob("*/best.keras"))
+
+
+def find_model(workdir: str | Path, model: str) -> Path:
+    """Returns the file that `model` means: a role of the work directory, or a path.
+
+    Raises:
+      MkdError: if it is neither.
+    """
+    for path in (Path(workdir, model, "best.keras"), Path(model)):
+        if path.is_file():
+            return path
+    roles = trained_roles(workdir)
+    fail(
+        f"model {model}",
+        expected=f"a file ({', '.join(RUNNERS)}) or a role of {workdir}: {', '.join(roles) or 'none yet'}",
+        got="no such file",
+        do="Correct --model.",
+    )

@@ -13,20 +13,18 @@ Boxes are in pixels of the original picture, EXIF orientation applied, best firs
 
 import collections
 import dataclasses
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from mkd_tf.checks import MkdError, check_fraction, fail
 from mkd_tf.data.pictures import PICTURE_SUFFIXES, fit_picture, read_picture
 from mkd_tf.detectors.base import Detector
-from mkd_tf.evaluation.drawing import draw
+from mkd_tf.evaluation.drawing import draw, png_bytes
 from mkd_tf.evaluation.runners import KerasRunner, Runner, on_original
 from mkd_tf.files import beside, to_json, write_bytes
 from mkd_tf.postprocess import Detections
@@ -90,12 +88,6 @@ def _record(found: Detections, class_names: Sequence[str], height: int, width: i
     return [{"label": class_names[label], "score": score, "box": box} for label, score, box in columns]
 
 
-def _png(image: Any) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
-
-
 def predict_folder(
     model: Detector | Runner,
     input_path: str | Path,
@@ -149,7 +141,7 @@ def predict_folder(
             height, width = image.shape[:2]
             fitted = runner(fit_picture(image, runner.image_size, fit)[None])[0]
             found = on_original(fitted, (height, width), fit).above(score_threshold)
-            write_bytes(output_dir / name, _png(draw(image, found, runner.class_names, score_threshold)))
+            write_bytes(output_dir / name, png_bytes(draw(image, found, runner.class_names, score_threshold)))
             entry = {"file": path.name, "drawn": name, "height": height, "width": width}
             entry["detections"] = _record(found, runner.class_names, height, width)
             stream.write(("\n" if not drawn else ",\n").encode() + to_json(entry, path.name).encode())

@@ -7,14 +7,14 @@
                            "seconds": ..., "split": "test"}},
      "files": {"student_int8.tflite": {"AP": ..., "bytes": ..., ...}}}
 
-A metric without anything to measure is null. Roles are `teacher`, `guide`,
-`student_alone` and `student`; others may stand beside them.
+A metric without anything to measure is null. Roles are those of `ROLES`; others may
+stand beside them.
 """
 
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from mkd_tf.files import write_json
 
 SCHEMA = 1
 ROLES = ("teacher", "guide", "student_alone", "student")
+"""Roles of a run in the order in which they are shown; a run may have more, as `student_qat`."""
 Results = dict[str, Any]
 
 
@@ -110,6 +111,12 @@ def merge_role(results: Results, role: str, entry: Mapping[str, Any]) -> Results
     return {**results, "roles": roles}
 
 
+def in_order(roles: Iterable[str]) -> list[str]:
+    """Returns roles in the order in which they are shown: the known ones, then others by name."""
+    places = {role: place for place, role in enumerate(ROLES)}
+    return sorted(roles, key=lambda role: (places.get(role, len(ROLES)), role))
+
+
 def percent(value: float | None, form: str = "{:.1f}") -> str:
     """Returns a metric as text, a dash where there was nothing to measure."""
     return "–" if value is None else form.format(value)
@@ -124,14 +131,13 @@ def _pair(entry: Mapping[str, Any], first: str, second: str) -> str:
 
 
 def results_table(results: Results) -> Table:
-    """Returns one row per role, the four known ones first, a dash for what is not measured."""
+    """Returns one row per role in `in_order`, a dash for what is not measured."""
     splits = sorted({e["split"] for e in results["roles"].values() if e.get("split")})
     table = Table(title=f"Average precision on {', '.join(splits)}" if splits else None)
     table.add_column("role")
     for title in ("AP", "AP50", "AP75", "parameters", "MACs", "picture px", "epochs / steps", "seconds"):
         table.add_column(title, justify="right")
-    known = [role for role in ROLES if role in results["roles"]]
-    for role in known + [role for role in results["roles"] if role not in ROLES]:
+    for role in in_order(results["roles"]):
         entry = results["roles"][role]
         table.add_row(
             role,

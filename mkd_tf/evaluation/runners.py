@@ -43,11 +43,15 @@ class KerasRunner:
         self.class_names = tuple(detector.class_names)
         self._anchors = detector.anchors.centers_and_sizes() / detector.image_size
         self._postprocess = postprocess
-        model = detector.inference()
+        # A traced function holds its variables weakly.
+        self._model = model = detector.inference()
         # A free batch dimension: a smaller last batch is not traced again. Not
-        # `predict_on_batch`, which compiles with XLA, once for every batch size.
+        # `predict_on_batch`, which compiles with XLA, once for every batch size. Traced
+        # here: by its calls, TensorFlow would take every runner for the same function,
+        # and warn of retracing from the fifth on.
         images = tf.TensorSpec([None, self.image_size, self.image_size, 3], tf.float32)
-        self._forward = tf.function(lambda x: model(x, training=False), input_signature=[images])
+        forward = tf.function(lambda x: model(x, training=False), input_signature=[images])
+        self._forward = forward.get_concrete_function()
 
     def __call__(self, images: np.ndarray) -> list[Detections]:
         """Returns what is in each of `images` `[B, S, S, 3]`, uint8 or float in 0..255.

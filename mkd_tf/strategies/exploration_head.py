@@ -31,6 +31,7 @@ from keras import ops
 from mkd_tf import boxes as box_math
 from mkd_tf import losses
 from mkd_tf.anchors import Anchors
+from mkd_tf.targets import without_ignored
 
 
 def wrongness(source_logits, source_boxes, targets: dict, matched):
@@ -57,7 +58,7 @@ def head_loss(predictions, targets: dict, anchors: Anchors, emphasis, beta: floa
     Args:
       predictions: the head's `class_logits` `[B, N, C]` and `box_encodings` `[B, N, 4]`.
       targets: `labels`, `boxes`, `weights`, and `known` `[B]`; 0 for a picture of which
-        nothing is known.
+        nothing is known. With `ignored`, as the task's.
       anchors: the target's.
       emphasis: `[B, N]` float, v of the module.
       beta: exponent of the quality focal loss.
@@ -69,7 +70,7 @@ def head_loss(predictions, targets: dict, anchors: Anchors, emphasis, beta: floa
     predicted = box_math.decode(encodings, anchors.centers_and_sizes())
     quality = ops.stop_gradient(box_math.iou(predicted, targets["boxes"])) * weights
     hot = ops.one_hot(targets["labels"], logits.shape[-1]) * quality[..., None]
-    classes = ops.sum(losses.quality_focal(hot, logits, beta), axis=-1)
+    classes = ops.sum(without_ignored(losses.quality_focal(hot, logits, beta), targets), axis=-1)
     boxes = weights * losses.giou_loss(targets["boxes"], predicted)
     total = ops.sum(emphasis * (classes + box_weight * boxes), axis=-1)
     return targets["known"] * total / ops.maximum(ops.sum(weights, axis=-1), 1.0)

@@ -65,7 +65,10 @@ def with_teacher_boxes(
     known = np.array([i not in replaced or least < 1 for i in range(len(store))])
     per_picture = []
     for i in range(len(store)):
-        boxes, labels, weights = rows[i] if i in replaced else store.row(i)
-        keep = weights >= (least if i in replaced else 0)
+        if i not in replaced:
+            per_picture.append(store.row(i))
+            continue
+        boxes, labels, weights = rows[i]
+        keep = weights >= least
         per_picture.append((boxes[keep], labels[keep], weights[keep]))
     return pad_boxes(per_picture, known)

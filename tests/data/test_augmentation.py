@@ -196,3 +196,11 @@ def test_each_colour_change_by_hand(name, draw_index):
         "contrast": [[26.25, 71.25, 161.25], [56.25, 56.25, 56.25]],
     }
     np.testing.assert_allclose(found, expected[name], atol=1e-3)
+
+
+def test_any_part_of_an_ignored_area_stays_one():
+    # A tenth of each is in view; of the last only a pixel.
+    boxes = np.float32([[[-90, 0, 10, 50], [-90, 0, 10, 50], [-99, 0, 1, 50]]])
+    seen, weights = crop_boxes(boxes, np.float32([[1.0, -0.5, -1.0]]), 0, SIZE)
+    assert weights.numpy().tolist() == [[0, -0.5, 0]]
+    np.testing.assert_array_equal(seen[0, 1], [0, 0, 10, 50])

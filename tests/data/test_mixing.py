@@ -185,6 +185,9 @@ def test_groups_are_joined_without_gaps():
             expected = getattr(source, name)[row].numpy()[kept]
             np.testing.assert_array_equal(getattr(joined, name)[i][: counts[i]], expected, err_msg=name)
         assert not joined.weights[i, counts[i] :].numpy().any()
+    # Ignored areas have a weight too.
+    areas = one._replace(weights=-one.weights)
+    np.testing.assert_array_equal(mixing.join([areas]).weights, -mixing.join([one]).weights)
     empty = one._replace(weights=tf.zeros_like(one.weights))
     assert mixing.join([empty]).boxes.shape == (3, 1, 4)
 

@@ -273,3 +273,27 @@ def test_mixing_only_what_is_not_there_is_told():
     split = [element(np.zeros((8, 8, 3), "uint8"), "a", np.zeros((0, 4)), np.zeros(0))]
     with pytest.raises(MkdError, match="mixed_pictures: expected pictures to mix, got unlabelled"):
         batches_of(split, grid_anchors(SIDE), 3, steps=1, augmentation_config=AugmentationConfig(mixup=0.5))
+
+
+def test_a_crowd_is_no_background(store):
+    """One in the right half of picture 3, which has an object in the left."""
+    box = np.float32([[0.2, 0.1, 0.6, 0.5], [0.0, 0.5, 1.0, 1.0]])
+    rows = [(box[:1], np.int32([1]), np.float32([1]))] * COUNT
+    without = pad_boxes(rows, np.ones(COUNT))
+    rows[3] = box, np.int32([1, 0]), np.float32([1, -1])
+    plain, found = (
+        batches(store, [(range(8), 8)], steps=1, boxes=b)[0]
+        for b in (without, pad_boxes(rows, np.ones(COUNT)))
+    )
+    np.testing.assert_array_equal(found["images"], plain["images"])
+    targets = dict(found["targets"]["student"])
+    ignored = targets.pop("ignored")
+    for name, values in plain["targets"]["student"].items():
+        np.testing.assert_array_equal(targets.pop(name), values)
+    assert not targets, "and nothing else"
+    for i, which in enumerate(drawn(found)):
+        fine = ignored[i, :64].reshape(8, 8)
+        # Anchors of 32 px with centres 28 and 36 px from the left: 12/32 and 20/32 lie inside.
+        assert fine.tolist() == [[float(which == 3 and x >= 4) for x in range(8)]] * 8
+    mixed = batches(store, MIXED, 0, 1, MIXING, boxes=pad_boxes(rows, np.ones(COUNT)))[0]
+    assert mixed["targets"]["student"]["ignored"].shape == (16, len(GRIDS["student"]))

@@ -110,12 +110,15 @@ def test_letterboxed_boxes_follow_the_picture():
     np.testing.assert_allclose(truth.boxes[0, 0], [0.05, 0.2, 0.25, 0.6], rtol=1e-5)
 
 
-def test_nobody_answers_for_a_crowd():
+def test_a_crowd_is_an_ignored_area():
     crowd = picture(10, [0, 1], is_crowd=np.array([True, False]))
     difficult = picture(20, [2], is_difficult=np.array([True]))
-    truth = store([[crowd, difficult]]).truth
-    assert truth.labels.tolist() == [[1], [2]]
-    assert truth.weights.tolist() == [[1], [1]]
+    made = store([[crowd, difficult]])
+    assert made.truth.labels.tolist() == [[0, 1], [2, 0]]
+    assert made.truth.weights.tolist() == [[-1, 1], [1, 0]]
+    assert made.row(0)[2].tolist() == [-1, 1]
+    other = store([[picture(10, [0, 1], is_crowd=np.array([False, True])), difficult]])
+    assert made.digest() != other.digest()
 
 
 def test_what_is_known_is_what_is_labelled():

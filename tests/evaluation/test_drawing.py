@@ -1,10 +1,13 @@
 """Drawing: what is drawn where, at any size, and what must not crash."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from mkd_tf.evaluation.coco import Truth
-from mkd_tf.evaluation.drawing import MIN_LONG_SIDE_PX, PALETTE, class_color, contact_sheet, draw
+from mkd_tf.evaluation.drawing import MIN_LONG_SIDE_PX, PALETTE, class_color, contact_sheet, draw, png_bytes
 from mkd_tf.postprocess import Detections
 
 NAMES = ("cell", "plate")
@@ -99,3 +102,10 @@ def test_contact_sheet_worked_by_hand():
     assert sheet[20, 170].tolist() == [255, 255, 255]
     assert sheet[145, 60].tolist() == [0, 0, 255] and sheet[145, 170].tolist() == [255, 255, 255]
     assert contact_sheet([red], 3, cell_px=100, gap_px=10).shape == (120, 120, 3)
+
+
+def test_a_png_holds_the_picture():
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), "uint8")
+    content = png_bytes(image)
+    assert content.startswith(b"\x89PNG")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), image)

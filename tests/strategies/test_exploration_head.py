@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mkd_tf.boxes import encode
 from mkd_tf.strategies import Exploration
-from mkd_tf.strategies.exploration_head import ExplorationHead, wrongness
+from mkd_tf.strategies.exploration_head import ExplorationHead, head_loss, wrongness
 from tests import reference
 from tests.strategies import fakes
 
@@ -138,3 +138,16 @@ def test_several_anchors_in_a_cell_and_levels_of_other_widths():
     assert found["box_encodings"].shape == (1, 14, 4)
     # One tower for each width, and the predictions shared.
     assert len(head.trainable_variables) == 2 * 2 + 2 * 2
+
+
+def test_ignored_locations_take_no_part_in_its_classes():
+    port = fakes.port()
+    targets, rng = fakes.targets(port), np.random.default_rng(0)
+    ignored = np.float32((rng.uniform(size=targets["weights"].shape) < 0.4) & (targets["weights"] == 0))
+    predictions, emphasis = fakes.outputs(port), 1 + rng.uniform(size=ignored.shape).astype("float32")
+    found = head_loss(predictions, targets | {"ignored": ignored}, port.anchors, emphasis, 1.0, 2.0)
+    # A background that nobody takes for anything has no loss either.
+    sure = np.where(ignored[..., None] == 1, np.float32(-100), predictions["class_logits"])
+    expected = head_loss(predictions | {"class_logits": sure}, targets, port.anchors, emphasis, 1.0, 2.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.all(found < head_loss(predictions, targets, port.anchors, emphasis, 1.0, 2.0))

@@ -99,3 +99,17 @@ def test_a_least_score_of_one_leaves_them_unknown(store):
     assert found.known.tolist() == [float(i not in (10, 11)) for i in range(COUNT)]
     assert found.weights[10:12].sum() == 0, "a picture of which nothing is known has no boxes"
     assert found.weights[:10, 0].tolist() == [1] * 10
+
+
+def test_crowds_stay_where_the_truth_does():
+    box = np.concatenate([BOX, BOX / 2])
+    crowd = [
+        element(
+            np.zeros((16, 16, 3), "uint8"), f"{i}", box, np.int32([0, 1]), is_crowd=np.array([False, True])
+        )
+        for i in range(2)
+    ]
+    found = with_teacher_boxes(
+        PictureStore([crowd], 16, "stretch", 1.0), np.array([1]), rows_of(_1=[0.9]), 0.3
+    )
+    assert found.weights.tolist() == [[1, -1], [np.float32(0.9), 0]]
