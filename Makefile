@@ -9,7 +9,7 @@ JOBS ?= 2
 # What the quick start draws on: a picture or a folder of pictures.
 INPUT ?= $(WORKDIR)/examples
 
-.PHONY: venv quickstart test lint contracts types pytest clean
+.PHONY: venv mediapipe quickstart test lint contracts types pytest clean
 
 venv: .venv/installed
 
@@ -17,7 +17,15 @@ venv: .venv/installed
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mkd_tf needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -c constraints.txt -e '.[test,onnx]'
+	$(BIN)/pip install -c constraints.txt -e '.[test,onnx,selective]'
+	touch $@
+
+# MediaPipe's own detector, for tests/conversion/test_mediapipe.py: it and tfmot want different absl.
+mediapipe: .venv-mediapipe/installed
+
+.venv-mediapipe/installed: constraints-mediapipe.txt
+	$(PYTHON) -m venv .venv-mediapipe
+	.venv-mediapipe/bin/pip install -c constraints-mediapipe.txt mediapipe
 	touch $@
 
 quickstart: venv
@@ -46,5 +54,5 @@ pytest: venv
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf .venv .venv-mediapipe build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -62,7 +62,7 @@ def console() -> None:
     """The console script's entry."""
     forms = ", ".join(ONNX_QUANTIZATIONS)
     flags.define("workdir", "runs/default", "Work directory of the training run.")
-    flags.define("role", "student", "Which network: student, student_alone, guide or teacher.")
+    flags.define("role", "student", "Which role's network, as student or teacher.")
     flags.define("quantization", "float32", f"One or several, comma-separated: {forms}.")
     flags.define("postprocess", "decoded", f"{' or '.join(ONNX_POSTPROCESSES)}: boxes and scores, or heads.")
     flags.define("opset", OPSET, f"Version of ONNX's operators, {OPSETS[0]} to {OPSETS[-1]}.")

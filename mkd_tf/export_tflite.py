@@ -58,7 +58,7 @@ def main() -> None:
 def console() -> None:
     """The console script `mkd-export`."""
     flags.define("workdir", "runs/default", "Work directory of the training run.")
-    flags.define("role", "student", "Which network: student, student_alone, guide or teacher.")
+    flags.define("role", "student", "Which role's network, as student or teacher.")
     flags.define("quantization", "int8", f"One or several, comma-separated: {', '.join(QUANTIZATIONS)}.")
     flags.define("postprocess", "detection", f"{' or '.join(POSTPROCESSES)}: with detections, or raw heads.")
     flags.define("calibration_pictures", PICTURES, "Training pictures that give an integer file its ranges.")

@@ -139,6 +139,10 @@ def parameter_bytes(graph: Graph) -> int:
     return sum(sizes.values())
 
 
+def _constant_bytes(op: Operator) -> int:
+    return sum(t.size for t in op.inputs if t is not None)
+
+
 def _file_problems(graph: Graph, size: int) -> list[str]:
     """Returns what rejects the file as a whole."""
     problems = []
@@ -154,7 +158,12 @@ def _file_problems(graph: Graph, size: int) -> list[str]:
         problems.append(f"min_runtime_version {runtime} is above {limit}, which the compiler reads")
     if size > MEMORY:
         held = MEMORY // MEBIBYTE
-        problems.append(f"{size / MEBIBYTE:.1f} MiB of parameters, more than the {held} MiB on the chip")
+        largest = max(core, key=_constant_bytes)
+        total, most = (f"{x / MEBIBYTE:.1f} MiB" for x in (size, _constant_bytes(largest)))
+        problems.append(
+            f"{total} of parameters, more than the {held} MiB on the chip: the most of them, {most}, "
+            f"in {largest.name} (operator {largest.index})"
+        )
     return problems
 
 

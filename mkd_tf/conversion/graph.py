@@ -71,13 +71,20 @@ def postprocess_op(num_classes: int, config: PostprocessConfig) -> Callable[...,
     return postprocess
 
 
+def _probabilities(scores):
+    """Emulates the only integers that TFLite's int8 sigmoid has: steps of 1/256 from 0."""
+    return tf.quantization.fake_quant_with_min_max_args(scores, 0.0, 255 / 256)
+
+
 def _detections(
-    outputs: dict[str, Any], anchors: np.ndarray, num_classes: int, config: PostprocessConfig
+    outputs: dict[str, Any], anchors: np.ndarray, num_classes: int, config: PostprocessConfig, emulated: bool
 ) -> dict[str, Any]:
-    scores = tf.sigmoid(outputs["class_logits"])
+    # What emulates integers brings the range of each tensor; without one the sigmoid would stay float.
+    ranged = _probabilities if emulated else tf.identity
+    scores = ranged(tf.sigmoid(outputs["class_logits"]))
     # After the sigmoid: a logit low enough for no background would take the int8
     # range of all other logits.
-    scores = tf.concat([tf.zeros([1, len(anchors), 1]), scores], axis=-1)
+    scores = ranged(tf.concat([tf.zeros([1, len(anchors), 1]), scores], axis=-1))
     boxes, classes, best, count = postprocess_op(num_classes, config)(
         outputs["box_encodings"], scores, tf.constant(anchors)
     )
@@ -108,7 +115,8 @@ def serving_module(
     def serve(images):
         outputs = model(images, training=False)
         if postprocess == "detection":
-            outputs = _detections(outputs, anchors, len(detector.class_names), config)
+            count, emulated = len(detector.class_names), detector.is_quantized
+            outputs = _detections(outputs, anchors, count, config, emulated)
         return {name: tf.identity(x, name=name) for name, x in outputs.items()}
 
     module.serve = serve

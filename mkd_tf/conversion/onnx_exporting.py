@@ -11,20 +11,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mkd_tf import boxes
-from mkd_tf.checks import MkdError, check_at_least, check_positive
+from mkd_tf.checks import check_at_least, check_positive
 from mkd_tf.conversion.calibration import PICTURES, Calibration, choose_calibration
-from mkd_tf.conversion.exporting import THREADS, Measurement
+from mkd_tf.conversion.measuring import THREADS, Measurement, figures, record_measured, refuse_rejected
 from mkd_tf.conversion.onnx_file import OPSET, check_form, convert_onnx
 from mkd_tf.conversion.parity import Heads, differences
-from mkd_tf.conversion.record import FOLDER, RESULT_KEYS, record, sha256, versions
+from mkd_tf.conversion.record import sha256, versions
 from mkd_tf.conversion.tflite import check_labels
 from mkd_tf.data.base import Dataset
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import load_detector
-from mkd_tf.evaluation.cost import latency_ms
-from mkd_tf.evaluation.evaluator import FITS
 from mkd_tf.evaluation.onnx_runner import OnnxRunner, import_onnxruntime
-from mkd_tf.evaluation.results import percent
 from mkd_tf.postprocess import probabilities
 
 
@@ -119,21 +116,10 @@ def _measured(
     content: bytes, detector: Detector, measurement: Measurement, option: OnnxOptions
 ) -> dict[str, Any]:
     """Runs the file; returns everything measured about it."""
-    fit, runner = option.fit, OnnxRunner(content, threads=THREADS)
-    other = next(f for f in FITS if f != fit)
-    ap, other_ap = (measurement.metrics(runner, f)["AP"] for f in (fit, other))
-    expected = measurement.float_ap[fit]
+    runner = OnnxRunner(content, threads=THREADS)
     heads = expected_heads(detector, measurement.float_heads, is_raw=runner.is_raw)
-    return {
-        "AP": ap,
-        f"AP_{other}": other_ap,
-        "AP_drop": None if ap is None or expected is None else expected - ap,
-        "AP_float": {f: measurement.float_ap[f] for f in (fit, other)},
-        "latency_ms": latency_ms(runner.invoke, measurement.images[0]),
-        "threads": THREADS,
-        "parity": differences(onnx_heads(runner, measurement.images), heads),
-        "recommended_score_threshold": measurement.threshold(runner, fit),
-    }
+    parity = differences(onnx_heads(runner, measurement.images), heads)
+    return figures(runner, measurement, option.fit, parity)
 
 
 def export_onnx(
@@ -185,18 +171,8 @@ def export_onnx(
                 "calibration": [] if calibration is None else list(calibration.picture_ids),
                 **_measured(content, detector, measurement, option),
             }
-            drop = entry["AP_drop"]
-            # What could not be measured was not shown to be good.
-            good = drop is not None and drop <= options[0].max_ap_drop
-            verdict = "accepted" if good else "rejected"
-            path = record(Path(workdir), f"{name}_{option.suffix()}", content, shown, entry, verdict)
-            entries[path.name] = {k: entry[k] for k in RESULT_KEYS if k in entry}
-            entries[path.name] |= {"bytes": len(content), "verdict": verdict}
-    rejected = [file for file, entry in entries.items() if entry["verdict"] == "rejected"]
-    if rejected:
-        losses = ", ".join(f"{f} lost {percent(entries[f]['AP_drop'], '{:.2f}')} AP" for f in rejected)
-        raise MkdError(
-            f"{workdir}/{FOLDER}: {losses}; at most {options[0].max_ap_drop} is allowed. Calibrate on more "
-            "pictures, choose --quantization=float32, or allow more with --max_ap_drop."
-        )
+            file = f"{name}_{option.suffix()}"
+            stored, entry = record_measured(workdir, file, content, shown, entry, options[0].max_ap_drop)
+            entries[stored] = entry
+    refuse_rejected(workdir, entries, options[0].max_ap_drop)
     return entries

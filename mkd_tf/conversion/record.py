@@ -23,6 +23,7 @@ from typing import Any
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.evaluation.results import empty_results, read_results, write_results
 from mkd_tf.files import write_bytes, write_json
+from mkd_tf.version import __version__
 
 SCHEMA = 1
 FOLDER, MANIFEST, LABELS = "export", "manifest.json", "labels.txt"
@@ -38,8 +39,6 @@ def sha256(content: bytes) -> str:
 
 def versions(*more: str) -> dict[str, str]:
     """Returns the versions of what took part, `more` packages included."""
-    from mkd_tf import __version__
-
     found = {name: importlib.metadata.version(name) for name in (*_PACKAGES, *more)}
     return {"mkd_tf": __version__, "python": platform.python_version(), **found}
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mkd_tf.checks import MkdError, fail
+from mkd_tf.evaluation.loading import trained_roles
 
 
 def trained_model(workdir: str | Path, role: str) -> Path:
@@ -13,7 +14,7 @@ def trained_model(workdir: str | Path, role: str) -> Path:
     """
     path = Path(workdir, role, "best.keras")
     if not path.is_file():
-        trained = sorted(p.parent.name for p in Path(workdir).glob("*/best.keras"))
+        trained = trained_roles(workdir)
         fail(
             f"workdir {workdir}",
             expected=f"a trained {role} ({role}/best.keras)",

@@ -30,6 +30,7 @@ from mkd_tf.conversion.biases import repair_biases
 from mkd_tf.conversion.calibration import PICTURES, Calibration, Source, choose_calibration, with_full_range
 from mkd_tf.conversion.graph import serving_module
 from mkd_tf.conversion.metadata import Description, pack
+from mkd_tf.conversion.pooling import pools_as_convolutions
 from mkd_tf.conversion.score_scale import keep_score_scale
 from mkd_tf.detectors.base import Detector
 from mkd_tf.postprocess import PostprocessConfig
@@ -71,7 +72,7 @@ def _pictures(
 
 
 def _configure(
-    converter: tf.lite.TFLiteConverter, quantization: str, pictures: Callable[[], Iterator]
+    converter: tf.lite.TFLiteConverter, quantization: str, pictures: Callable[[], Iterator], emulated: bool
 ) -> None:
     converter.allow_custom_ops = True
     if quantization == "float32":
@@ -79,10 +80,11 @@ def _configure(
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    if quantization in CALIBRATED:
+    if quantization in CALIBRATED and not emulated:
         converter.representative_dataset = pictures
     if quantization == "int8":
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if not emulated:
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.float32
     if quantization == "int16x8":
@@ -109,16 +111,18 @@ def _quiet() -> Iterator[None]:
             logger.removeFilter(_is_warning)
 
 
-def _convert(module: tf.Module, quantization: str, pictures: Callable[[], Iterator]) -> bytes:
+def _convert(
+    module: tf.Module, quantization: str, pictures: Callable[[], Iterator], emulated: bool = False
+) -> bytes:
     # By way of a SavedModel, which keeps the names of the outputs in a signature.
     with tempfile.TemporaryDirectory() as folder, _quiet():
         tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
-        _configure(converter, quantization, pictures)
+        _configure(converter, quantization, pictures, emulated)
         return converter.convert()
 
 
-def _check_input(content: bytes, scaling: tuple[float, float]) -> None:
+def check_input(content: bytes, scaling: tuple[float, float]) -> None:
     """Raises `MkdError` unless a byte, as it is, means to an int8 file what its pixel is to the core."""
     (entry,) = Interpreter(model_content=content).get_input_details()
     step, zero = entry["quantization"]
@@ -134,6 +138,42 @@ def _check_input(content: bytes, scaling: tuple[float, float]) -> None:
         )
 
 
+def float_core(student: Detector, config: PostprocessConfig | None = None) -> bytes:
+    """Returns the float32 file whose tensors have the names of those of `int8`, without metadata.
+
+    Its input is the core's, `[1, S, S, 3]` scaled as `student.scaling` says; the
+    post-process is its last operator.
+
+    Raises:
+      MkdError: for a student that emulates int8, whose tensors have other names.
+    """
+    if student.is_quantized:
+        fail(
+            f"float file of {student.name}",
+            expected="a float detector",
+            got="one that emulates int8",
+            do="Take the student that it began from.",
+        )
+    module = serving_module(
+        student, scaled_input=True, postprocess="detection", config=config or PostprocessConfig()
+    )
+    return _convert(module, "float32", lambda: iter(()))
+
+
+def described(
+    content: bytes, student: Detector, names: tuple[str, ...], scaling: tuple[float, float], postprocess: str
+) -> bytes:
+    """Returns a file with its metadata; `scaling` is the factor and offset from bytes to its input."""
+    # A client that feeds floats computes (pixel - mean) / std.
+    mean, std = -scaling[1] / scaling[0], 1 / scaling[0]
+    return pack(content, Description(student.name, names, postprocess, mean, std, student.anchors))
+
+
+def needs_calibration(student: Detector, quantization: str) -> bool:
+    """Whether a file takes its ranges from pictures: a student that emulates int8 brings them."""
+    return quantization in CALIBRATED and not (student.is_quantized and quantization == "int8")
+
+
 def convert(
     student: Detector,
     quantization: str,
@@ -147,8 +187,12 @@ def convert(
     """`to_tflite` with the calibration pictures already chosen; None where none is needed."""
     check_one_of("quantization", quantization, QUANTIZATIONS)
     check_one_of("postprocess", postprocess, POSTPROCESSES)
+    if student.is_quantized and quantization != "int8":
+        student = student.plain()  # Its integers are those of int8 alone.
+    student = student.deployable()
+    emulated = student.is_quantized
     names = check_labels(student.class_names if labels is None else labels, len(student.class_names))
-    if quantization in CALIBRATED and calibration is None:
+    if needs_calibration(student, quantization) and calibration is None:
         fail(
             f"to_tflite: quantization {quantization}",
             expected="calibration pictures",
@@ -159,16 +203,14 @@ def convert(
     scaling = student.scaling if is_bytes else (1.0, 0.0)
     images = with_full_range(calibration.images) if calibration is not None else np.zeros(0)
     module = serving_module(student, scaled_input=is_bytes, postprocess=postprocess, config=config)
-    content = _convert(module, quantization, lambda: _pictures(images, scaling, on_progress))
+    content = _convert(module, quantization, lambda: _pictures(images, scaling, on_progress), emulated)
     if is_bytes:
-        _check_input(content, scaling)
+        check_input(content, scaling)
+        content = pools_as_convolutions(content)
     if quantization in CALIBRATED:
         content = repair_biases(content)
         content = keep_score_scale(content) if postprocess == "detection" else content
-    # A client that feeds floats computes (pixel - mean) / std.
-    mean, std = -scaling[1] / scaling[0], 1 / scaling[0]
-    about = Description(student.name, names, postprocess, mean, std, student.anchors)
-    return pack(content, about)
+    return described(content, student, names, scaling, postprocess)
 
 
 def to_tflite(
@@ -207,7 +249,7 @@ def to_tflite(
     """
     check_one_of("quantization", quantization, QUANTIZATIONS)
     chosen = None
-    if quantization in CALIBRATED and calibration is not None:
+    if needs_calibration(student, quantization) and calibration is not None:
         chosen = choose_calibration(
             calibration, student.image_size, count=calibration_pictures, seed=seed, fit=fit
         )

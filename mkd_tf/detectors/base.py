@@ -35,6 +35,7 @@ class Detector(keras.Model):
       image_size: side of the square input in pixels.
       scaling: factor and offset from 0..255 to what `core` takes: to -1..1, except
         in an adapted model.
+      is_quantized: whether it emulates integers, and brings the ranges of an integer file.
 
     Args:
       config: what builds it again, as keyword arguments.
@@ -61,6 +62,7 @@ class Detector(keras.Model):
         self.class_names = tuple(class_names)
         self.image_size = anchors.image_size
         self.scaling = scaling
+        self.is_quantized = False
         self._config = config
 
     def get_config(self) -> dict[str, Any]:
@@ -70,6 +72,14 @@ class Detector(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects=None) -> "Detector":
         del custom_objects  # A detector is built from plain values alone.
         return cls(**config)
+
+    def plain(self) -> "Detector":
+        """Returns the detector without what compression adds to it: here itself."""
+        return self
+
+    def deployable(self) -> "Detector":
+        """Returns the form that is converted to integers: here itself."""
+        return self
 
     def inference(self) -> keras.Model:
         """Returns the model that ships: the same weights, predictions only, no taps."""

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from mkd_tf.checks import MkdError
-from mkd_tf.conversion import exporting
+from mkd_tf.conversion import exporting, measuring
 from mkd_tf.conversion.exporting import ExportOptions, export_tflite
 from mkd_tf.detectors.files import save_detector
 from mkd_tf.evaluation.results import read_results
@@ -77,7 +77,7 @@ def test_a_failure_changes_nothing(source, tmp_path, quiet, monkeypatch):
 
     for name in ("convert", "tflite_heads", "latency_ms"):
         with monkeypatch.context() as patch:
-            patch.setattr(exporting, name, interrupted)
+            patch.setattr(measuring if name == "latency_ms" else exporting, name, interrupted)
             if name != "convert":
                 patch.setattr(exporting, "convert", lambda *_, **__: made.file("float32"))
             with pytest.raises(KeyboardInterrupt):

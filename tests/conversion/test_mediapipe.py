@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mkd_tf.conversion import to_tflite
 from mkd_tf.evaluation.tflite_runner import TFLiteRunner
-from tests.conversion import made
+from tests.conversion import made, trained
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = 20
@@ -40,9 +41,11 @@ for model in models:
 
 @pytest.fixture(scope="module")
 def python():
-    path = Path(os.environ.get("MKD_MEDIAPIPE_PYTHON", ROOT / ".venv-mediapipe/bin/python"))
+    named = os.environ.get("MKD_MEDIAPIPE_PYTHON")
+    path = Path(named or ROOT / ".venv-mediapipe/bin/python")
     if not path.is_file():
-        pytest.skip(f"no Python with mediapipe at {path}: set MKD_MEDIAPIPE_PYTHON")
+        assert not named, f"MKD_MEDIAPIPE_PYTHON: no such file as {path}"
+        pytest.skip(f"no Python with mediapipe at {path}: `make mediapipe`, or set MKD_MEDIAPIPE_PYTHON")
     return path
 
 
@@ -83,13 +86,28 @@ def unmatched(rows, others, tolerance):
 
 def as_mediapipe_tells(runner, image, least):
     """Our detections from `least` up in its form: corner and size cut to whole pixels, each clipped."""
-    outputs = runner.invoke(image)
-    names, rows = made.detector().class_names, []
+    outputs, side, rows = runner.invoke(image), runner.image_size, []
     for box, label, score in zip(*(outputs[f"output_{i}"][0] for i in (3, 2, 1)), strict=True):
         if score >= least:
-            corner, size = np.clip(np.trunc(np.array([box[:2], box[2:] - box[:2]]) * made.SIDE), 0, made.SIDE)
-            rows.append([names[int(label)], float(score), *corner, *(corner + size)])
+            corner, size = np.clip(np.trunc(np.array([box[:2], box[2:] - box[:2]]) * side), 0, side)
+            rows.append([runner.class_names[int(label)], float(score), *corner, *(corner + size)])
     return rows
+
+
+def assert_same(answers, content, images, tolerance):
+    """What scores 0.3 and more is found by both; returns how many detections that are.
+
+    What scores about 0.3 may be shown by one and not by the other.
+    """
+    runner, total = TFLiteRunner(content), 0
+    for found, image in zip(answers, images, strict=True):
+        theirs = [[n, score, y, x, y + height, x + width] for n, score, y, x, height, width in found]
+        ours = as_mediapipe_tells(runner, image, 0.3 - tolerance)
+        assert unmatched(theirs, ours, tolerance) == []
+        sure = [row for row in ours if row[1] >= 0.3 + tolerance]
+        assert unmatched(sure, theirs, tolerance) == []
+        total += len(theirs)
+    return total
 
 
 def test_mediapipe_finds_what_we_find(python, tmp_path):
@@ -98,21 +116,25 @@ def test_mediapipe_finds_what_we_find(python, tmp_path):
     files = {f"{q}_{p}.tflite": made.file(q, p) for q, p in formats}
     answers = detect(python, tmp_path, images, files)
     # Its interpreter is of another version, whose integer kernels round otherwise here and
-    # there: one step of a logit is up to 0.03 of a score. What scores about 0.3 may be
-    # shown by one and not by the other.
+    # there: one step of a logit is up to 0.03 of a score.
     for name, tolerance in (("int8_detection.tflite", 0.04), ("float32_detection.tflite", 1e-3)):
-        total = 0
-        runner = TFLiteRunner(files[name])
-        for theirs, image in zip(answers[name], images, strict=True):
-            theirs = [[n, score, y, x, y + height, x + width] for n, score, y, x, height, width in theirs]
-            ours = as_mediapipe_tells(runner, image, 0.3 - tolerance)
-            assert unmatched(theirs, ours, tolerance) == []
-            sure = [row for row in ours if row[1] >= 0.3 + tolerance]
-            assert unmatched(sure, theirs, tolerance) == []
-            total += len(theirs)
+        total = assert_same(answers[name], files[name], images, tolerance)
         assert total > 5 * PICTURES, "next to nothing was compared"
     # MediaPipe suppresses raw heads itself, at a threshold of its own: the best of each picture is there.
     raw = "int8_raw.tflite"
     for theirs, ours in zip(answers[raw], TFLiteRunner(files[raw])(images), strict=True):
         assert theirs[0][1] == pytest.approx(ours.scores[0], abs=0.04)
         assert theirs[0][0] == made.detector().class_names[ours.labels[0]]
+
+
+@pytest.mark.slow
+def test_mediapipe_finds_what_a_trained_student_finds(python, tmp_path):
+    pictures = trained.rectangles(PICTURES, seed=2)
+    images = trained.images(pictures)
+    content = to_tflite(trained.detector(), "int8", trained.images(trained.rectangles(32, seed=1)))
+    answers = detect(python, tmp_path, images, {"trained.tflite": content})["trained.tflite"]
+    assert assert_same(answers, content, images, 0.04) >= PICTURES
+    shown = [{trained.CLASSES[i] for i in picture["objects"]["label"]} for picture in pictures]
+    best = [found[0][0] if found else None for found in answers]
+    right = sum(label in there for label, there in zip(best, shown, strict=True))
+    assert right > 0.8 * PICTURES, "the student has learned nothing"

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from mkd_tf.checks import MkdError
-from mkd_tf.conversion import onnx_exporting
+from mkd_tf.conversion import measuring, onnx_exporting
 from mkd_tf.conversion.onnx_exporting import OnnxOptions, expected_heads, export_onnx, onnx_heads
 from mkd_tf.conversion.onnx_file import to_onnx
 from mkd_tf.conversion.parity import differences, keras_heads
@@ -88,7 +88,7 @@ def test_a_failure_changes_nothing(source, tmp_path, quiet, monkeypatch):
     for name in ("convert_onnx", "onnx_heads", "latency_ms"):
         with monkeypatch.context() as patch:
             patch.setattr(onnx_exporting, "convert_onnx", lambda *_, **__: made_onnx.file())
-            patch.setattr(onnx_exporting, name, interrupted)
+            patch.setattr(measuring if name == "latency_ms" else onnx_exporting, name, interrupted)
             with pytest.raises(KeyboardInterrupt):
                 export_onnx(source, made.OwnDetections(), tmp_path, [OnnxOptions()], console=quiet)
     assert [p.name for p in (tmp_path / "export").iterdir()] == ["student_float32.onnx"]

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mkd_tf.config import from_values
 from mkd_tf.data import DATASETS
@@ -73,6 +74,10 @@ def test_mistakes_are_told(workdir, tmp_path):
     (bare / "flags.cfg").write_text((workdir / "flags.cfg").read_text())
     (tmp_path / "labels.txt").write_text("one\ntwo\n")
     (tmp_path / "cut.tflite").write_bytes(b"TFL3" * 20)
+    # A picture that predict reaches only with a model.
+    Image.new("RGB", (80, 50), "teal").save(tmp_path / "a.png")
+    predict = [f"--model={tmp_path}/cut.tflite", f"--input={tmp_path}/a.png", f"--output={tmp_path}/drawn"]
+    empty = DATASET.replace("train=4", "train=0")
     cases = [
         (run(f"--workdir={tmp_path}"), ["flags.cfg", "Train there first"]),
         (run(f"--workdir={bare}"), ["expected a trained student", "no trained model"]),
@@ -86,6 +91,9 @@ def test_mistakes_are_told(workdir, tmp_path):
             run(f"--workdir={workdir}", f"--model={tmp_path}/cut.tflite", module="mkd_tf.evaluate"),
             ["cut.tflite", "not a readable TFLite file"],
         ),
+        (run(*predict, module="mkd_tf.predict"), ["cut.tflite", "not a readable TFLite file"]),
+        (run(f"--workdir={workdir}", f"--dataset={empty}"), ["train", "got 0"]),
+        (run(f"--workdir={workdir}", "--calibration_pictures=0"), ["calibration_pictures", "got 0"]),
     ]
     for done, told in cases:
         line = error_of(done)

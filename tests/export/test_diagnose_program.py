@@ -1,0 +1,83 @@
+"""The diagnosis program as users call and miscall it."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mkd_tf.config import from_values
+from mkd_tf.data import DATASETS
+from mkd_tf.detectors import DETECTORS
+from mkd_tf.detectors.files import save_detector
+from mkd_tf.evaluation.tflite_runner import TFLiteRunner
+from mkd_tf.training.workdir import as_flagfile
+from tests import harness
+
+ROOT = Path(__file__).resolve().parents[2]
+DATASET = "shapes(train=4, validation=3, test=3, unlabelled=0, size=64)"
+
+
+def run(*flags: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "export.diagnose", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A work directory as training leaves it, with an untrained student."""
+    folder = tmp_path_factory.mktemp("run")
+    values = {"dataset": DATASET, "image_size": 64, "workdir": str(folder), "data_dir": str(folder / "data")}
+    (folder / "flags.cfg").write_text(as_flagfile(from_values(values)))
+    names = DATASETS.build(DATASET, on_bad_example="fail", data_dir=str(folder / "data")).class_names
+    student = harness.shake(DETECTORS.build("tiny(size='student')", image_size=64, class_names=names))
+    save_detector(student, folder / "student" / "best.keras")
+    return folder
+
+
+@pytest.mark.slow
+def test_diagnoses_and_exports_with_the_worst_in_float(workdir):
+    pytest.importorskip("ai_edge_quantizer")
+    done = run(
+        f"--workdir={workdir}",
+        "--pictures=2",
+        "--calibration_pictures=4",
+        "--precise_layers=2",
+        "--precision=float",
+        "--max_ap_drop=100",
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((workdir / "export/diagnosis.json").read_text())
+    assert found["split"] == "validation" and found["pictures"] == 2 == len(found["picture_ids"])
+    names = [layer["layer"] for layer in found["layers"]]
+    assert names[0] in done.stdout and "student_selective.tflite" in done.stdout
+    with (workdir / "export/diagnosis.csv").open() as file:
+        assert [row["layer"] for row in csv.DictReader(file)] == names
+    assert (workdir / "export/diagnosis.png").read_bytes().startswith(b"\x89PNG")
+    entry = json.loads((workdir / "export/manifest.json").read_text())["files"]["student_selective.tflite"]
+    assert entry["layers"] == [name for name in names if name != "input"][:2]
+    assert entry["precision"] == "float" and "ai-edge-quantizer" in entry["versions"]
+    assert "parity" in entry and len(entry["calibration"]) == 4
+    results = json.loads((workdir / "results.json").read_text())["files"]
+    assert results["student_selective.tflite"]["AP"] == entry["AP"]
+    assert TFLiteRunner(workdir / "export/student_selective.tflite").image_size == 64
+
+
+def test_mistakes_are_told(workdir, tmp_path):
+    cases = [
+        (run(f"--workdir={tmp_path}"), ["flags.cfg", "Train there first"]),
+        (run(f"--workdir={workdir}", "--precision=int4"), ["precision", "int16, float", "'int4'"]),
+        (run(f"--workdir={workdir}", "--precise_layers=-1"), ["precise_layers", "0 or more"]),
+    ]
+    for done, told in cases:
+        assert done.returncode not in (0, None) and "Traceback" not in done.stderr
+        line = done.stderr.strip().splitlines()[-1]
+        assert line.startswith("error: ") and all(word in line for word in told), line
