@@ -6,6 +6,7 @@ the project's classes.
 
 from mkd_tf.anchors import Anchors, grid_anchors
 from mkd_tf.checks import MkdError
+from mkd_tf.compression import CompressedDetector
 from mkd_tf.data import DATASETS
 from mkd_tf.data.pipeline import batches_of
 from mkd_tf.detectors import (
@@ -35,16 +36,17 @@ from mkd_tf.strategies import (
     SoftClasses,
     Strategy,
 )
-
-__version__ = "0.1.0"
+from mkd_tf.version import __version__
 
 __all__ = [
+    "__version__",
     "DATASETS",
     "DETECTORS",
     "STRATEGIES",
     "AdaptedDetector",
     "Anchors",
     "AttentionMap",
+    "CompressedDetector",
     "Detector",
     "Distiller",
     "Ensemble",

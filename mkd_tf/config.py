@@ -199,6 +199,32 @@ class RolesConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CompressionConfig:
+    """Further stages, in which the distilled student goes on learning in a compressed form.
+
+    All free: a finished run can be compressed later. What a stage was begun with is
+    written down in its own folder.
+    """
+
+    compress: str = option(
+        "",
+        "Further stages, comma-separated: qat, prune(sparsity=0.5), cluster(clusters=32), one after another "
+        "as in prune(sparsity=0.5)+qat, and float, the student as it is with the same further steps.",
+        free=True,
+    )
+    compress_epochs: int = option(20, "Length of each, in passes as the student's.", free=True)
+    compress_learning_rate: float = option(1e-3, "Peak learning rate of each.", free=True)
+    compress_strategies: str = option(
+        "", "What the student learns meanwhile, as in --strategies; empty for the same.", free=True
+    )
+    compress_baseline: bool = option(False, "Also each of them without a teacher.", free=True)
+
+    def __post_init__(self):
+        check_at_least("compress_epochs", self.compress_epochs, 1)
+        check_positive("compress_learning_rate", self.compress_learning_rate)
+
+
+@dataclasses.dataclass(frozen=True)
 class RunConfig:
     """How the run itself behaves."""
 
@@ -230,6 +256,7 @@ class Config:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     roles: RolesConfig = dataclasses.field(default_factory=RolesConfig)
+    compression: CompressionConfig = dataclasses.field(default_factory=CompressionConfig)
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
 
 
@@ -239,6 +266,7 @@ _GROUPS: dict[str, Any] = {
     "optimizer": OptimizerConfig,
     "task": TaskConfig,
     "roles": RolesConfig,
+    "compression": CompressionConfig,
     "run": RunConfig,
 }
 

@@ -83,6 +83,22 @@ def parse_specs(text: str, where: str = "specs") -> tuple[Spec, ...]:
     return tuple(_spec_of(node, text, where) for node in nodes)
 
 
+def parse_chains(text: str, where: str = "specs") -> tuple[tuple[Spec, ...], ...]:
+    """Parses chains separated by commas, of specs joined by a plus: `qat, prune(sparsity=0.5)+qat`."""
+    if not text.strip():
+        return ()
+    parsed = _parse(f"[{text.strip()}]", where)
+    nodes = parsed.elts if isinstance(parsed, ast.List) else [parsed]
+    return tuple(tuple(_spec_of(link, text, where) for link in _links(node)) for node in nodes)
+
+
+def _links(node: ast.expr) -> list[ast.expr]:
+    """Returns what a sum adds, from left to right."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [*_links(node.left), *_links(node.right)]
+    return [node]
+
+
 def _signature(builder: Callable[..., Any]) -> inspect.Signature:
     """What a builder takes: a class that passes `**kwargs` on also takes what its bases take."""
     signature = inspect.signature(builder)

@@ -18,10 +18,12 @@ import numpy as np
 import tensorflow as tf
 
 from mkd_tf.anchors import STRIDES
+from mkd_tf.compression.quantization import quantization_aware, seed_ranges
+from mkd_tf.compression.twin import keras_twin
 from mkd_tf.conversion import edgetpu
 from mkd_tf.detectors import DETECTORS, Detector
 from mkd_tf.detectors.base import PREDICTIONS, TAPS
-from tests import int8, keras_twin
+from tests import int8
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE_SIZE = 64
@@ -230,13 +232,12 @@ def check_quantization_aware(detector: Detector) -> None:
     """The tf_keras twin computes the same; tfmot quantises it; its int8 file computes the same again."""
     core, side = detector.inference_core(), detector.image_size
     scaled = pictures(6, side) / 127.5 - 1
-    twin = keras_twin.keras_twin(core, batch_size=1)
+    twin = keras_twin(core, batch_size=1)
     reference = core.predict(scaled, verbose=0)
     _check_equal(_one_by_one(twin, scaled), reference, tolerance=1e-5)
-    model = keras_twin.quantization_aware(twin)
-    for picture in scaled:
-        # Of half the contrast, so that they alone would not make the input's range -1..1.
-        model(picture[None] / 2, training=True)
+    model = quantization_aware(twin, input_range=(-1.0, 1.0))
+    # Of half the contrast, so that they alone would not make the input's range -1..1.
+    seed_ranges(model, (picture[None] / 2 for picture in scaled))
     content = int8.int8_file(model, (1, side, side, 3))
     assert operator_problems(content, detector) == []
     steps, found = int8.scales(content), int8.run(content, scaled)

@@ -5,13 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mkd_tf.checks import MkdError
 from mkd_tf.conversion import edgetpu
 from mkd_tf.distiller import port_of, resized
 from mkd_tf.layers import NearestUpsample, conv_bn
 from mkd_tf.strategies import STRATEGIES
 from mkd_tf.targets import assign
-from tests import harness, int8, keras_twin
+from tests import harness, int8
 
 pytestmark = pytest.mark.timeout(300)
 each_detector = pytest.mark.parametrize(
@@ -109,29 +108,6 @@ def test_a_shared_batch_norm_is_noticed():
     model = keras.Model(inputs, norm(conv_bn(norm(inputs), 3, "a")))
     with pytest.raises(AssertionError, match="shared is called 2 times"):
         harness.check_calls(model)
-
-
-def test_a_layer_without_a_twin_is_refused():
-    inputs = keras.Input((8, 8, 3))
-    model = keras.Model(inputs, {"y": keras.layers.RMSNormalization(name="odd")(inputs)})
-    with pytest.raises(MkdError, match="layer odd: expected a layer of Keras that tf_keras has too"):
-        keras_twin.keras_twin(model)
-
-
-def test_an_argument_without_a_twin_is_refused():
-    inputs = keras.Input((8, 8, 3))
-    model = keras.Model(inputs, {"y": keras.layers.BatchNormalization(renorm=True, name="odd")(inputs)})
-    with pytest.raises(MkdError, match="layer odd: expected renorm=False"):
-        keras_twin.keras_twin(model)
-
-
-def test_the_twin_trains_in_any_batch():
-    core = harness.build("tiny").inference_core()
-    twin = keras_twin.keras_twin(core)
-    assert twin.input_shape == (None, harness.IMAGE_SIZE, harness.IMAGE_SIZE, 3)
-    assert len(twin.trainable_weights) == len(core.trainable_weights)
-    kernels = [w.name for w in twin.weights if w.name.startswith("head_class/")]
-    assert kernels == ["head_class/kernel:0", "head_class/bias:0"], "a shared layer must stay one layer"
 
 
 def test_the_house_upsampling_is_the_safe_operator():

@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 
 import keras
+import tensorflow as tf
 
 from mkd_tf.checks import fail
+from mkd_tf.compression import CompressedDetector
 from mkd_tf.config import Config
 from mkd_tf.detectors import Detector, build_detector, takes_backbone_weights
 from mkd_tf.detectors.files import load_detector, take_weights
@@ -88,6 +90,21 @@ class Networks:
             gradient_cap=task.gradient_cap,
         )
 
+    def compressed(self, stage: Stage, start: Detector, steps: int) -> CompressedDetector:
+        """Returns the trained network `start` in the form that a compression trains.
+
+        Raises:
+          MkdError: if the method does not know a layer of it.
+        """
+        if tf.distribute.has_strategy():
+            fail(
+                f"stage {stage.role}",
+                expected="one replica",
+                got="--distribution=mirrored",
+                do="Compress in a further run with --distribution=none, which takes up this work directory.",
+            )
+        return CompressedDetector(start, stage.method, steps)
+
     def check(self, stages: list[Stage]) -> None:
         """Builds every network and strategy once: a mistake shows now and not after an hour."""
         given = self._config.roles.backbone_weights
@@ -101,6 +118,10 @@ class Networks:
             )
         networks: dict[str, Detector] = {}
         for stage in stages:
+            if stage.method:
+                self.compressed(stage, networks["student"], 1)
+                self.distiller(stage, networks["student"], networks, steps=1)
+                continue
             networks[stage.role] = self.build(stage.role, stage.network)
             if stage.guide:
                 networks["guide"] = self.build("guide", stage.guide)

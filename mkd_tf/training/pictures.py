@@ -61,7 +61,7 @@ class Pictures:
         batch = self.config.optimizer.batch_size
         if role == "teacher":
             return [Stream(self.teachers, batch)]
-        if role == "student_alone" or not len(self.unlabelled):
+        if role.endswith("_alone") or not len(self.unlabelled):
             return [Stream(self.labelled, batch)]
         share = round(batch * self.config.data.unlabelled_share)
         streams = [Stream(self.labelled, batch - share), Stream(self.unlabelled, share, labelled=False)]

@@ -1,8 +1,12 @@
-"""The stages of a run: which roles there are, and who learns from whom."""
+"""The stages of a run: which roles there are, who learns from whom, and what is compressed how."""
 
 import dataclasses
 
-from mkd_tf.config import RolesConfig
+from mkd_tf.checks import fail
+from mkd_tf.compression import METHODS
+from mkd_tf.compression.methods import connected
+from mkd_tf.config import CompressionConfig, RolesConfig
+from mkd_tf.registry import parse_chains
 
 FEATURES = "rise=0.1, fall=0.2"
 MKD = (
@@ -24,6 +28,8 @@ class Stage:
       strategies: specs of what is imitated, comma-separated.
       sources: roles that it learns from; trained before it, but for a guide that learns too.
       guide: spec of a guide that learns in the same stage; empty where none does.
+      start: role whose trained network a compression begins with.
+      method: spec of the compression; empty where there is none.
     """
 
     role: str
@@ -32,6 +38,8 @@ class Stage:
     strategies: str = ""
     sources: tuple[str, ...] = ()
     guide: str = ""
+    start: str = ""
+    method: str = ""
 
 
 def expanded(strategies: str, has_guide: bool) -> str:
@@ -41,8 +49,12 @@ def expanded(strategies: str, has_guide: bool) -> str:
     return MKD.replace("SOURCE", "guide" if has_guide else "teacher")
 
 
-def plan(roles: RolesConfig) -> list[Stage]:
-    """Returns the stages of a run in their order; a role learns from earlier ones."""
+def plan(roles: RolesConfig, compression: CompressionConfig | None = None) -> list[Stage]:
+    """Returns the stages of a run in their order; a role learns from earlier ones.
+
+    Raises:
+      MkdError: if `--compress` cannot be read, or names an unknown method.
+    """
     stages = [Stage("teacher", roles.teacher, roles.teacher_epochs)]
     sources: tuple[str, ...] = ("teacher",)
     learns_along = roles.has_guide and roles.guide_mode == "learning"
@@ -55,4 +67,36 @@ def plan(roles: RolesConfig) -> list[Stage]:
         stages.append(Stage("student_alone", roles.student, roles.student_epochs))
     guide, specs = roles.guide if learns_along else "", expanded(roles.strategies, roles.has_guide)
     stages.append(Stage("student", roles.student, roles.student_epochs, specs, sources, guide))
-    return stages
+    if compression is None or not compression.compress:
+        return stages
+    if compression.compress_strategies:
+        specs = expanded(compression.compress_strategies, roles.has_guide)
+    sources = ("teacher", "guide") if roles.has_guide else ("teacher",)
+    return stages + _compressions(roles.student, compression, specs, sources)
+
+
+def _compressions(
+    student: str, compression: CompressionConfig, strategies: str, sources: tuple[str, ...]
+) -> list[Stage]:
+    """Returns a stage for every method of `--compress`; what two chains begin with is one stage."""
+    stages: dict[str, Stage] = {}
+    for alone in (False, True) if compression.compress_baseline else (False,):
+        taught = ("", ()) if alone else (strategies, sources)
+        for chain in parse_chains(compression.compress, "compress"):
+            start, name = "student", "student"
+            for spec in connected(chain):
+                name = f"{name}_{METHODS.build(spec).name}"
+                # "student_alone" never had a teacher; here it is the stage that has none.
+                role = f"{name}_alone" if alone else name
+                stage = Stage(
+                    role, student, compression.compress_epochs, *taught, start=start, method=str(spec)
+                )
+                if stages.setdefault(role, stage) != stage:
+                    fail(
+                        "compress",
+                        expected="each method once, or with the same arguments",
+                        got=f"{stages[role].method} and {spec}",
+                        do="Train one of them in another --workdir.",
+                    )
+                start = role
+    return list(stages.values())

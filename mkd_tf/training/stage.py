@@ -1,7 +1,7 @@
 """One stage: a network trains, alone or by distillation, and can be killed at any moment."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,10 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> keras.Optimizer:
     return optimizer
 
 
+def _itself(network: keras.Model) -> keras.Model:
+    return network
+
+
 def train_stage(
     role: str,
     distiller: Distiller,
@@ -55,6 +59,8 @@ def train_stage(
     optimizer_config: OptimizerConfig,
     run_config: RunConfig,
     console: Console,
+    shipped: Callable[[keras.Model], keras.Model] | None = None,
+    more_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Outcome:
     """Trains `distiller.student`, going on from the newest backup in `folder`.
 
@@ -71,6 +77,8 @@ def train_stage(
       optimizer_config: of AdamW and the averaging.
       run_config: of validation, XLA and TensorBoard.
       console: where progress is shown.
+      shipped: makes of the averaged student what is measured and saved; None for itself.
+      more_callbacks: called before those of the stage.
 
     Raises:
       MkdError: if the loss becomes infinite, or the backup does not fit.
@@ -94,14 +102,14 @@ def train_stage(
         "strategies": [v for s in distiller.strategies for v in s.variables],
     }
     record = StageRecord(
-        folder, averaged["student"], validation, run_config.eval_every, owners, progress.report
+        folder, averaged["student"], validation, run_config.eval_every, owners, progress.report, shipped
     )
     backup = load_backup(folder / "backup")
     done = record.restore(backup) if backup else 0
     if done:
         console.print(f"{role}: going on after epoch {done} of {epochs}", highlight=False)
     averages = [WeightAveraging(n, averaged[r], optimizer_config.ema_decay) for r, n in learning.items()]
-    callbacks = [*averages, record, progress]
+    callbacks = [*more_callbacks, *averages, record, progress]
     if run_config.tensorboard:
         callbacks.insert(-1, keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False))
     try:
@@ -125,5 +133,5 @@ def train_stage(
     finally:
         progress.close()
     save_detector(distiller.student, folder / "last.keras")
-    save_detector(averaged["student"], folder / "final.keras")
+    save_detector((shipped or _itself)(averaged["student"]), folder / "final.keras")
     return Outcome(record.seconds, record.best_epoch)

@@ -31,12 +31,21 @@ from mkd_tf.evaluation.results import (
     write_results,
 )
 from mkd_tf.evaluation.runners import KerasRunner
+from mkd_tf.training.compressing import extras, prepare, settings_of
 from mkd_tf.training.networks import Networks
 from mkd_tf.training.pictures import Pictures
 from mkd_tf.training.plan import Stage, plan
 from mkd_tf.training.stage import train_stage
 from mkd_tf.training.teacher_boxes import look, read_rows, with_teacher_boxes, write_rows
-from mkd_tf.training.workdir import check_pictures, claim, compare, lock, read_done, write_done
+from mkd_tf.training.workdir import (
+    check_pictures,
+    claim,
+    claim_stage,
+    compare,
+    lock,
+    read_done,
+    write_done,
+)
 
 
 class Run:
@@ -59,7 +68,7 @@ class Run:
             on_bad_example=config.data.on_bad_example,
             data_dir=config.data.data_dir or None,
         )
-        self.stages = plan(config.roles)
+        self.stages = plan(config.roles, config.compression)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self.networks = Networks(config, self.dataset.class_names, synchronized=replicas > 1)
         self.networks.check(self.stages)
@@ -165,15 +174,21 @@ class Run:
     def _train(self, stage: Stage, networks: dict[str, Detector]) -> None:
         role, per_epoch = stage.role, self.pictures.steps_per_epoch(stage.role)
         steps = stage.epochs * per_epoch
-        boxes, learning = self._boxes(stage, networks), self._learning(stage)
+        boxes, learning = self._boxes(stage, networks), self._learning(stage, steps)
         student = learning["student"]
         others = networks | {r: n for r, n in learning.items() if r != "student"}
         size = parameters(student.inference())
         self.say(f"{role}: {stage.network}, {size:,} parameters, {stage.epochs} x {per_epoch} steps")
         common = self.config.optimizer
         rate = self.config.roles.learning_rate_of(role, common.learning_rate)
+        how: dict[str, Any] = {}
+        if stage.method:
+            rate = self.config.compression.compress_learning_rate
+            claim_stage(self.folder / role, settings_of(stage, self.config))
+            prepare(student, self.dataset, self.config)
+            how = extras(student)
         anchors = {r: network.anchors for r, network in learning.items()}
-        averaged = self._learning(stage)
+        averaged = self._learning(stage, steps)
         outcome = train_stage(
             role,
             self.networks.distiller(stage, student, others, steps),
@@ -186,6 +201,7 @@ class Run:
             optimizer_config=dataclasses.replace(common, learning_rate=rate),
             run_config=self.config.run,
             console=self.console,
+            **how,
         )
         entry: dict[str, Any] = {"epochs": stage.epochs, "steps": steps}
         entry["seconds"] = round(outcome.seconds, 1)
@@ -194,9 +210,10 @@ class Run:
             save_detector(averaged["guide"], self.folder / "guide" / "best.keras")
             self._finish("guide", averaged["guide"], dict(entry))
         entry["best_epoch"] = outcome.best_epoch
+        ends = averaged["student"].shipped() if stage.method else averaged["student"]
         if role.startswith("student"):
-            entry["beyond_teacher"] = self._beyond(averaged["student"], networks["teacher"])
-        self._finish(role, averaged["student"], entry)
+            entry["beyond_teacher"] = self._beyond(ends, networks["teacher"])
+        self._finish(role, ends, entry)
 
     def _beyond(self, student: Detector, teacher: Detector) -> dict[str, Any]:
         """Counts the objects of the test split that the student finds and the teacher misses."""
@@ -204,8 +221,11 @@ class Run:
         found = [pictures.detections(KerasRunner(network)) for network, pictures in sets]
         return beyond(sets[0][1].truth, found[0], found[1], self.dataset.class_names)
 
-    def _learning(self, stage: Stage) -> dict[str, Detector]:
+    def _learning(self, stage: Stage, steps: int) -> dict[str, Any]:
         """Builds the networks that learn in a stage; the stage's own is the student there."""
+        if stage.method:
+            start = load_detector(self.folder / stage.start / "best.keras")
+            return {"student": self.networks.compressed(stage, start, steps)}
         found = {"student": self.networks.build(stage.role, stage.network)}
         return found | ({"guide": self.networks.build("guide", stage.guide)} if stage.guide else {})
 
@@ -226,7 +246,7 @@ class Run:
         """Measures a trained role on the test split, marks its stage as done."""
         pictures = self.evaluation("test", detector.image_size)
         metrics = pictures.evaluate(KerasRunner(detector), self.dataset.class_names)
-        model = detector.inference()
+        model = detector.plain().inference()
         cost = {"parameters": parameters(model), "macs": macs(model), "image_size": detector.image_size}
         best = self.folder / role / "best.keras"
         if entry.get("best_epoch") not in (None, entry["epochs"]):

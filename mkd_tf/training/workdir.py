@@ -97,6 +97,25 @@ def compare(config: Config) -> None:
             )
 
 
+def claim_stage(folder: Path, settings: dict[str, Any]) -> None:
+    """Ties a stage that is not part of the run's own flags to what it was begun with.
+
+    Raises:
+      MkdError: if it was begun with other settings.
+    """
+    path = folder / "stage.json"
+    if not path.exists():
+        write_json(path, settings)
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = [f"{k} was {before.get(k)!r}, is {v!r}" for k, v in settings.items() if before.get(k) != v]
+    if changed:
+        raise MkdError(
+            f"stage {folder}: it was begun with other settings ({'; '.join(changed)}). "
+            "Go on with those, or delete the folder to begin again."
+        )
+
+
 def read_done(folder: Path) -> dict[str, Any] | None:
     """Returns what a finished stage left in its folder, or None."""
     path = folder / "done.json"

@@ -15,7 +15,7 @@ import pytest
 import mkd_tf  # noqa: F401 (registers the detectors that Keras loads)
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("teacher", "guide", "student_alone", "student")
+ROLES = ("teacher", "guide", "student_alone", "student", "student_qat")
 NET = "tiny(widths=(8,8,16,16),pyramid=8)"
 FLAGS = [
     "--dataset=shapes(train=24, validation=6, test=6, unlabelled=12, size=64)",
@@ -32,6 +32,8 @@ FLAGS = [
     "--baseline",
     "--deterministic",
     "--eval_every=2",
+    "--compress=qat",
+    "--compress_epochs=3",
 ]
 
 
@@ -77,7 +79,7 @@ def test_killed_in_each_stage_and_resumed_equals_uninterrupted(tmp_path):
     assert done.returncode == 0, done.stderr
     for role in ROLES[:-1]:
         assert f"{role}: done before" in done.stdout
-    assert "student: going on after epoch 1 of 3" in done.stdout
+    assert "student_qat: going on after epoch 1 of 3" in done.stdout
 
     for role in ROLES:
         assert rows(whole / role / "history.csv") == rows(torn / role / "history.csv")
@@ -91,15 +93,15 @@ def test_killed_in_each_stage_and_resumed_equals_uninterrupted(tmp_path):
     assert results[0]["schema"] == 1
 
     # Killed after the last backup and before the end of the stage: nothing is trained again.
-    before = json.loads((torn / "student" / "done.json").read_text())
-    weights = keras.saving.load_model(torn / "student" / "final.keras").get_weights()
+    before = json.loads((torn / "student_qat" / "done.json").read_text())
+    weights = keras.saving.load_model(torn / "student_qat" / "final.keras").get_weights()
     for name in ("done.json", "final.keras", "last.keras"):
-        (torn / "student" / name).unlink()
+        (torn / "student_qat" / name).unlink()
     again = run(torn, data_dir)
     assert again.returncode == 0, again.stderr
     assert "teacher: done before" in again.stdout
-    assert "student: going on after epoch 3 of 3" in again.stdout
-    after = json.loads((torn / "student" / "done.json").read_text())
+    assert "student_qat: going on after epoch 3 of 3" in again.stdout
+    after = json.loads((torn / "student_qat" / "done.json").read_text())
     assert before | {"seconds": 0} == after | {"seconds": 0}
-    after = keras.saving.load_model(torn / "student" / "final.keras").get_weights()
+    after = keras.saving.load_model(torn / "student_qat" / "final.keras").get_weights()
     assert all(np.array_equal(x, y) for x, y in zip(weights, after, strict=True))

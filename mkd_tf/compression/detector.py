@@ -1,0 +1,129 @@
+"""A student under compression, as a detector like any other.
+
+tfmot's models are tf_keras's; teacher, guide, strategies, distiller, evaluation and files are
+Keras 3's. `TwinLayer` runs the one inside the other: its variables *are* those of the tf_keras
+model, so Keras 3 differentiates, optimises, averages, backs up and saves them as its own, and
+the objective with all its terms is the very same.
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from mkd_tf.compression.methods import METHODS, Method, Qat
+from mkd_tf.compression.preserving import hand_over
+from mkd_tf.compression.twin import keras_twin, learning
+from mkd_tf.detectors.base import Detector
+
+
+class TwinLayer(keras.layers.Layer):
+    """Runs a tf_keras model as one layer of a Keras 3 model.
+
+    Args:
+      model: a built tf_keras model from one tensor to a dict.
+      outputs: KerasTensors of the same names and shapes.
+    """
+
+    def __init__(self, model: tf_keras.Model, outputs: dict[str, keras.KerasTensor], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.model, self._specs = model, {k: (t.shape, t.dtype) for k, t in outputs.items()}
+        learn = {id(v) for v in learning(model)}
+        for i, variable in enumerate(model.variables):
+            self._share(variable, i, id(variable) in learn)
+        self.built = True
+
+    def _share(self, variable: tf.Variable, number: int, trainable: bool) -> None:
+        def existing(_, **__):
+            return variable
+
+        # Its own name says what it is: kernels decay, biases do not.
+        name = f"{number:04d}_{variable.name.split(':')[0].replace('/', '_')}"
+        with tf.variable_creator_scope(existing):
+            self.add_weight(
+                shape=variable.shape,
+                dtype=variable.dtype.name,
+                initializer="zeros",
+                trainable=trainable,
+                autocast=False,
+                name=name,
+            )
+
+    def call(self, images, training: bool = False):
+        return self.model(images, training=training)
+
+    def compute_output_spec(self, images, training: bool = False):
+        return {k: keras.KerasTensor(shape, dtype) for k, (shape, dtype) in self._specs.items()}
+
+
+@keras.saving.register_keras_serializable("mkd_tf")
+class CompressedDetector(Detector):
+    """A detector whose core is trained in a compressed form.
+
+    Args:
+      base: the trained student; it is not changed. A file holds it without its weights, which
+        are those of the compressed core.
+      method: a spec of `METHODS`, as in `qat`, `prune(sparsity=0.5)`.
+      steps: length of the training, for a method that has a schedule.
+      name: of the model.
+    """
+
+    def __init__(
+        self, base: Detector | dict[str, Any], method: str = "qat", steps: int = 0, name: str | None = None
+    ):
+        start: Detector = keras.saving.deserialize_keras_object(base) if isinstance(base, dict) else base
+        way: Method = METHODS.build(method)
+        scaling = way.scaled(start.scaling)
+        model = way.wrap(keras_twin(start.core), steps, scaling)
+        inputs = keras.Input(start.core.input_shape[1:], name="scaled_images")
+        outputs = TwinLayer(model, start.core.output, name="twin")(inputs)
+        config = {
+            "base": keras.saving.serialize_keras_object(start),
+            "method": method,
+            "steps": steps,
+            "name": name or f"{start.name}_{way.name}",
+        }
+        super().__init__(
+            keras.Model(inputs, outputs, name="core"),
+            start.anchors,
+            start.class_names,
+            config,
+            scaling=scaling,
+            taps=[k for k, t in start.core.output.items() if len(t.shape) == 4 and k != "box_logits"],
+        )
+        self.method = way
+        self.is_quantized = not way.ships_plain
+
+    @property
+    def twin(self) -> tf_keras.Model:
+        """The tf_keras model that is compressed."""
+        return self.core.get_layer("twin").model
+
+    def plain(self) -> Detector:
+        """Returns a plain detector with the weights that were trained here: the way back."""
+        base = keras.saving.deserialize_keras_object(self.get_config()["base"])
+        self.method.take_back(self.twin, base.core)
+        return base
+
+    def deployable(self) -> Detector:
+        """Returns the form that is converted to integers: kernels hold their values themselves."""
+        if getattr(self.method, "preserve", "nothing") == "nothing":
+            return self
+        found = CompressedDetector(self.get_config()["base"], Qat.name, name=self.name)
+        hand_over(self.twin, found.twin)
+        return found
+
+    def shipped(self) -> Detector:
+        """Returns what is measured and saved of it: itself if it is quantised, else the plain detector."""
+        return self if self.is_quantized else self.plain()
+
+    def prepare(self, pictures: np.ndarray) -> None:
+        """Measures what the method needs to know before its first step.
+
+        Args:
+          pictures: `[K, S, S, 3]` in 0..255.
+        """
+        factor, offset = self.scaling
+        self.method.prepare(self.twin, pictures.astype("float32") * factor + offset)

@@ -1,0 +1,171 @@
+"""How a student is compressed: one class for each way, and the table of them.
+
+A method wraps the tf_keras twin of a trained student into the form that is trained, is told
+every step's number, and takes what was trained back into a plain detector.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tf_keras
+
+from mkd_tf.checks import check_at_least, check_fraction, check_one_of
+from mkd_tf.compression.clustering import clusterable
+from mkd_tf.compression.kernels import stripped
+from mkd_tf.compression.pruning import advance, prunable
+from mkd_tf.compression.quantization import (
+    PRESERVES,
+    float_weights,
+    on_integers,
+    quantization_aware,
+    seed_ranges,
+)
+from mkd_tf.compression.twin import keras_twin, take_back
+from mkd_tf.registry import Spec, Table
+
+CLUSTERS = 32
+
+
+class Method:
+    """What the ways have in common.
+
+    Attributes:
+      name: short, part of the role's name.
+      leaves: arguments of a quantisation that follows: what it must preserve.
+      ships_plain: whether what is measured and saved is a plain detector.
+    """
+
+    name = ""
+    leaves: Mapping[str, Any] = {}
+    ships_plain = True
+
+    def wrap(self, twin: tf_keras.Model, steps: int, scaling: tuple[float, float]) -> tf_keras.Model:
+        """Returns the form of `twin` that is trained for `steps` steps.
+
+        `scaling` is the factor and offset from pixels in 0..255 to its input.
+        """
+        raise NotImplementedError
+
+    def scaled(self, scaling: tuple[float, float]) -> tuple[float, float]:
+        """Returns the factor and offset from pixels that this form takes, for those of the student."""
+        return scaling
+
+    def prepare(self, model: tf_keras.Model, pictures: np.ndarray) -> None:
+        """Called once before the first step, with pictures `[K, S, S, 3]` as the core takes them."""
+
+    def advance(self, model: tf_keras.Model, step: int) -> None:
+        """Called before every step with its number, from 0."""
+
+    def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
+        """Gives the Keras 3 `core` the weights that `model` trained."""
+        raise NotImplementedError
+
+
+class Float(Method):
+    """No compression: the student as it is, with the same further steps as the others."""
+
+    name = "float"
+
+    def wrap(self, twin: tf_keras.Model, steps: int, scaling: tuple[float, float]) -> tf_keras.Model:
+        return twin
+
+    def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
+        take_back(model, core)
+
+
+class Qat(Method):
+    """Quantisation-aware training: int8 is emulated while the student goes on learning.
+
+    Args:
+      preserve: what of an earlier method survives: `nothing`, `sparsity` or `clusters`.
+      clusters: how many values a kernel has, to be preserved.
+    """
+
+    name = "qat"
+    ships_plain = False
+    BATCH = 16
+
+    def __init__(self, preserve: str = "nothing", clusters: int = CLUSTERS):
+        check_one_of("qat preserve", preserve, PRESERVES)
+        check_at_least("qat clusters", clusters, 2)
+        self.preserve, self.clusters = preserve, clusters
+
+    def scaled(self, scaling: tuple[float, float]) -> tuple[float, float]:
+        return on_integers(scaling)
+
+    def wrap(self, twin: tf_keras.Model, steps: int, scaling: tuple[float, float]) -> tf_keras.Model:
+        factor, offset = scaling
+        return quantization_aware(twin, self.preserve, (offset, offset + 255 * factor), self.clusters)
+
+    def prepare(self, model: tf_keras.Model, pictures: np.ndarray) -> None:
+        seed_ranges(model, (pictures[i : i + self.BATCH] for i in range(0, len(pictures), self.BATCH)))
+
+    def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
+        twin = keras_twin(core)
+        float_weights(model, twin)
+        take_back(twin, core)
+
+
+class Prune(Method):
+    """Pruning by magnitude: the smallest weights of every convolution become zero.
+
+    Args:
+      sparsity: share of zeros in every kernel at the end.
+      ramp: share of the steps in which it is reached; in the rest the zeros stay where they are.
+    """
+
+    name = "prune"
+    leaves = {"preserve": "sparsity"}
+    UPDATES = 20
+
+    def __init__(self, sparsity: float = 0.5, ramp: float = 0.5):
+        check_fraction("prune ramp", ramp)
+        self.sparsity, self.ramp = sparsity, ramp
+
+    def wrap(self, twin: tf_keras.Model, steps: int, scaling: tuple[float, float]) -> tf_keras.Model:
+        end = max(1, int(steps * self.ramp))
+        return prunable(twin, self.sparsity, begin=0, end=end, frequency=max(1, end // self.UPDATES))
+
+    def advance(self, model: tf_keras.Model, step: int) -> None:
+        advance(model, step)
+
+    def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
+        take_back(stripped(model, keras_twin(core)), core)
+
+
+class Cluster(Method):
+    """Weight sharing: every convolution has few different weights, which are trained.
+
+    Args:
+      clusters: how many, of each kernel.
+    """
+
+    name = "cluster"
+
+    def __init__(self, clusters: int = CLUSTERS):
+        self.clusters = clusters
+        self.leaves = {"preserve": "clusters", "clusters": clusters}
+
+    def wrap(self, twin: tf_keras.Model, steps: int, scaling: tuple[float, float]) -> tf_keras.Model:
+        return clusterable(twin, self.clusters)
+
+    def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
+        take_back(stripped(model, keras_twin(core)), core)
+
+
+METHODS: Table[Method] = Table(
+    "compression", {"float": Float, "qat": Qat, "prune": Prune, "cluster": Cluster}
+)
+
+
+def connected(chain: Iterable[Spec]) -> Iterator[Spec]:
+    """Yields a chain's specs; a quantisation is told what the one before it leaves."""
+    leaves: Mapping[str, Any] = {}
+    for spec in chain:
+        if spec.name == Qat.name and leaves:
+            spec = dataclasses.replace(spec, arguments={**leaves, **spec.arguments})
+        yield spec
+        leaves = METHODS.build(spec).leaves

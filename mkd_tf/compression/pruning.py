@@ -1,0 +1,120 @@
+"""Pruning by magnitude: the smallest weights of every kernel become zero while the rest learns on.
+
+After Zhu and Gupta, "To prune, or not to prune" (2017): in each kernel the share s of weights
+of least magnitude is masked, and s rises over the steps,
+
+    s(t) = s_end + (s_begin - s_end) * (1 - (t - begin) / (end - begin))^3
+
+with s_begin the share that is zero already. As there, a masked weight keeps its value and gets
+no gradient, and can return at a later update of the masks; tfmot's own wrapper sets it to zero
+and differentiates past the mask.
+
+tfmot's schedule, masks and wrapper, with three changes. Masks are updated by `advance`, once a
+step, and not by calls (see `kernels`). Masks are integers: a moving average of a model copies
+those, while an average of 0 and 1 would mask nothing. And the last update is at `end` even
+if `frequency` does not divide the way there, or the sparsity that was asked for would be missed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
+
+from mkd_tf.checks import check_at_least, check_positive, fail
+from mkd_tf.compression.kernels import ComputedKernel, wrapped
+
+
+class PrunedConvolution(ComputedKernel, PruneLowMagnitude):
+    """A convolution with a mask over its kernel.
+
+    Attributes:
+      mask: uint8 of the kernel's shape, 1 where a weight is kept.
+    """
+
+    def add_weight(self, name: str | None = None, *args: Any, **kwargs: Any):
+        if name == "mask":
+            kwargs |= {"dtype": "uint8", "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
+        return super().add_weight(name, *args, **kwargs)
+
+    @property
+    def mask(self) -> tf.Variable:
+        return self.pruning_vars[0][1]
+
+    def computed_kernel(self):
+        kernel = self.layer.kernel
+        return kernel * tf.cast(self.mask, kernel.dtype)
+
+    def update_mask(self, step: tf.Tensor) -> None:
+        """Masks the smallest weights, as many as the schedule says for `step`."""
+        _, mask, threshold = self.pruning_vars[0]
+        self.pruning_step.assign(step)
+        limit, kept = self.pruning_obj._update_mask(self.layer.kernel)
+        threshold.assign(limit)
+        mask.assign(tf.cast(kept, mask.dtype))
+
+
+def prunable(
+    twin: tf_keras.Model, sparsity: float, *, begin: int, end: int, frequency: int
+) -> tf_keras.Model:
+    """Returns a copy of `twin` whose convolutions are pruned as `advance` is called.
+
+    Args:
+      twin: of `keras_twin`.
+      sparsity: share of zeros of every kernel at the end. A kernel with more keeps what it has.
+      begin: step of the first update; steps count from 0.
+      end: step of the last update.
+      frequency: steps between updates.
+
+    Raises:
+      MkdError: for a sparsity outside 0..1 or a schedule without steps.
+    """
+    if not 0 < sparsity < 1:
+        fail("sparsity", expected="a share between 0 and 1", got=repr(sparsity), do="Use for example 0.5.")
+    check_at_least("begin", begin, 0)
+    check_positive("frequency", frequency)
+    check_at_least("end", end, begin + 1)
+
+    def wrap(layer):
+        present = 1.0 - float(tf.math.count_nonzero(layer.kernel)) / layer.kernel.shape.num_elements()
+        schedule = tfmot.sparsity.keras.PolynomialDecay(
+            present, max(sparsity, present), begin, end, frequency=frequency
+        )
+        return PrunedConvolution(layer, schedule)
+
+    return wrapped(twin, wrap)
+
+
+def _pruned(model: tf_keras.Model) -> list[PrunedConvolution]:
+    return [layer for layer in model.layers if isinstance(layer, PrunedConvolution)]
+
+
+def advance(model: tf_keras.Model, step: int | tf.Tensor) -> None:
+    """Updates the masks if they are due at `step`: to be called before the step's forward pass.
+
+    Args:
+      model: of `prunable`.
+      step: number of the step from 0, which is the optimiser's count of finished steps; a Python
+        number, or a tensor within a `tf.function`.
+    """
+    layers, step = _pruned(model), tf.cast(step, tf.int64)
+    schedule = layers[0].pruning_schedule
+
+    def update():
+        for layer in layers:
+            layer.update_mask(step)
+
+    tf.cond(schedule(step)[0] | (step == schedule.end_step), update, lambda: None)
+
+
+def apply_masks(model: tf_keras.Model) -> None:
+    """Sets masked weights themselves to zero; what the model computes stays as it is."""
+    for layer in _pruned(model):
+        layer.layer.kernel.assign(layer.computed_kernel())
+
+
+def sparsities(model: tf_keras.Model) -> Mapping[str, float]:
+    """Returns the share of weights that each kernel's mask leaves out, by the inner layer's name."""
+    return {x.layer.name: 1.0 - float(tf.reduce_mean(tf.cast(x.mask, "float32"))) for x in _pruned(model)}

@@ -1,0 +1,143 @@
+"""The tf_keras twin of a Keras 3 model, which is what tfmot can prune, cluster and quantise.
+
+tfmot speaks tf_keras and cannot read a Keras 3 configuration, so the graph is
+replayed: every call of every layer is repeated on a layer of the same class and
+configuration in tf_keras, with the same weights. A layer called twice stays one
+layer.
+
+The replay uses `Functional._run_through_graph` and `_outputs_struct`, which are
+private: a new version of Keras must first pass the parity test of this file.
+"""
+
+import inspect
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tf_keras
+
+from mkd_tf.checks import fail
+from mkd_tf.layers import NearestUpsample
+
+# What every tf_keras layer takes through **kwargs.
+_COMMON_ARGUMENTS = ("name", "trainable")
+
+
+@tf_keras.saving.register_keras_serializable("mkd_tf")
+class NearestUpsampleTwin(tf_keras.layers.Layer):
+    """`NearestUpsample` in tf_keras: `[B, h, w, c]` to `[B, 2h, 2w, c]`, the same raw op."""
+
+    def call(self, inputs):
+        height, width = inputs.shape[1], inputs.shape[2]
+        return tf.raw_ops.ResizeNearestNeighbor(
+            images=inputs, size=[2 * height, 2 * width], align_corners=False, half_pixel_centers=False
+        )
+
+
+TWINS: dict[type, type] = {NearestUpsample: NearestUpsampleTwin}
+
+
+def _twin_class(layer: keras.layers.Layer) -> type:
+    if type(layer) in TWINS:
+        return TWINS[type(layer)]
+    # By name only for Keras's own: a user's layer could share a name with one of them.
+    if isinstance(layer, keras.layers.Layer) and type(layer).__module__.startswith("keras."):
+        found = getattr(tf_keras.layers, type(layer).__name__, None)
+        if found is not None:
+            return found
+    fail(
+        f"layer {layer.name}",
+        expected="a layer of Keras that tf_keras has too, or one of " + ", ".join(t.__name__ for t in TWINS),
+        got=type(layer).__name__,
+        do="Build the model of plain Keras layers, or add the layer's twin to TWINS.",
+    )
+
+
+def _parameters(cls: type) -> dict[str, Any]:
+    """Returns the names and defaults of a constructor's own arguments."""
+    signature = inspect.signature(cls)
+    return {name: p.default for name, p in signature.parameters.items() if p.kind != p.VAR_KEYWORD}
+
+
+def _arguments(layer: keras.layers.Layer, twin_class: type) -> dict[str, Any]:
+    """Returns the layer's configuration as far as its twin takes it.
+
+    Raises:
+      MkdError: if an argument the twin lacks was set to anything but its default.
+    """
+    config, takes = layer.get_config(), _parameters(twin_class)
+    defaults = _parameters(type(layer))
+    kept = {"dtype": layer.dtype_policy.name}
+    for key, value in config.items():
+        if key == "dtype" or key.endswith("_initializer"):
+            continue  # The weights are copied; Keras 3 writes both in a form of its own.
+        if key in takes or key in _COMMON_ARGUMENTS:
+            kept[key] = value
+        elif key in defaults and value != defaults[key]:
+            fail(
+                f"layer {layer.name}",
+                expected=f"{key}={defaults[key]!r}, the only form tf_keras has",
+                got=f"{key}={value!r}",
+                do=f"Leave {key} at its default.",
+            )
+    return kept
+
+
+def keras_twin(model: keras.Model, batch_size: int | None = None) -> tf_keras.Model:
+    """Returns a tf_keras model that computes what `model` computes, with copied weights.
+
+    Args:
+      model: a functional Keras 3 model with one input, none of its layers a model.
+      batch_size: the static batch; None for any. Integer conversion wants 1.
+
+    Raises:
+      MkdError: for a layer or an argument that tf_keras does not have.
+    """
+    twins: dict[int, tf_keras.layers.Layer] = {}
+
+    def twin_of(layer):
+        if id(layer) not in twins:
+            twin_class = _twin_class(layer)
+            twins[id(layer)] = twin_class(**_arguments(layer, twin_class))
+        return twins[id(layer)]
+
+    inputs = tf_keras.Input(model.input_shape[1:], batch_size, name=model.input.name)
+    outputs = model._run_through_graph([inputs], operation_fn=twin_of)
+    for layer in model.layers:
+        if layer.weights:
+            twins[id(layer)].set_weights(layer.get_weights())
+    return tf_keras.Model(inputs, outputs, name=model.name)
+
+
+def learning(model: tf_keras.Model) -> list[tf.Variable]:
+    """Returns the variables of the layers that are trainable.
+
+    Not `model.trainable_variables`: tfmot's wrappers list those of a frozen layer as well.
+    """
+    return [v for layer in model.layers if layer.trainable for v in layer.trainable_weights]
+
+
+def take_back(twin: tf_keras.Model, model: keras.Model) -> None:
+    """Gives a Keras 3 model the weights of its twin, layer by layer: the way back.
+
+    Args:
+      twin: of `keras_twin`, trained since.
+      model: the one it was made from, or one of the same form.
+
+    Raises:
+      MkdError: if a layer with weights is missing in the twin, or differs in shape.
+    """
+    found = {layer.name: layer for layer in twin.layers}
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        values = found[layer.name].get_weights() if layer.name in found else []
+        shapes = [tuple(w.shape) for w in layer.weights]
+        if [v.shape for v in values] != shapes:
+            fail(
+                f"layer {layer.name}",
+                expected=f"weights of the shapes {shapes}",
+                got=str([v.shape for v in values]),
+                do="Take back the weights of this very model's twin.",
+            )
+        layer.set_weights(values)
