@@ -113,21 +113,23 @@ class Prune(Method):
     """Pruning by magnitude: the smallest weights of every convolution become zero.
 
     Args:
-      sparsity: share of zeros in every kernel at the end.
+      sparsity: share of zeros among the kernels' weights at the end.
       ramp: share of the steps in which it is reached; in the rest the zeros stay where they are.
+      layout: how it is shared out, `erk` or `uniform`; see `pruning.prunable`.
     """
 
     name = "prune"
     leaves = {"preserve": "sparsity"}
     UPDATES = 20
 
-    def __init__(self, sparsity: float = 0.5, ramp: float = 0.5):
+    def __init__(self, sparsity: float = 0.5, ramp: float = 0.4, layout: str = "erk"):
         check_fraction("prune ramp", ramp)
-        self.sparsity, self.ramp = sparsity, ramp
+        self.sparsity, self.ramp, self.layout = sparsity, ramp, layout
 
     def wrap(self, twin: tf_keras.Model, steps: int, scaling: tuple[float, float]) -> tf_keras.Model:
         end = max(1, int(steps * self.ramp))
-        return prunable(twin, self.sparsity, begin=0, end=end, frequency=max(1, end // self.UPDATES))
+        every = max(1, end // self.UPDATES)
+        return prunable(twin, self.sparsity, begin=0, end=end, frequency=every, layout=self.layout)
 
     def advance(self, model: tf_keras.Model, step: int) -> None:
         advance(model, step)

@@ -15,7 +15,8 @@ those, while an average of 0 and 1 would mask nothing. And the last update is at
 if `frequency` does not divide the way there, or the sparsity that was asked for would be missed.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -23,8 +24,10 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from tensorflow_model_optimization.python.core.sparsity.keras.pruning_wrapper import PruneLowMagnitude
 
-from mkd_tf.checks import check_at_least, check_positive, fail
-from mkd_tf.compression.kernels import ComputedKernel, wrapped
+from mkd_tf.checks import check_at_least, check_one_of, check_positive, fail
+from mkd_tf.compression.kernels import ComputedKernel, is_trained_convolution, wrapped
+
+LAYOUTS = ("uniform", "erk")
 
 
 class PrunedConvolution(ComputedKernel, PruneLowMagnitude):
@@ -56,17 +59,41 @@ class PrunedConvolution(ComputedKernel, PruneLowMagnitude):
         mask.assign(tf.cast(kept, mask.dtype))
 
 
+def erk_sparsities(shapes: Mapping[str, Sequence[int]], sparsity: float) -> dict[str, float]:
+    """Shares a sparsity out among kernels: small ones, which have no weight to spare, lose least.
+
+    A kernel's density is proportional to the sum of its sides over their product, 1 at most, such
+    that all together have the share `sparsity` of zeros (the Erdős-Rényi kernel of Evci et al.,
+    "Rigging the Lottery", ICML 2020, after Mocanu et al. 2018).
+
+    Args:
+      shapes: of each kernel, `(height, width, inputs, outputs)`, by name.
+      sparsity: share of zeros of them all, between 0 and 1.
+    """
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    raw = {name: sum(shape) / sizes[name] for name, shape in shapes.items()}
+    dense: set[str] = set()
+    while True:
+        kept = (1 - sparsity) * sum(sizes.values()) - sum(sizes[name] for name in dense)
+        factor = kept / sum(raw[name] * sizes[name] for name in shapes if name not in dense)
+        full = {name for name in shapes if name not in dense and raw[name] * factor >= 1}
+        if not full:
+            return {name: 0.0 if name in dense else 1 - raw[name] * factor for name in shapes}
+        dense |= full
+
+
 def prunable(
-    twin: tf_keras.Model, sparsity: float, *, begin: int, end: int, frequency: int
+    twin: tf_keras.Model, sparsity: float, *, begin: int, end: int, frequency: int, layout: str = "uniform"
 ) -> tf_keras.Model:
     """Returns a copy of `twin` whose convolutions are pruned as `advance` is called.
 
     Args:
       twin: of `keras_twin`.
-      sparsity: share of zeros of every kernel at the end. A kernel with more keeps what it has.
+      sparsity: share of zeros at the end. A kernel with more keeps what it has.
       begin: step of the first update; steps count from 0.
       end: step of the last update.
       frequency: steps between updates.
+      layout: `uniform`, the same in every kernel, or `erk`, as `erk_sparsities` shares it out.
 
     Raises:
       MkdError: for a sparsity outside 0..1 or a schedule without steps.
@@ -76,11 +103,14 @@ def prunable(
     check_at_least("begin", begin, 0)
     check_positive("frequency", frequency)
     check_at_least("end", end, begin + 1)
+    check_one_of("layout", layout, LAYOUTS)
+    shapes = {layer.name: tuple(layer.kernel.shape) for layer in twin.layers if is_trained_convolution(layer)}
+    wanted = erk_sparsities(shapes, sparsity) if layout == "erk" else dict.fromkeys(shapes, sparsity)
 
     def wrap(layer):
         present = 1.0 - float(tf.math.count_nonzero(layer.kernel)) / layer.kernel.shape.num_elements()
         schedule = tfmot.sparsity.keras.PolynomialDecay(
-            present, max(sparsity, present), begin, end, frequency=frequency
+            present, max(wanted[layer.name], present), begin, end, frequency=frequency
         )
         return PrunedConvolution(layer, schedule)
 

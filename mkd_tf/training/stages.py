@@ -71,7 +71,8 @@ class Run:
         self.stages = plan(config.roles, config.compression)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self.networks = Networks(config, self.dataset.class_names, synchronized=replicas > 1)
-        self.networks.check(self.stages)
+        done = [s for s in self.stages if s.method and read_done(Path(config.run.workdir, s.role))]
+        self.networks.check([s for s in self.stages if s not in done])
         self._check_splits()
         self._lock = lock(Path(config.run.workdir))
         self.pictures = Pictures.load(self.dataset, config)

@@ -7,7 +7,14 @@ import tf_keras
 
 from mkd_tf.checks import MkdError
 from mkd_tf.compression.kernels import stripped, wrapped
-from mkd_tf.compression.pruning import PrunedConvolution, advance, apply_masks, prunable, sparsities
+from mkd_tf.compression.pruning import (
+    PrunedConvolution,
+    advance,
+    apply_masks,
+    erk_sparsities,
+    prunable,
+    sparsities,
+)
 from mkd_tf.compression.twin import keras_twin, take_back
 from tests import harness
 from tests.compression import steps
@@ -55,6 +62,30 @@ def test_other_layers_are_copied_and_the_twin_keeps_its_own():
     apply_masks(model)
     for now, then in zip(values(twin), before, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+def test_a_sparsity_is_shared_out_by_hand():
+    # Sides 1 + 1 + 2 + 2 over 4 weights, and 1 + 1 + 10 + 10 over 100. All 104 keep 52. At equal
+    # factors the small one would keep 6 / 28 of them, 11 of its 4: it stays dense, the other keeps 48.
+    found = erk_sparsities({"small": (1, 1, 2, 2), "large": (1, 1, 10, 10)}, 0.5)
+    assert found == {"small": 0.0, "large": pytest.approx(0.52)}
+
+
+def test_a_shared_out_sparsity_is_that_of_the_whole():
+    shapes = {"a": (3, 3, 8, 16), "b": (3, 3, 32, 32), "c": (1, 1, 16, 16), "d": (3, 3, 16, 3)}
+    found = erk_sparsities(shapes, 0.6)
+    sizes = {name: np.prod(shape) for name, shape in shapes.items()}
+    assert sum(found[n] * sizes[n] for n in shapes) == pytest.approx(0.6 * sum(sizes.values()))
+    assert found["b"] > found["a"] > found["d"]
+
+
+def test_the_erk_layout_reaches_the_model():
+    model = prunable(steps.small_twin(), 0.5, begin=0, end=1, frequency=1, layout="erk")
+    advance(model, 1)
+    shapes = {n: tuple(x.layer.kernel.shape) for n, x in pruned(model).items()}
+    expected = erk_sparsities(shapes, 0.5)
+    for name, share in sparsities(model).items():
+        assert share == pytest.approx(expected[name], abs=1 / np.prod(shapes[name]))
 
 
 def test_masks_keep_the_largest_weights_as_the_schedule_says():
