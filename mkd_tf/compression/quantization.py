@@ -43,6 +43,9 @@ from mkd_tf.compression.twin import NearestUpsampleTwin
 RANGE_DECAY = 0.999
 """How slowly an activation's range shrinks: half of the way within 693 steps. It widens at once."""
 
+POOL_MARGIN = 1.01
+"""A pool's range beside that of its values, so that means of integers are not halfway between others."""
+
 INPUT_RANGE = (-128 / 127.5, 127 / 127.5)
 """Of pixels at steps of 1/127.5 of which one is 0, as integers need it: `on_integers` scales to it."""
 
@@ -90,15 +93,16 @@ class FollowingQuantizer(MovingAverageQuantizer):
     scores: a student of 43.99 AP came to 42.87 by that alone, before any step.
     """
 
-    def __init__(self, like: MovingAverageQuantizer, decay: float):
+    def __init__(self, like: MovingAverageQuantizer, decay: float, margin: float = 1.0):
         super().__init__(like.num_bits, like.per_axis, like.symmetric, like.narrow_range)
-        self.decay = decay
+        self.decay, self.margin = decay, margin
 
     def __call__(self, inputs, training, weights, **kwargs):
         low, high = weights["min_var"], weights["max_var"]
         if training:
             # Zero is within: integers have it, and padding needs it.
-            least, most = tf.minimum(tf.reduce_min(inputs), 0.0), tf.maximum(tf.reduce_max(inputs), 0.0)
+            least = tf.minimum(tf.reduce_min(inputs), 0.0) * self.margin
+            most = tf.maximum(tf.reduce_max(inputs), 0.0) * self.margin
             low.assign(tf.minimum(least, self.decay * low + (1 - self.decay) * least))
             high.assign(tf.maximum(most, self.decay * high + (1 - self.decay) * most))
         return tf.quantization.fake_quant_with_min_max_vars(
@@ -162,7 +166,7 @@ def _pooling_convolution(layer: tf_keras.layers.AveragePooling2D) -> tf_keras.la
     The integer average pooling keeps its input's scale: means of four integers lie halfway
     between two of them every fourth time, where its kernel and the emulation round
     differently (a real student's outputs were up to 6 steps apart). A convolution has a
-    scale of its own, and is faster.
+    scale of its own (`POOL_MARGIN`), and is faster.
     """
     _, height, width, _ = layer.input_shape
     if layer.padding == "same" and (height % layer.strides[0] or width % layer.strides[1]):
@@ -223,16 +227,19 @@ def freeze_norms(model: tf_keras.Model) -> None:
 def _follow(model: tf_keras.Model) -> None:
     """Lets every activation's range follow with RANGE_DECAY."""
 
-    def following(quantizer):
+    def following(quantizer, margin: float):
         if type(quantizer) is MovingAverageQuantizer:
-            return FollowingQuantizer(quantizer, RANGE_DECAY)
+            return FollowingQuantizer(quantizer, RANGE_DECAY, margin)
         return quantizer
 
     for layer in model.layers:
         if isinstance(layer, QuantizeWrapper):
-            layer._output_quantizers = [following(q) for q in layer._output_quantizers or ()]
+            # Where a pool saturates with its input, their scales would be the same again.
+            is_pool = isinstance(layer.layer, tf_keras.layers.DepthwiseConv2D) and not layer.layer.trainable
+            margin = POOL_MARGIN if is_pool else 1.0
+            layer._output_quantizers = [following(q, margin) for q in layer._output_quantizers or ()]
             for activation in layer._quantize_activations:
-                activation.quantizer = following(activation.quantizer)
+                activation.quantizer = following(activation.quantizer, margin)
 
 
 def _followers(model: tf_keras.Model) -> Iterator[FollowingQuantizer]:
