@@ -9,13 +9,11 @@ from keras import ops
 
 from mkd_tf.balance import MODES
 from mkd_tf.checks import check_at_least, check_one_of, fail
+from mkd_tf.detectors.base import tap_names
 from mkd_tf.objective import Objective, task_names
 from mkd_tf.replicas import over_replicas, replica_count, shared_gradients
 from mkd_tf.strategies.base import Port, Strategy
 from mkd_tf.strategies.keras_losses import as_strategy
-
-NO_TAPS = ("box_logits",)
-"""Outputs of four dimensions that are no feature maps."""
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -251,4 +249,4 @@ def resized(images, network: keras.Model):
 
 def taps_of(outputs: dict) -> list:
     """The feature maps among a detector's outputs: where gradients are compared."""
-    return [value for name, value in outputs.items() if len(value.shape) == 4 and name not in NO_TAPS]
+    return [outputs[name] for name in tap_names(outputs)]

@@ -3,7 +3,7 @@
 from rich.console import Console
 
 from mkd_tf import flags
-from mkd_tf.data import DATASETS
+from mkd_tf.data import open_dataset
 from mkd_tf.evaluation.evaluating import evaluate_model, print_metrics
 from mkd_tf.evaluation.loading import find_model
 from mkd_tf.files import write_json
@@ -14,9 +14,7 @@ def main() -> None:
     config = flags.stored_config(flags.value("workdir"))
     path = find_model(config.run.workdir, flags.value("model"))
     name = flags.value("dataset") or config.data.dataset
-    dataset = DATASETS.build(
-        name, on_bad_example=config.data.on_bad_example, data_dir=config.data.data_dir or None
-    )
+    dataset = open_dataset(config.data, name)
     split, console = flags.value("split"), Console()
     metrics = evaluate_model(str(path), dataset, split, flags.value("fit") or config.data.fit, console)
     print_metrics(metrics, f"{path} on {split} of {name}", console)

@@ -16,7 +16,7 @@ import tf_keras
 from mkd_tf.compression.methods import METHODS, Method, Qat
 from mkd_tf.compression.preserving import hand_over
 from mkd_tf.compression.twin import keras_twin, learning
-from mkd_tf.detectors.base import Detector
+from mkd_tf.detectors.base import Detector, tap_names
 
 
 class TwinLayer(keras.layers.Layer):
@@ -91,7 +91,7 @@ class CompressedDetector(Detector):
             start.class_names,
             config,
             scaling=scaling,
-            taps=[k for k, t in start.core.output.items() if len(t.shape) == 4 and k != "box_logits"],
+            taps=tap_names(start.core.output),
         )
         self.method = way
         self.is_quantized = not way.ships_plain
@@ -109,7 +109,7 @@ class CompressedDetector(Detector):
 
     def deployable(self) -> Detector:
         """Returns the form that is converted to integers: kernels hold their values themselves."""
-        if getattr(self.method, "preserve", "nothing") == "nothing":
+        if self.method.preserve == "nothing":
             return self
         found = CompressedDetector(self.get_config()["base"], Qat.name, name=self.name)
         hand_over(self.twin, found.twin)

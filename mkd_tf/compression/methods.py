@@ -34,11 +34,13 @@ class Method:
 
     Attributes:
       name: short, part of the role's name.
+      preserve: what of an earlier method it keeps: `nothing`, `sparsity` or `clusters`.
       leaves: arguments of a quantisation that follows: what it must preserve.
       ships_plain: whether what is measured and saved is a plain detector.
     """
 
     name = ""
+    preserve = "nothing"
     leaves: Mapping[str, Any] = {}
     ships_plain = True
 
@@ -109,7 +111,14 @@ class Qat(Method):
         take_back(twin, core)
 
 
-class Prune(Method):
+class Wrapping(Method):
+    """A method that trains wrapped layers, whose kernels are its own product."""
+
+    def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
+        take_back(stripped(model, keras_twin(core)), core)
+
+
+class Prune(Wrapping):
     """Pruning by magnitude: the smallest weights of every convolution become zero.
 
     Args:
@@ -134,11 +143,8 @@ class Prune(Method):
     def advance(self, model: tf_keras.Model, step: int) -> None:
         advance(model, step)
 
-    def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
-        take_back(stripped(model, keras_twin(core)), core)
 
-
-class Cluster(Method):
+class Cluster(Wrapping):
     """Weight sharing: every convolution has few different weights, which are trained.
 
     Args:
@@ -153,9 +159,6 @@ class Cluster(Method):
 
     def wrap(self, twin: tf_keras.Model, steps: int, scaling: tuple[float, float]) -> tf_keras.Model:
         return clusterable(twin, self.clusters)
-
-    def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
-        take_back(stripped(model, keras_twin(core)), core)
 
 
 METHODS: Table[Method] = Table(

@@ -9,54 +9,39 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mkd_tf.checks import check_at_least, check_one_of, check_positive
-from mkd_tf.conversion.calibration import PICTURES as CALIBRATION_PICTURES
 from mkd_tf.conversion.calibration import Calibration, choose_calibration
 from mkd_tf.conversion.diagnosis import PICTURES, Diagnosis, diagnose
 from mkd_tf.conversion.diagnosis_report import as_csv, as_json, plot
 from mkd_tf.conversion.exporting import measure_and_record
-from mkd_tf.conversion.measuring import Measurement, refuse_rejected
-from mkd_tf.conversion.record import FOLDER, sha256, versions
+from mkd_tf.conversion.measuring import FileOptions, Measurement, refuse_rejected
+from mkd_tf.conversion.record import FOLDER
 from mkd_tf.conversion.selective import PACKAGE, PRECISIONS, import_quantizer, to_selective
 from mkd_tf.conversion.tflite import check_labels
 from mkd_tf.data.base import Dataset
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import load_detector
-from mkd_tf.evaluation.evaluator import FITS
 from mkd_tf.files import write_bytes, write_json
 
 
 @dataclasses.dataclass(frozen=True)
-class DiagnosisOptions:
-    """What is measured, and what becomes of it.
+class DiagnosisOptions(FileOptions):
+    """What is measured, and what becomes of it; `seed` is of the choice of both kinds of pictures.
 
     Attributes:
       pictures: on how many pictures errors are measured.
-      calibration_pictures: how many training pictures give the int8 file its ranges.
-      seed: of the choice of both.
-      fit: how the model was trained to see pictures, `stretch` or `letterbox`.
       precise_layers: how many of the worst layers a further file has in `precision`; 0 for none.
       precision: one of `PRECISIONS`.
-      max_ap_drop: largest loss of AP of that file, in points, against the float model.
-      split: on which its AP is measured.
     """
 
     pictures: int = PICTURES
-    calibration_pictures: int = CALIBRATION_PICTURES
-    seed: int = 0
-    fit: str = "stretch"
     precise_layers: int = 0
     precision: str = "int16"
-    max_ap_drop: float = 2.0
-    split: str = "test"
 
     def __post_init__(self):
+        super().__post_init__()
         check_positive("pictures", self.pictures)
-        check_positive("calibration_pictures", self.calibration_pictures)
-        check_at_least("seed", self.seed, 0)
-        check_one_of("fit", self.fit, FITS)
         check_at_least("precise_layers", self.precise_layers, 0)
         check_one_of("precision", self.precision, PRECISIONS)
-        check_at_least("max_ap_drop", self.max_ap_drop, 0)
 
 
 def _pictures(detector: Detector, dataset: Dataset, option: DiagnosisOptions) -> tuple[str, Calibration]:
@@ -112,12 +97,8 @@ def diagnose_file(
         import_quantizer()
     detector = load_detector(source)
     shown = check_labels(labels or detector.class_names, len(detector.class_names))
-    count, folder = option.calibration_pictures, Path(workdir) / FOLDER
-    calibration = choose_calibration(
-        dataset, detector.image_size, count=count, seed=option.seed, fit=option.fit
-    )
+    calibration = option.calibration(dataset, detector.image_size)
     split, pictures = _pictures(detector, dataset, option)
-    origin = {"file": str(source), "sha256": sha256(Path(source).read_bytes())}
     entries: dict[str, dict[str, Any]] = {}
     with Progress(console=console or Console(stderr=True), transient=True) as progress:
         measurement = None
@@ -131,19 +112,15 @@ def diagnose_file(
             pictures.images,
             lambda done, total: progress.update(task, completed=done, total=total),
         )
-        facts = {
-            "flags": dataclasses.asdict(option),
-            "source": origin,
-            "calibration": list(calibration.picture_ids),
-        }
+        facts = option.facts(source, calibration, *([PACKAGE] if option.precise_layers else []))
         title = f"{name}: int8 against float, {len(pictures.images)} pictures of {split}"
-        measured_on = {"split": split, "picture_ids": list(pictures.picture_ids), "versions": versions()}
+        measured_on = {"split": split, "picture_ids": list(pictures.picture_ids)}
         stem = "diagnosis" if name == "student" else f"{name}_diagnosis"
-        _write(folder, stem, diagnosis, title, facts | measured_on)
+        _write(Path(workdir) / FOLDER, stem, diagnosis, title, facts | measured_on)
         if measurement is not None:
             layers = diagnosis.worst(option.precise_layers)
             content = to_selective(detector, calibration, layers, option.precision, labels=shown)
-            facts |= {"layers": layers, "precision": option.precision, "versions": versions(PACKAGE)}
+            facts |= {"layers": layers, "precision": option.precision}
             stored, entry = measure_and_record(
                 workdir,
                 f"{name}_selective.tflite",

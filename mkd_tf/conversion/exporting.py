@@ -8,61 +8,46 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from mkd_tf.checks import check_at_least, check_one_of, check_positive
-from mkd_tf.conversion.calibration import PICTURES, Calibration, choose_calibration
-from mkd_tf.conversion.measuring import THREADS, Measurement, figures, record_measured, refuse_rejected
+from mkd_tf.checks import check_one_of
+from mkd_tf.conversion.calibration import Calibration
+from mkd_tf.conversion.measuring import (
+    THREADS,
+    FileOptions,
+    Measurement,
+    figures,
+    record_measured,
+    refuse_rejected,
+)
 from mkd_tf.conversion.metadata import anchors_csv
 from mkd_tf.conversion.parity import differences, tflite_heads
-from mkd_tf.conversion.record import sha256, versions
 from mkd_tf.conversion.tflite import POSTPROCESSES, QUANTIZATIONS, check_labels, convert, needs_calibration
 from mkd_tf.conversion.weights_report import weights_report
 from mkd_tf.data.base import Dataset
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import load_detector
-from mkd_tf.evaluation.evaluator import FITS
 from mkd_tf.evaluation.tflite_runner import TFLiteRunner
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportOptions:
-    """How a file is made and what it must reach.
+class ExportOptions(FileOptions):
+    """How a TFLite file is made, beside what holds for every file.
 
     Attributes:
       quantization: one of `QUANTIZATIONS`.
       postprocess: `detection` or `raw`.
-      calibration_pictures: how many training pictures give an integer file its ranges.
-      seed: of their choice.
-      max_ap_drop: largest loss of AP, in points, against the float model.
-      split: on which AP is measured.
-      fit: how the model was trained to see pictures, `stretch` or `letterbox`.
     """
 
     quantization: str = "int8"
     postprocess: str = "detection"
-    calibration_pictures: int = PICTURES
-    seed: int = 0
-    max_ap_drop: float = 2.0
-    split: str = "test"
-    fit: str = "stretch"
 
     def __post_init__(self):
+        super().__post_init__()
         check_one_of("quantization", self.quantization, QUANTIZATIONS)
         check_one_of("postprocess", self.postprocess, POSTPROCESSES)
-        check_positive("calibration_pictures", self.calibration_pictures)
-        check_at_least("max_ap_drop", self.max_ap_drop, 0)
-        check_at_least("seed", self.seed, 0)
-        check_one_of("fit", self.fit, FITS)
 
     def suffix(self) -> str:
         """The end of the file's name: `int8.tflite`, `int8_raw.tflite`."""
         return f"{self.quantization}{'_raw' if self.postprocess == 'raw' else ''}.tflite"
-
-
-def _calibration(detector: Detector, dataset: Dataset, options: ExportOptions) -> Calibration | None:
-    if not needs_calibration(detector, options.quantization):
-        return None
-    count, seed, fit = options.calibration_pictures, options.seed, options.fit
-    return choose_calibration(dataset, detector.image_size, count=count, seed=seed, fit=fit)
 
 
 def _converted(
@@ -161,19 +146,15 @@ def export_tflite(
     console = console or Console(stderr=True)
     detector = load_detector(source)
     shown = check_labels(labels or detector.class_names, len(detector.class_names))
-    origin = {"file": str(source), "sha256": sha256(Path(source).read_bytes())}
     entries: dict[str, dict[str, Any]] = {}
     with Progress(console=console, transient=True) as progress:
         measurement = Measurement(detector, dataset, options[0].split, progress)
         for option in options:
-            calibration = _calibration(detector, dataset, option)
+            calibration = None
+            if needs_calibration(detector, option.quantization):
+                calibration = option.calibration(dataset, detector.image_size)
             content = _converted(detector, calibration, option, shown, progress)
-            facts = {
-                "flags": dataclasses.asdict(option),
-                "source": origin,
-                "versions": versions(),
-                "calibration": [] if calibration is None else list(calibration.picture_ids),
-            }
+            facts = option.facts(source, calibration)
             file, beside, limit = f"{name}_{option.suffix()}", {}, options[0].max_ap_drop
             if option.postprocess == "raw":
                 beside = {f"{Path(file).stem}.anchors.csv": anchors_csv(detector.anchors)}

@@ -1,16 +1,20 @@
 """What is measured about an exported file of any kind, the verdict on it, and its record."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from rich.progress import Progress
+from rich.table import Table
 
-from mkd_tf.checks import MkdError, fail
+from mkd_tf.checks import MkdError, check_at_least, check_one_of, check_positive, fail
+from mkd_tf.conversion.calibration import PICTURES as CALIBRATION_PICTURES
+from mkd_tf.conversion.calibration import Calibration, choose_calibration
 from mkd_tf.conversion.parity import PICTURES as PARITY_PICTURES
 from mkd_tf.conversion.parity import keras_heads
-from mkd_tf.conversion.record import FOLDER, RESULT_KEYS, record
+from mkd_tf.conversion.record import FOLDER, RESULT_KEYS, record, sha256, versions
 from mkd_tf.conversion.threshold import best_f1
 from mkd_tf.data.base import Dataset
 from mkd_tf.detectors.base import Detector
@@ -21,6 +25,69 @@ from mkd_tf.evaluation.results import percent
 from mkd_tf.evaluation.runners import KerasRunner, Runner
 
 THREADS = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileOptions:
+    """What a file of any kind is calibrated on and what it must reach.
+
+    Attributes:
+      calibration_pictures: how many training pictures give an integer file its ranges.
+      seed: of their choice.
+      max_ap_drop: largest loss of AP, in points, against the float model.
+      split: on which AP is measured.
+      fit: how the model was trained to see pictures, `stretch` or `letterbox`.
+    """
+
+    calibration_pictures: int = CALIBRATION_PICTURES
+    seed: int = 0
+    max_ap_drop: float = 2.0
+    split: str = "test"
+    fit: str = "stretch"
+
+    def __post_init__(self):
+        check_positive("calibration_pictures", self.calibration_pictures)
+        check_at_least("seed", self.seed, 0)
+        check_at_least("max_ap_drop", self.max_ap_drop, 0)
+        check_one_of("fit", self.fit, FITS)
+
+    def calibration(self, dataset: Dataset, image_size: int) -> Calibration:
+        """Chooses the calibration pictures."""
+        return choose_calibration(
+            dataset, image_size, count=self.calibration_pictures, seed=self.seed, fit=self.fit
+        )
+
+    def facts(self, source: str | Path, calibration: Calibration | None, *packages: str) -> dict[str, Any]:
+        """Returns what the manifest says of how a file was made.
+
+        Args:
+          source: the detector's file.
+          calibration: the pictures that gave it its ranges, if any did.
+          packages: whose versions matter beside the usual ones.
+        """
+        return {
+            "flags": dataclasses.asdict(self),
+            "source": {"file": str(source), "sha256": sha256(Path(source).read_bytes())},
+            "versions": versions(*packages),
+            "calibration": [] if calibration is None else list(calibration.picture_ids),
+        }
+
+
+def other_fit(fit: str) -> str:
+    """Returns the fit that is measured beside `fit`."""
+    return next(f for f in FITS if f != fit)
+
+
+def files_table(title: str, entries: Mapping[str, Mapping[str, Any]], fit: str) -> Table:
+    """Returns the table of what was measured of files, by their names."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("file", no_wrap=True)
+    for column in ("kB", f"AP {fit}", f"AP {other_fit(fit)}", "AP lost", "ms, 1 thread"):
+        table.add_column(column, justify="right")
+    for name, entry in entries.items():
+        shown = (entry["AP"], entry[f"AP_{other_fit(fit)}"], entry["AP_drop"], entry["latency_ms"])
+        table.add_row(name, f"{entry['bytes'] / 1000:.1f}", *(percent(x, "{:.2f}") for x in shown))
+    return table
 
 
 class Measurement:
@@ -91,7 +158,7 @@ def figures(
     runner: FileRunner, measurement: Measurement, fit: str, parity: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Returns what is measured about a file of any kind, and its `parity` with the float model."""
-    other = next(f for f in FITS if f != fit)
+    other = other_fit(fit)
     ap, other_ap = (measurement.metrics(runner, f)["AP"] for f in (fit, other))
     expected = measurement.float_ap[fit]
     return {

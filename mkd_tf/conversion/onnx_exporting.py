@@ -11,12 +11,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mkd_tf import boxes
-from mkd_tf.checks import check_at_least, check_positive
-from mkd_tf.conversion.calibration import PICTURES, Calibration, choose_calibration
-from mkd_tf.conversion.measuring import THREADS, Measurement, figures, record_measured, refuse_rejected
+from mkd_tf.conversion.calibration import Calibration
+from mkd_tf.conversion.measuring import (
+    THREADS,
+    FileOptions,
+    Measurement,
+    figures,
+    record_measured,
+    refuse_rejected,
+)
 from mkd_tf.conversion.onnx_file import OPSET, check_form, convert_onnx
 from mkd_tf.conversion.parity import Heads, differences
-from mkd_tf.conversion.record import sha256, versions
 from mkd_tf.conversion.tflite import check_labels
 from mkd_tf.data.base import Dataset
 from mkd_tf.detectors.base import Detector
@@ -26,36 +31,24 @@ from mkd_tf.postprocess import probabilities
 
 
 @dataclasses.dataclass(frozen=True)
-class OnnxOptions:
-    """How an ONNX file is made and what it must reach.
+class OnnxOptions(FileOptions):
+    """How an ONNX file is made, beside what holds for every file.
 
     Attributes:
       quantization: `float32` or `int8`.
       postprocess: `decoded` or `raw`.
       opset: version of ONNX's operators.
       dynamic_batch: whether it takes any number of pictures at once.
-      calibration_pictures: how many training pictures give an int8 file its ranges.
-      seed: of their choice.
-      max_ap_drop: largest loss of AP, in points, against the float model.
-      split: on which AP is measured.
-      fit: how the model was trained to see pictures, `stretch` or `letterbox`.
     """
 
     quantization: str = "float32"
     postprocess: str = "decoded"
     opset: int = OPSET
     dynamic_batch: bool = False
-    calibration_pictures: int = PICTURES
-    seed: int = 0
-    max_ap_drop: float = 2.0
-    split: str = "test"
-    fit: str = "stretch"
 
     def __post_init__(self):
+        super().__post_init__()
         check_form(self.quantization, self.postprocess, self.opset, self.dynamic_batch, self.fit)
-        check_positive("calibration_pictures", self.calibration_pictures)
-        check_at_least("max_ap_drop", self.max_ap_drop, 0)
-        check_at_least("seed", self.seed, 0)
 
     def suffix(self) -> str:
         """The end of the file's name: `float32.onnx`, `float32_dynamic.onnx`, `int8_raw.onnx`."""
@@ -79,13 +72,6 @@ def expected_heads(detector: Detector, heads: Heads, *, is_raw: bool) -> Heads:
     anchors = (detector.anchors.centers_and_sizes() / detector.image_size).astype("float32")
     decoded = boxes.decode(ops.convert_to_tensor(heads["box_encodings"], "float32"), anchors)
     return {"boxes": ops.convert_to_numpy(decoded), "scores": heads["scores"]}
-
-
-def _calibration(detector: Detector, dataset: Dataset, option: OnnxOptions) -> Calibration | None:
-    if option.quantization != "int8":
-        return None
-    count, seed, fit = option.calibration_pictures, option.seed, option.fit
-    return choose_calibration(dataset, detector.image_size, count=count, seed=seed, fit=fit)
 
 
 def _converted(
@@ -157,18 +143,16 @@ def export_onnx(
     console = console or Console(stderr=True)
     detector = load_detector(source)
     shown = check_labels(labels or detector.class_names, len(detector.class_names))
-    origin = {"file": str(source), "sha256": sha256(Path(source).read_bytes())}
     entries: dict[str, dict[str, Any]] = {}
     with Progress(console=console, transient=True) as progress:
         measurement = Measurement(detector, dataset, options[0].split, progress)
         for option in options:
-            calibration = _calibration(detector, dataset, option)
+            calibration = None
+            if option.quantization == "int8":
+                calibration = option.calibration(dataset, detector.image_size)
             content = _converted(detector, calibration, option, shown, progress)
             entry = {
-                "flags": dataclasses.asdict(option),
-                "source": origin,
-                "versions": versions("onnx", "onnxruntime", "tf2onnx"),
-                "calibration": [] if calibration is None else list(calibration.picture_ids),
+                **option.facts(source, calibration, "onnx", "onnxruntime", "tf2onnx"),
                 **_measured(content, detector, measurement, option),
             }
             file = f"{name}_{option.suffix()}"

@@ -2,6 +2,7 @@
 
 import functools
 
+from mkd_tf.config import DataConfig
 from mkd_tf.data.base import Dataset
 from mkd_tf.data.coco_json import CocoJson
 from mkd_tf.data.shapes import Shapes
@@ -20,3 +21,14 @@ DATASETS: Table[Dataset] = Table(
         "coco/2017": functools.partial(TfdsDetection, "coco/2017"),
     },
 )
+
+
+def open_dataset(config: DataConfig, name: str = "") -> Dataset:
+    """Returns the data set `name`, or the configured one for an empty name.
+
+    Raises:
+      MkdError: if it cannot be read.
+    """
+    return DATASETS.build(
+        name or config.dataset, on_bad_example=config.on_bad_example, data_dir=config.data_dir or None
+    )

@@ -13,7 +13,7 @@ It is a `Rescaling` to [-1, 1] followed by `core`. Compression and integer expor
 convert `core`: its input quantisation then *is* the normalisation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -23,6 +23,8 @@ from mkd_tf.checks import check_shape, fail
 
 PREDICTIONS = ("class_logits", "box_encodings")
 TAPS = ("C3", "C4", "C5", "P3", "P4", "P5")
+NO_TAPS = ("box_logits",)
+"""Outputs of four dimensions that are no feature maps."""
 
 
 class Detector(keras.Model):
@@ -77,6 +79,10 @@ class Detector(keras.Model):
         """Returns the detector without what compression adds to it: here itself."""
         return self
 
+    def shipped(self) -> "Detector":
+        """Returns what is measured and saved after training: here itself."""
+        return self
+
     def deployable(self) -> "Detector":
         """Returns the form that is converted to integers: here itself."""
         return self
@@ -91,6 +97,11 @@ class Detector(keras.Model):
         """Returns `core` with predictions only: what compression and integer export convert."""
         outputs = {k: self.core.output[k] for k in PREDICTIONS}
         return keras.Model(self.core.input, outputs, name=f"{self.name}_core")
+
+
+def tap_names(outputs: Mapping[str, Any]) -> list[str]:
+    """Returns the names of the feature maps among a detector's outputs."""
+    return [name for name, value in outputs.items() if len(value.shape) == 4 and name not in NO_TAPS]
 
 
 def check_outputs(name: str, outputs: Any, count: int, num_classes: int, taps: Sequence[str] = TAPS) -> None:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import save_detector
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.evaluation.runners import KerasRunner
@@ -52,29 +53,26 @@ class StageRecord(keras.callbacks.Callback):
 
     Args:
       folder: of the stage.
-      averaged: the model that ships.
+      averaged: the model whose shipped form is validated and saved.
       validation: pictures to select `best.keras` on.
       eval_every: epochs between validations.
       owners: variables that a backup holds, by owner.
       report: called after each epoch with its row.
-      shipped: makes of `averaged` what is validated and saved; None for itself.
     """
 
     def __init__(
         self,
         folder: Path,
-        averaged: keras.Model,
+        averaged: Detector,
         validation: EvaluationSet,
         eval_every: int,
         owners: dict[str, list],
         report: Callable[[dict[str, Any]], None],
-        shipped: Callable[[keras.Model], keras.Model] | None = None,
     ):
         super().__init__()
         self._folder, self._averaged, self._validation = folder, averaged, validation
         self._eval_every, self._owners, self._report = eval_every, owners, report
-        self._shipped = shipped
-        self._runner = None if shipped else KerasRunner(averaged)
+        self._runner = KerasRunner(averaged)
         self._began = time.monotonic()
         self._best: dict[str, np.ndarray] = {}
         self.rows: list[dict[str, Any]] = []
@@ -90,7 +88,7 @@ class StageRecord(keras.callbacks.Callback):
         if best:
             # A lost attempt at the next epoch may have overwritten the file.
             restore({"averaged": self._owners["averaged"]}, best, where)
-            save_detector(self._ship(), self._folder / "best.keras")
+            save_detector(self._averaged.shipped(), self._folder / "best.keras")
             self._best = arrays_of({"best": self._owners["averaged"]})
         restore(self._owners, arrays, where)
         self.rows, self.best, self.best_epoch = state["rows"], state["best"], state["best_epoch"]
@@ -109,8 +107,9 @@ class StageRecord(keras.callbacks.Callback):
             raise FloatingPointError(f"the loss became {row['total']} in epoch {done}")
         row["learning_rate"] = float(np.asarray(self.model.optimizer.learning_rate))
         if done % self._eval_every == 0 or done == self.params["epochs"]:
-            network = self._ship()
-            runner = self._runner or KerasRunner(network)
+            network = self._averaged.shipped()
+            # What is built anew has to be traced anew.
+            runner = self._runner if network is self._averaged else KerasRunner(network)
             metrics = self._validation.evaluate(runner, self._averaged.class_names)
             row["val_AP"] = metrics["AP"] or 0.0
             if logs is not None:
@@ -126,9 +125,6 @@ class StageRecord(keras.callbacks.Callback):
         arrays = arrays_of(self._owners) | self._best
         save_backup(self._folder / "backup", done, arrays, state | {"seconds": self.seconds})
         self._report(row)
-
-    def _ship(self) -> keras.Model:
-        return self._shipped(self._averaged) if self._shipped else self._averaged
 
     def _write_history(self) -> None:
         text = io.StringIO()

@@ -37,9 +37,3 @@ def prepare(student: CompressedDetector, dataset: Dataset, config: Config) -> No
     """Lets the method measure the trained student on training pictures."""
     chosen = choose_calibration(dataset, student.image_size, seed=config.run.seed, fit=config.data.fit)
     student.prepare(chosen.images)
-
-
-def extras(student: CompressedDetector) -> dict[str, Any]:
-    """Returns the arguments of `train_stage` that a compression adds."""
-    shipped = None if student.is_quantized else CompressedDetector.shipped
-    return {"shipped": shipped, "more_callbacks": [CompressionSteps(student)]}

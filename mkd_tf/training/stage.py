@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mkd_tf.checks import fail
 from mkd_tf.config import OptimizerConfig, RunConfig
+from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import save_detector
 from mkd_tf.distiller import Distiller
 from mkd_tf.evaluation.evaluator import EvaluationSet
@@ -42,14 +43,10 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> keras.Optimizer:
     return optimizer
 
 
-def _itself(network: keras.Model) -> keras.Model:
-    return network
-
-
 def train_stage(
     role: str,
     distiller: Distiller,
-    averaged: Mapping[str, keras.Model],
+    averaged: Mapping[str, Detector],
     batches: Callable[[int], tf.data.Dataset],
     validation: EvaluationSet,
     folder: Path,
@@ -59,7 +56,6 @@ def train_stage(
     optimizer_config: OptimizerConfig,
     run_config: RunConfig,
     console: Console,
-    shipped: Callable[[keras.Model], keras.Model] | None = None,
     more_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Outcome:
     """Trains `distiller.student`, going on from the newest backup in `folder`.
@@ -77,7 +73,6 @@ def train_stage(
       optimizer_config: of AdamW and the averaging.
       run_config: of validation, XLA and TensorBoard.
       console: where progress is shown.
-      shipped: makes of the averaged student what is measured and saved; None for itself.
       more_callbacks: called before those of the stage.
 
     Raises:
@@ -102,7 +97,7 @@ def train_stage(
         "strategies": [v for s in distiller.strategies for v in s.variables],
     }
     record = StageRecord(
-        folder, averaged["student"], validation, run_config.eval_every, owners, progress.report, shipped
+        folder, averaged["student"], validation, run_config.eval_every, owners, progress.report
     )
     backup = load_backup(folder / "backup")
     done = record.restore(backup) if backup else 0
@@ -133,5 +128,5 @@ def train_stage(
     finally:
         progress.close()
     save_detector(distiller.student, folder / "last.keras")
-    save_detector((shipped or _itself)(averaged["student"]), folder / "final.keras")
+    save_detector(averaged["student"].shipped(), folder / "final.keras")
     return Outcome(record.seconds, record.best_epoch)

@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 from mkd_tf.checks import fail
 from mkd_tf.config import Config
-from mkd_tf.data import DATASETS
+from mkd_tf.data import open_dataset
 from mkd_tf.data.mixing import check_mixing
 from mkd_tf.data.store import Boxes
 from mkd_tf.detectors import Detector
@@ -31,7 +31,7 @@ from mkd_tf.evaluation.results import (
     write_results,
 )
 from mkd_tf.evaluation.runners import KerasRunner
-from mkd_tf.training.compressing import extras, prepare, settings_of
+from mkd_tf.training.compressing import CompressionSteps, prepare, settings_of
 from mkd_tf.training.networks import Networks
 from mkd_tf.training.pictures import Pictures
 from mkd_tf.training.plan import Stage, plan
@@ -63,11 +63,7 @@ class Run:
         if config.run.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.say(f"reading {config.data.dataset}")
-        self.dataset = DATASETS.build(
-            config.data.dataset,
-            on_bad_example=config.data.on_bad_example,
-            data_dir=config.data.data_dir or None,
-        )
+        self.dataset = open_dataset(config.data)
         self.stages = plan(config.roles, config.compression)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self.networks = Networks(config, self.dataset.class_names, synchronized=replicas > 1)
@@ -182,12 +178,12 @@ class Run:
         self.say(f"{role}: {stage.network}, {size:,} parameters, {stage.epochs} x {per_epoch} steps")
         common = self.config.optimizer
         rate = self.config.roles.learning_rate_of(role, common.learning_rate)
-        how: dict[str, Any] = {}
+        more_callbacks = []
         if stage.method:
             rate = self.config.compression.compress_learning_rate
             claim_stage(self.folder / role, settings_of(stage, self.config))
             prepare(student, self.dataset, self.config)
-            how = extras(student)
+            more_callbacks = [CompressionSteps(student)]
         anchors = {r: network.anchors for r, network in learning.items()}
         averaged = self._learning(stage, steps)
         outcome = train_stage(
@@ -202,7 +198,7 @@ class Run:
             optimizer_config=dataclasses.replace(common, learning_rate=rate),
             run_config=self.config.run,
             console=self.console,
-            **how,
+            more_callbacks=more_callbacks,
         )
         entry: dict[str, Any] = {"epochs": stage.epochs, "steps": steps}
         entry["seconds"] = round(outcome.seconds, 1)
@@ -211,7 +207,7 @@ class Run:
             save_detector(averaged["guide"], self.folder / "guide" / "best.keras")
             self._finish("guide", averaged["guide"], dict(entry))
         entry["best_epoch"] = outcome.best_epoch
-        ends = averaged["student"].shipped() if stage.method else averaged["student"]
+        ends = averaged["student"].shipped()
         if role.startswith("student"):
             entry["beyond_teacher"] = self._beyond(ends, networks["teacher"])
         self._finish(role, ends, entry)
