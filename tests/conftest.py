@@ -12,7 +12,7 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 # A GPU sums in another order, and tolerances here are those of a CPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
-pytest.register_assert_rewrite("tests.harness")
+pytest.register_assert_rewrite("tests.harness", "tests.export.programs")
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -4,18 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from mkd_tf.config import from_values
-from mkd_tf.data import DATASETS
-from mkd_tf.detectors import DETECTORS
-from mkd_tf.detectors.files import save_detector
-from mkd_tf.training.workdir import as_flagfile, lock
-from tests import harness
+from mkd_tf.training.workdir import lock
+from tests.export.programs import ROOT, run, untrained
 
-ROOT = Path(__file__).resolve().parents[2]
 DATASET = "shapes(train=40, validation=3, test=3, unlabelled=0, size=64)"
 # The program itself, which says when it is in the middle of calibration and then takes its time.
 _PROGRAM = """
@@ -42,17 +36,6 @@ export_tflite.console()
 
 def flags(workdir):
     return [f"--workdir={workdir}", "--quantization=int8", "--calibration_pictures=16", "--max_ap_drop=100"]
-
-
-def export(workdir):
-    return subprocess.run(
-        [sys.executable, "-m", "export.tflite", *flags(workdir)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
 
 
 def interrupt(workdir, how):
@@ -82,13 +65,8 @@ def contents(folder):
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     """A work directory with an untrained student and an export of it."""
-    folder, data = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("data")
-    values = {"dataset": DATASET, "image_size": 64, "workdir": str(folder), "data_dir": str(data)}
-    (folder / "flags.cfg").write_text(as_flagfile(from_values(values)))
-    names = DATASETS.build(DATASET, on_bad_example="fail", data_dir=str(data)).class_names
-    student = harness.shake(DETECTORS.build("tiny(size='student')", image_size=64, class_names=names))
-    save_detector(student, folder / "student" / "best.keras")
-    done = export(folder)
+    folder = untrained(tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("data"), DATASET)
+    done = run(*flags(folder), module="export.tflite")
     assert done.returncode == 0, done.stderr
     return folder
 

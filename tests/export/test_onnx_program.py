@@ -1,57 +1,21 @@
 """The ONNX export program as users call and miscall it."""
 
+import functools
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import onnx
 import pytest
 from PIL import Image
 
-from mkd_tf.config import from_values
-from mkd_tf.data import DATASETS
-from mkd_tf.detectors import DETECTORS
-from mkd_tf.detectors.files import save_detector
-from mkd_tf.training.workdir import as_flagfile
-from tests import harness
+from tests.export import programs
+from tests.export.programs import error_of, untrained
 
-ROOT = Path(__file__).resolve().parents[2]
-DATASET = "shapes(train=4, validation=3, test=3, unlabelled=0, size=64)"
-
-
-def run(*flags: str, module: str = "export.onnx", **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", module, *flags],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-
-
-def error_of(done: subprocess.CompletedProcess) -> str:
-    """Returns the last line of a failure that is told as it should be."""
-    assert done.returncode not in (0, None), done.stdout
-    assert "Traceback" not in done.stderr
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: "), done.stderr
-    return line
+run = functools.partial(programs.run, module="export.onnx")
 
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A work directory as training leaves it, with an untrained student."""
-    folder = tmp_path_factory.mktemp("run")
-    values = {"dataset": DATASET, "image_size": 64, "workdir": str(folder), "data_dir": str(folder / "data")}
-    (folder / "flags.cfg").write_text(as_flagfile(from_values(values)))
-    names = DATASETS.build(DATASET, on_bad_example="fail", data_dir=str(folder / "data")).class_names
-    student = harness.shake(DETECTORS.build("tiny(size='student')", image_size=64, class_names=names))
-    save_detector(student, folder / "student" / "best.keras")
-    return folder
+    return untrained(tmp_path_factory.mktemp("run"))
 
 
 @pytest.mark.slow
