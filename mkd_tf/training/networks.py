@@ -144,8 +144,10 @@ def strategies_of(specs: str, target: str = "student") -> list[Strategy]:
     return made
 
 
-def synchronize(network: Detector) -> None:
+def synchronize(network: keras.Model) -> None:
     """Makes batch norms take their statistics over all replicas, as one replica would over the batch."""
-    for layer in network.core.layers:
+    for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
+        elif isinstance(layer, keras.Model):
+            synchronize(layer)

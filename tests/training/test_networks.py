@@ -114,6 +114,13 @@ def test_the_whole_method_is_built_before_a_stage_begins():
         built.check(stages)
 
 
+def test_synchronised_batch_norms_are_also_those_of_nested_models():
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
+    outer = keras.Sequential([keras.Input((4,)), keras.Sequential([inner])])
+    synchronize(outer)
+    assert inner.layers[-1].synchronized
+
+
 def test_synchronised_batch_norms_are_all_of_them():
     network = networks()[0].build("student", SPEC)
     synchronize(network)
