@@ -1,6 +1,7 @@
 # Everything runs from .venv, which the first target that needs it makes.
 
 SHELL := bash
+MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/quickstart
