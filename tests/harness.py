@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from mkd_tf.anchors import STRIDES
-from mkd_tf.compression.quantization import quantization_aware, seed_ranges
+from mkd_tf.compression.quantization import on_integers, quantization_aware, seed_ranges
 from mkd_tf.compression.twin import keras_twin
 from mkd_tf.conversion import edgetpu
 from mkd_tf.detectors import DETECTORS, Detector
@@ -231,12 +231,14 @@ def check_int8(detector: Detector) -> None:
 def check_quantization_aware(detector: Detector) -> None:
     """The tf_keras twin computes the same; tfmot quantises it; its int8 file computes the same again."""
     core, side = detector.inference_core(), detector.image_size
-    scaled = pictures(6, side) / 127.5 - 1
+    factor, offset = on_integers((1 / 127.5, -1.0))
+    # Whole, as the pixels of pictures are: each is an integer of the file.
+    scaled = np.rint(pictures(6, side)) * factor + offset
     twin = keras_twin(core, batch_size=1)
     reference = core.predict(scaled, verbose=0)
     _check_equal(_one_by_one(twin, scaled), reference, tolerance=1e-5)
-    model = quantization_aware(twin, input_range=(-1.0, 1.0))
-    # Of half the contrast, so that they alone would not make the input's range -1..1.
+    model = quantization_aware(twin)
+    # Of half the contrast, so that they alone would not make the input's range that of all pixels.
     seed_ranges(model, (picture[None] / 2 for picture in scaled))
     content = int8.int8_file(model, (1, side, side, 3))
     assert operator_problems(content, detector) == []
@@ -244,10 +246,10 @@ def check_quantization_aware(detector: Detector) -> None:
     assert abs(steps["images"] - 1 / 127.5) < 1e-4, "the input's step is not the normalisation"
     factors = {"class_logits": 1.0, "box_encodings": _sensitivity(detector, scaled)}
     for name, expected in _one_by_one(model, scaled).items():
-        # Integer kernels round twice where the emulation rounds once, and deep networks add that up.
+        # What is left are sums in floats; deep networks add that up: ResNet-50 reaches 4, all others 1.
         error = np.abs(found[name] - expected) / (steps[name] * factors[name])
         assert error.mean() < 1.0, f"{name}: mean error {error.mean():.2f} steps"
-        assert error.max() < 8.01, f"{name}: largest error {error.max():.1f} steps"
+        assert error.max() < 4.01, f"{name}: largest error {error.max():.1f} steps"
 
 
 def _sensitivity(detector: Detector, scaled: np.ndarray) -> float:

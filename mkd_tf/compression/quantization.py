@@ -8,6 +8,7 @@ tfmot's scheme (Jacob et al., CVPR 2018), with what a short run on a small detec
               widen at once and shrink slowly.
     norms     batch norms are frozen. The statistics are the trained student's, and what the
               integer file folds into its convolutions is what was trained.
+    biases    are whole numbers of steps, as in the integer file: `compression.biases`.
 
 A range's decay is replaced in `QuantizeWrapper._output_quantizers` and
 `_quantize_activations`, which are private: a new tfmot must pass this file's tests first.
@@ -32,6 +33,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
 )
 
 from mkd_tf.checks import MkdError, check_one_of, fail
+from mkd_tf.compression.biases import emulate_biases
 from mkd_tf.compression.preserving import (
     ClustersQuantizer,
     PreservingScheme,
@@ -157,6 +159,7 @@ def quantization_aware(
             layer.quantizer_vars["max_var"].assign(input_range[1])
     freeze_norms(model)
     _follow(model)
+    emulate_biases(model)
     return model
 
 

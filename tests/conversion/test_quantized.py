@@ -38,10 +38,8 @@ def test_the_file_is_what_is_emulated():
         values = np.concatenate([f[name] for f in found])
         step = np.diff(np.unique(values)).min()
         error = np.abs(values - expected[name]) / step
-        # This one is untrained, its heads are 12 times as steep: single values are 4 steps off.
-        assert (error > 3.01).mean() < 1e-4, name
-        assert error.max() < 5.01, name
-        assert error.mean() < 0.5, name
+        assert error.max() < 3.01, name
+        assert error.mean() < 0.1, name
 
 
 def test_an_edge_tpu_takes_it():
