@@ -1,11 +1,10 @@
 """Measures a model: `python -m mkd_tf.evaluate --workdir=runs/quickstart --model=student --split=test`."""
 
-from rich.console import Console
-
 from mkd_tf import flags
 from mkd_tf.data import open_dataset
 from mkd_tf.evaluation.evaluating import evaluate_model, print_metrics
 from mkd_tf.evaluation.loading import find_model
+from mkd_tf.evaluation.results import make_console
 from mkd_tf.files import write_json
 
 
@@ -15,7 +14,7 @@ def main() -> None:
     path = find_model(config.run.workdir, flags.value("model"))
     name = flags.value("dataset") or config.data.dataset
     dataset = open_dataset(config.data, name)
-    split, console = flags.value("split"), Console()
+    split, console = flags.value("split"), make_console()
     metrics = evaluate_model(str(path), dataset, split, flags.value("fit") or config.data.fit, console)
     print_metrics(metrics, f"{path} on {split} of {name}", console)
     if flags.value("output"):

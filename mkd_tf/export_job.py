@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from mkd_tf import flags
 from mkd_tf.conversion.calibration import PICTURES
 from mkd_tf.conversion.measuring import files_table
 from mkd_tf.conversion.source import read_labels, trained_model
 from mkd_tf.data import open_dataset
 from mkd_tf.data.base import Dataset
+from mkd_tf.evaluation.results import make_console
 from mkd_tf.training.workdir import lock
 
 
@@ -49,7 +48,7 @@ class Job:
         self.source, self.labels = trained_model(self.workdir, self.role), read_labels(flags.value("labels"))
         names = ("calibration_pictures", "seed", "max_ap_drop", "split")
         self.options = {name: flags.value(name) for name in names} | {"fit": self._data.fit}
-        self.console = Console()
+        self.console = make_console()
 
     @contextlib.contextmanager
     def dataset(self) -> Iterator[Dataset]:

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from mkd_tf import flags
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.evaluation.loading import RUNNERS, load_runner
 from mkd_tf.evaluation.onnx_runner import OnnxRunner
 from mkd_tf.evaluation.predicting import predict_folder
+from mkd_tf.evaluation.results import make_console
 
 
 def trained_fit(model: str) -> str:
@@ -32,7 +31,7 @@ def main() -> None:
         flags.value("output"),
         score_threshold=flags.value("score_threshold"),
         fit=flags.value("fit") or known,
-        console=Console(),
+        console=make_console(),
     )
     if outcome.failed:
         raise MkdError(f"{len(outcome.failed)} pictures could not be read; the others are drawn. See above.")

@@ -151,6 +151,12 @@ def results_table(results: Results) -> Table:
     return table
 
 
+def make_console() -> Console:
+    """Returns where a program reports; a log has no width of its own, and a table needs one."""
+    console = Console()
+    return console if console.is_terminal else Console(width=110)
+
+
 def print_results(results: Results, console: Console | None = None) -> None:
     """Prints the table of `results`."""
-    (console or Console()).print(results_table(results))
+    (console or make_console()).print(results_table(results))

@@ -24,6 +24,7 @@ from mkd_tf.evaluation.gallery import write_examples
 from mkd_tf.evaluation.results import (
     commit,
     empty_results,
+    make_console,
     merge_role,
     percent,
     print_results,
@@ -258,9 +259,3 @@ class Run:
     def _record(self, role: str, entry: dict[str, Any]) -> None:
         self.results = merge_role(self.results, role, entry)
         write_results(self.folder / "results.json", self.results)
-
-
-def make_console() -> Console:
-    """Returns where a run reports; a log has no width of its own, and a table needs one."""
-    console = Console()
-    return console if console.is_terminal else Console(width=110)
