@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -125,3 +125,27 @@ def latency_ms(call: Callable[..., Any], *inputs: Any, warm_up: int = 5, runs: i
         call(*inputs)
         times.append(time.perf_counter() - start)
     return statistics.median(times) * 1000
+
+
+def interleaved_ms(
+    calls: Mapping[str, Callable[[], Any]], *, warm_up: int = 5, runs: int = 200
+) -> dict[str, list[float]]:
+    """Times several calls in turns: what else the machine does falls on all of them alike.
+
+    Args:
+      calls: by name.
+      warm_up: turns that are not timed.
+      runs: turns that are.
+
+    Returns:
+      For each name its times in milliseconds, in the order of the turns.
+    """
+    check_positive("runs", runs)
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(warm_up + runs):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if turn >= warm_up:
+                times[name].append((time.perf_counter() - start) * 1000)
+    return times

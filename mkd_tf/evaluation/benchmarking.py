@@ -1,0 +1,83 @@
+"""The body of the program `benchmark`: exported files against each other, in one process, in turns."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from mkd_tf.checks import check_positive, fail
+from mkd_tf.data.pictures import fit_picture, read_picture
+from mkd_tf.evaluation.cost import interleaved_ms
+from mkd_tf.evaluation.onnx_runner import OnnxRunner
+from mkd_tf.evaluation.tflite_runner import TFLiteRunner
+
+_RUNNERS: dict[str, type[TFLiteRunner] | type[OnnxRunner]] = {".tflite": TFLiteRunner, ".onnx": OnnxRunner}
+
+
+def file_latencies(
+    models: Sequence[str], picture: np.ndarray, *, threads: int = 1, runs: int = 200
+) -> dict[str, dict[str, Any]]:
+    """Times exported files on one picture.
+
+    A time is that of the whole call: scaling of the picture for a float file, network and,
+    where it is in the file, non-maximum suppression, which depends on what there is to see.
+
+    Args:
+      models: paths, `.tflite` or `.onnx`.
+      picture: `[H, W, 3]` uint8; each file gets it stretched to its input.
+      threads: of each.
+      runs: calls of each, in turns.
+
+    Returns:
+      By path: `bytes`, `median_ms`, `min_ms`, and `speed`, how many times faster than the
+      first it is, by the medians.
+
+    Raises:
+      MkdError: if a file cannot be read, or is of another kind.
+    """
+    check_positive("threads", threads)
+    calls = {}
+    for model in dict.fromkeys(models):
+        suffix = Path(model).suffix.lower()
+        if suffix not in _RUNNERS:
+            fail(
+                f"model {model}",
+                expected=f"a file that ends in {' or '.join(_RUNNERS)}",
+                got=suffix or "no suffix",
+                do="Export the network first: python -m export.tflite.",
+            )
+        runner = _RUNNERS[suffix](model, threads=threads)
+        image = fit_picture(picture, runner.image_size, "stretch")
+        calls[model] = lambda runner=runner, image=image: runner.invoke(image)
+    found = {}
+    for model, times in interleaved_ms(calls, runs=runs).items():
+        median = statistics.median(times)
+        found[model] = {"bytes": Path(model).stat().st_size, "median_ms": median, "min_ms": min(times)}
+    first = next(iter(found.values()))["median_ms"]
+    return {model: entry | {"speed": first / entry["median_ms"]} for model, entry in found.items()}
+
+
+def some_picture(path: str, seed: int = 0) -> np.ndarray:
+    """Returns the picture in a file; for an empty path noise, `[320, 320, 3]` uint8.
+
+    Raises:
+      MkdError: if it cannot be read.
+    """
+    if path:
+        return read_picture(path)
+    return np.random.default_rng(seed).integers(0, 256, (320, 320, 3), "uint8")
+
+
+def latency_table(title: str, entries: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Returns `file_latencies` as a table."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("file", overflow="fold")
+    for column in ("kB", "ms, median", "ms, least", "times as fast"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for model, entry in entries.items():
+        times = (f"{entry[key]:.2f}" for key in ("median_ms", "min_ms", "speed"))
+        table.add_row(model, f"{entry['bytes'] / 1000:.1f}", *times)
+    return table
