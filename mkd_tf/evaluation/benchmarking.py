@@ -1,4 +1,4 @@
-"""The body of the program `benchmark`: exported files against each other, in one process, in turns."""
+"""The body of the program `benchmark`: exported files against each other, in turns, in one process."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ def file_latencies(
       models: paths, `.tflite` or `.onnx`.
       picture: `[H, W, 3]` uint8; each file gets it stretched to its input.
       threads: of each.
-      runs: calls of each, in turns.
+      runs: calls of each, in turns of bursts.
 
     Returns:
       By path: `bytes`, `median_ms`, `min_ms`, and `speed`, how many times faster than the

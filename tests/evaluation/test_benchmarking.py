@@ -31,14 +31,14 @@ class Clock:
         return called
 
 
-def test_in_turns_and_warm(monkeypatch):
+def test_in_turns_of_warm_bursts(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(cost, "time", clock)
-    calls = {"a": clock.call("a", 9, 9, 1, 2), "b": clock.call("b", 9, 9, 3, 4)}
-    found = cost.interleaved_ms(calls, warm_up=2, runs=2)
-    assert clock.order == ["a", "b"] * 4
-    np.testing.assert_allclose(found["a"], [1, 2])
-    np.testing.assert_allclose(found["b"], [3, 4])
+    calls = {"a": clock.call("a", 9, 1, 2, 9, 3), "b": clock.call("b", 9, 4, 5, 9, 6)}
+    found = cost.interleaved_ms(calls, runs=3, burst=2, warm_up=1)
+    assert "".join(clock.order) == "aaabbbaabb"
+    np.testing.assert_allclose(found["a"], [1, 2, 3])
+    np.testing.assert_allclose(found["b"], [4, 5, 6])
 
 
 def test_files_against_the_first(tmp_path):
