@@ -6,6 +6,7 @@ The file is run before it is accepted; see `conversion.exporting`.
 from mkd_tf import export_job, flags
 from mkd_tf.conversion.exporting import ExportOptions, export_tflite
 from mkd_tf.conversion.tflite import POSTPROCESSES, QUANTIZATIONS
+from mkd_tf.postprocess import PostprocessConfig
 
 
 def main() -> None:
@@ -13,7 +14,10 @@ def main() -> None:
     job = export_job.Job()
     options = [
         ExportOptions(
-            quantization=quantization.strip(), postprocess=flags.value("postprocess"), **job.options
+            quantization=quantization.strip(),
+            postprocess=flags.value("postprocess"),
+            score_threshold=flags.value("score_threshold"),
+            **job.options,
         )
         for quantization in flags.value("quantization").split(",")
     ]
@@ -29,6 +33,11 @@ def console() -> None:
     export_job.define()
     flags.define("quantization", "int8", f"One or several, comma-separated: {', '.join(QUANTIZATIONS)}.")
     flags.define("postprocess", "detection", f"{' or '.join(POSTPROCESSES)}: with detections, or raw heads.")
+    flags.define(
+        "score_threshold",
+        PostprocessConfig.score_threshold,
+        "Lowest score in the detections; a higher one is faster in crowds and costs AP (--max_ap_drop).",
+    )
     flags.run(main, "interrupted; earlier files are untouched")
 
 

@@ -11,6 +11,7 @@ from mkd_tf.conversion import exporting, measuring
 from mkd_tf.conversion.exporting import ExportOptions, export_tflite
 from mkd_tf.detectors.files import save_detector
 from mkd_tf.evaluation.results import read_results
+from mkd_tf.evaluation.tflite_runner import TFLiteRunner
 from tests.conversion import made
 
 
@@ -56,6 +57,17 @@ def test_files_are_run_and_recorded(source, tmp_path, quiet):
     assert exact["AP_letterbox"] == pytest.approx(exact["AP"]), "square pictures are fitted alike"
 
 
+def test_a_file_returns_nothing_below_its_threshold(source, tmp_path, quiet):
+    option = ExportOptions("float32", score_threshold=0.7, max_ap_drop=100.0)
+    export_tflite(source, made.OwnDetections(), tmp_path, [option], console=quiet)
+    found = TFLiteRunner(tmp_path / "export/student_float32.tflite")(made.pictures(6))
+    every = TFLiteRunner(made.file("float32"))(made.pictures(6))
+    for some, more in zip(found, every, strict=True):
+        assert len(some) == (more.scores >= 0.7).sum() < len(more)
+    entry = json.loads((tmp_path / "export/manifest.json").read_text())["files"]["student_float32.tflite"]
+    assert entry["flags"]["score_threshold"] == 0.7
+
+
 def test_a_file_that_loses_too_much_is_rejected_and_the_earlier_one_stays(source, tmp_path, quiet):
     (tmp_path / "export").mkdir()
     (tmp_path / "export/student_int8.tflite").write_bytes(b"earlier")
@@ -97,7 +109,13 @@ def test_another_data_set_is_refused(source, tmp_path, quiet):
 
 @pytest.mark.parametrize(
     "option",
-    [{"quantization": "int4"}, {"postprocess": "x"}, {"calibration_pictures": 0}, {"max_ap_drop": -1.0}],
+    [
+        {"quantization": "int4"},
+        {"postprocess": "x"},
+        {"calibration_pictures": 0},
+        {"max_ap_drop": -1.0},
+        {"score_threshold": 2.0},
+    ],
 )
 def test_options_are_checked(option):
     with pytest.raises(MkdError, match=next(iter(option))):
