@@ -20,9 +20,9 @@ def define() -> None:
     flags.define("workdir", "runs/default", "Work directory of the training run.")
     flags.define("role", "student", "Which role's network, as student, student_qat or teacher.")
     flags.define("calibration_pictures", PICTURES, "Training pictures that give an integer file its ranges.")
-    flags.define("seed", 0, "Of the choice of calibration pictures.")
+    flags.define("seed", 0, "Of the choice of pictures.")
     flags.define("max_ap_drop", 2.0, "A file that loses more AP than this is rejected.")
-    flags.define("split", "test", "On which AP is measured.")
+    flags.define("split", "test", "On which AP of the exported files is measured.")
     flags.define("dataset", "", "Another data set than the run's, with the same classes.")
     flags.define("labels", "", "A text with the labels to show, a line per class; empty for the classes.")
 

@@ -13,8 +13,20 @@ import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import QuantizeLayer
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import QuantizeWrapper
 
+from mkd_tf.compression.twin import NearestUpsampleTwin
+
 _LEVELS = 255
 """Steps in the range of an activation; weights leave out -128, and have one less."""
+
+_KEEPS_RANGE = (
+    NearestUpsampleTwin,
+    tf_keras.layers.MaxPooling2D,
+    tf_keras.layers.ZeroPadding2D,
+    tf_keras.layers.Cropping2D,
+    tf_keras.layers.Reshape,
+    tf_keras.layers.Permute,
+)
+"""Layers that repeat, choose or move values, and so keep their integers."""
 
 Range = dict[str, tf.Variable]
 
@@ -23,7 +35,8 @@ def emulate_biases(model: tf_keras.Model) -> None:
     """Lets every convolution with a frozen batch norm behind it add a whole number of steps.
 
     Depthwise convolutions stay as they are: their kernels have one step in the emulation, and
-    one for each channel in the file.
+    one for each channel in the file. So do convolutions without a norm, the heads: nothing
+    follows them that would spread a difference of one step.
 
     Args:
       model: quantised by tfmot; its norms are frozen.
@@ -46,7 +59,7 @@ def _before(layer: tf_keras.layers.Layer) -> list[tf_keras.layers.Layer]:
 
 
 def _range(layer: tf_keras.layers.Layer) -> Range | None:
-    """Returns the variables that hold the range of a layer's output; None if nothing quantised it."""
+    """Returns the variables that hold the range of a layer's output; None if it is not known."""
     if isinstance(layer, QuantizeLayer):
         return layer.quantizer_vars
     if isinstance(layer, QuantizeWrapper):
@@ -55,9 +68,9 @@ def _range(layer: tf_keras.layers.Layer) -> Range | None:
         for activation in layer._quantize_activations:
             if activation._should_post_quantize():
                 return activation._post_activation_vars
-    before = _before(layer) if layer.inbound_nodes else []
-    # What repeats or moves values keeps their range.
-    return _range(before[0]) if len(before) == 1 else None
+    if isinstance(getattr(layer, "layer", layer), _KEEPS_RANGE):
+        return _range(*_before(layer))
+    return None
 
 
 def _step(bounds: Range, levels: int) -> tf.Tensor:
@@ -72,11 +85,12 @@ def _rounded(
     ((_, _, weights),) = convolution._weight_vars
 
     def call(inputs, training=None):
-        factor = norm.gamma / tf.sqrt(norm.moving_variance + norm.epsilon)
+        # A norm without scale or centre has None there.
+        factor = (1.0 if norm.gamma is None else norm.gamma) / tf.sqrt(norm.moving_variance + norm.epsilon)
         mean = norm.moving_mean
         if convolution.layer.use_bias:
             mean = mean - convolution.layer.bias
-        bias = norm.beta - mean * factor
+        bias = (0.0 if norm.beta is None else norm.beta) - mean * factor
         step = tf.abs(factor) * _step(weights, _LEVELS - 1) * _step(taken, _LEVELS)
         # A range that was not measured yet, and a channel without weights, have no step.
         rest = tf.where(step > 0, tf.round(tf.math.divide_no_nan(bias, step)) * step - bias, 0.0)

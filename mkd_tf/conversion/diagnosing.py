@@ -13,7 +13,7 @@ from mkd_tf.conversion.calibration import Calibration, choose_calibration
 from mkd_tf.conversion.diagnosis import PICTURES, Diagnosis, diagnose
 from mkd_tf.conversion.diagnosis_report import as_csv, as_json, plot
 from mkd_tf.conversion.exporting import measure_and_record
-from mkd_tf.conversion.measuring import FileOptions, Measurement, refuse_rejected
+from mkd_tf.conversion.measuring import FileOptions, Measurement, origin_of, refuse_rejected
 from mkd_tf.conversion.record import FOLDER
 from mkd_tf.conversion.selective import PACKAGE, PRECISIONS, import_quantizer, to_selective
 from mkd_tf.conversion.tflite import check_labels
@@ -96,6 +96,7 @@ def diagnose_file(
         # Before the minutes that it would be missed after.
         import_quantizer()
     detector = load_detector(source)
+    origin = origin_of(source)
     shown = check_labels(labels or detector.class_names, len(detector.class_names))
     calibration = option.calibration(dataset, detector.image_size)
     split, pictures = _pictures(detector, dataset, option)
@@ -112,7 +113,7 @@ def diagnose_file(
             pictures.images,
             lambda done, total: progress.update(task, completed=done, total=total),
         )
-        facts = option.facts(source, calibration, *([PACKAGE] if option.precise_layers else []))
+        facts = option.facts(origin, calibration, *([PACKAGE] if option.precise_layers else []))
         title = f"{name}: int8 against float, {len(pictures.images)} pictures of {split}"
         measured_on = {"split": split, "picture_ids": list(pictures.picture_ids)}
         stem = "diagnosis" if name == "student" else f"{name}_diagnosis"

@@ -15,6 +15,7 @@ from mkd_tf.conversion.measuring import (
     FileOptions,
     Measurement,
     figures,
+    origin_of,
     record_measured,
     refuse_rejected,
 )
@@ -151,6 +152,7 @@ def export_tflite(
     """
     console = console or Console(stderr=True)
     detector = load_detector(source)
+    origin = origin_of(source)
     shown = check_labels(labels or detector.class_names, len(detector.class_names))
     entries: dict[str, dict[str, Any]] = {}
     with Progress(console=console, transient=True) as progress:
@@ -160,7 +162,7 @@ def export_tflite(
             if needs_calibration(detector, option.quantization):
                 calibration = option.calibration(dataset, detector.image_size)
             content = _converted(detector, calibration, option, shown, progress)
-            facts = option.facts(source, calibration)
+            facts = option.facts(origin, calibration)
             file, beside, limit = f"{name}_{option.suffix()}", {}, options[0].max_ap_drop
             if option.postprocess == "raw":
                 beside = {f"{Path(file).stem}.anchors.csv": anchors_csv(detector.anchors)}

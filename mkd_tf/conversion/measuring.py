@@ -57,20 +57,27 @@ class FileOptions:
             dataset, image_size, count=self.calibration_pictures, seed=self.seed, fit=self.fit
         )
 
-    def facts(self, source: str | Path, calibration: Calibration | None, *packages: str) -> dict[str, Any]:
+    def facts(
+        self, origin: Mapping[str, str], calibration: Calibration | None, *packages: str
+    ) -> dict[str, Any]:
         """Returns what the manifest says of how a file was made.
 
         Args:
-          source: the detector's file.
+          origin: of the detector, as `origin_of` tells.
           calibration: the pictures that gave it its ranges, if any did.
           packages: whose versions matter beside the usual ones.
         """
         return {
             "flags": dataclasses.asdict(self),
-            "source": {"file": str(source), "sha256": sha256(Path(source).read_bytes())},
+            "source": dict(origin),
             "versions": versions(*packages),
             "calibration": [] if calibration is None else list(calibration.picture_ids),
         }
+
+
+def origin_of(source: str | Path) -> dict[str, str]:
+    """Returns the name and hash of a detector's file; to be asked for when it is loaded."""
+    return {"file": str(source), "sha256": sha256(Path(source).read_bytes())}
 
 
 def other_fit(fit: str) -> str:

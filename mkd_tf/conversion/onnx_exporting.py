@@ -17,6 +17,7 @@ from mkd_tf.conversion.measuring import (
     FileOptions,
     Measurement,
     figures,
+    origin_of,
     record_measured,
     refuse_rejected,
 )
@@ -142,6 +143,7 @@ def export_onnx(
     import_onnxruntime()
     console = console or Console(stderr=True)
     detector = load_detector(source)
+    origin = origin_of(source)
     shown = check_labels(labels or detector.class_names, len(detector.class_names))
     entries: dict[str, dict[str, Any]] = {}
     with Progress(console=console, transient=True) as progress:
@@ -152,7 +154,7 @@ def export_onnx(
                 calibration = option.calibration(dataset, detector.image_size)
             content = _converted(detector, calibration, option, shown, progress)
             entry = {
-                **option.facts(source, calibration, "onnx", "onnxruntime", "tf2onnx"),
+                **option.facts(origin, calibration, "onnx", "onnxruntime", "tf2onnx"),
                 **_measured(content, detector, measurement, option),
             }
             file = f"{name}_{option.suffix()}"

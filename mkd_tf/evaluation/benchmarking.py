@@ -73,7 +73,7 @@ def some_picture(path: str, seed: int = 0) -> np.ndarray:
 
 def latency_table(title: str, entries: Mapping[str, Mapping[str, Any]]) -> Table:
     """Returns `file_latencies` as a table."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption="suppression included where it is in the file")
     table.add_column("file", overflow="fold")
     for column in ("kB", "ms, median", "ms, least", "times as fast"):
         table.add_column(column, justify="right", no_wrap=True)

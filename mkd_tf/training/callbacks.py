@@ -72,7 +72,7 @@ class StageRecord(keras.callbacks.Callback):
         super().__init__()
         self._folder, self._averaged, self._validation = folder, averaged, validation
         self._eval_every, self._owners, self._report = eval_every, owners, report
-        self._runner = KerasRunner(averaged)
+        self._runner: KerasRunner | None = None
         self._began = time.monotonic()
         self._best: dict[str, np.ndarray] = {}
         self.rows: list[dict[str, Any]] = []
@@ -108,9 +108,10 @@ class StageRecord(keras.callbacks.Callback):
         row["learning_rate"] = float(np.asarray(self.model.optimizer.learning_rate))
         if done % self._eval_every == 0 or done == self.params["epochs"]:
             network = self._averaged.shipped()
-            # What is built anew has to be traced anew.
-            runner = self._runner if network is self._averaged else KerasRunner(network)
-            metrics = self._validation.evaluate(runner, self._averaged.class_names)
+            # What is built anew has to be traced anew; the rest once.
+            if self._runner is None or network is not self._averaged:
+                self._runner = KerasRunner(network)
+            metrics = self._validation.evaluate(self._runner, self._averaged.class_names)
             row["val_AP"] = metrics["AP"] or 0.0
             if logs is not None:
                 logs["val_AP"] = row["val_AP"]  # For TensorBoard, which comes next.

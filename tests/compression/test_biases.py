@@ -92,6 +92,25 @@ def test_depthwise_convolutions_are_left_alone():
     np.testing.assert_allclose(shift(quantized(model)), 0.1234567, rtol=1e-6)
 
 
+def test_a_range_that_is_not_known_leaves_the_bias_alone():
+    # A sigmoid is quantised before it, at steps that are not those of what it returns.
+    found = shift(quantized(norm_model(keras.layers.Activation("sigmoid", name="bent"))))
+    np.testing.assert_allclose(found, EXACT, atol=1e-7)
+
+
+@pytest.mark.parametrize("missing", ["scale", "center"])
+def test_a_norm_may_lack_scale_or_centre(missing):
+    x = keras.Input((SIDE, SIDE, 3))
+    norm = keras.layers.BatchNormalization(name="norm", epsilon=0.0, **{missing: False})
+    model = keras.Model(x, {"y": norm(keras.layers.Conv2D(3, 1, use_bias=False, name="sum")(x))})
+    model.get_layer("sum").set_weights([np.eye(3).reshape(1, 1, 3, 3)])
+    norm.set_weights(np.array([[0.25] * 3, [0.1] * 3, [1.0] * 3]))
+    # Without a scale 0.25 is the centre; without a centre it is the scale.
+    exact, factor = (0.25 - 0.1, 1.0) if missing == "scale" else (-0.1 * 0.25, 0.25)
+    step = factor / 127 / 127.5
+    np.testing.assert_allclose(shift(quantized(model)), np.rint(exact / step) * step, atol=1e-7)
+
+
 def test_nothing_measured_yet_is_no_number_at_all_but_a_number():
     model = quantization_aware(keras_twin(norm_model()), input_range=(0.0, 0.0))
     np.testing.assert_allclose(shift(model), EXACT, atol=1e-6)

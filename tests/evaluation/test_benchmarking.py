@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mkd_tf.checks import MkdError
-from mkd_tf.evaluation import cost
+from mkd_tf.evaluation import benchmarking, cost
 from mkd_tf.evaluation.benchmarking import file_latencies, latency_table, some_picture
 from mkd_tf.evaluation.results import make_console
-from tests.conversion import made
+from tests.conversion import made, made_onnx
 
 
 class Clock:
@@ -47,6 +48,8 @@ def test_files_against_the_first(tmp_path):
         path = tmp_path / f"{form}.tflite"
         path.write_bytes(made.file(form))
         paths.append(str(path))
+    (tmp_path / "float32.onnx").write_bytes(made_onnx.file())
+    paths.append(str(tmp_path / "float32.onnx"))
     found = file_latencies([*paths, paths[0]], some_picture(""), runs=3)
     assert list(found) == paths
     assert found[paths[0]]["speed"] == 1.0
@@ -58,6 +61,31 @@ def test_files_against_the_first(tmp_path):
     with console.capture() as told:
         console.print(latency_table("title", found))
     assert "times as fast" in told.get()
+
+
+def test_the_picture_is_the_one_that_was_given(tmp_path):
+    Image.new("RGB", (40, 30), (10, 20, 30)).save(tmp_path / "a.png")
+    picture = some_picture(str(tmp_path / "a.png"))
+    assert picture.shape == (30, 40, 3) and (picture == [10, 20, 30]).all()
+    assert some_picture("").std() > 50
+
+
+def test_each_has_the_threads_asked_for(tmp_path, monkeypatch):
+    asked = []
+
+    class Runner:
+        image_size = 32
+
+        def __init__(self, path, threads):
+            asked.append(threads)
+
+        def invoke(self, image):
+            assert image.shape == (32, 32, 3)
+
+    monkeypatch.setitem(benchmarking._RUNNERS, ".tflite", Runner)
+    (tmp_path / "a.tflite").write_bytes(b"")
+    file_latencies([str(tmp_path / "a.tflite")], some_picture(""), threads=3, runs=1)
+    assert asked == [3]
 
 
 @pytest.mark.parametrize(

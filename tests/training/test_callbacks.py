@@ -67,11 +67,12 @@ class Validation:
     """Gives the next of some APs, and notes when it was asked."""
 
     def __init__(self, *aps):
-        self.aps, self.calls = list(aps), 0
+        self.aps, self.calls, self.runners = list(aps), 0, []
 
     def evaluate(self, runner, class_names):
         assert class_names == ("a", "b")
         self.calls += 1
+        self.runners.append(runner)
         return {"AP": self.aps.pop(0)}
 
 
@@ -121,6 +122,29 @@ def test_best_is_the_best_and_history_has_every_epoch(tmp_path):
     assert rows[0]["learning_rate"] == "0.5"
     assert stage.reported == stage.record.rows
     assert [p.name for p in (tmp_path / "backup").iterdir()] == ["epoch_000005"]
+
+
+def test_what_ships_is_validated_and_kept(tmp_path, monkeypatch):
+    stage, other = Stage(tmp_path, 10.0, 20.0, eval_every=1), Stage(tmp_path).network
+    for variable in other.variables:
+        variable.assign(np.full(variable.shape, 7, "float32"))
+    monkeypatch.setattr(stage.network, "shipped", lambda: other)
+    stage.epoch(1)
+    stage.epoch(2)
+    picture = np.zeros((1, 32, 32, 3), "float32")
+    expected = other.inference().predict(picture, verbose=0)
+    for runner in stage.validation.runners:
+        np.testing.assert_allclose(runner._forward(picture)["class_logits"], expected["class_logits"])
+    best = load_detector(tmp_path / "best.keras")
+    assert all((np.array(v) == 7).all() for v in best.variables)
+
+
+def test_a_network_that_ships_as_it_is_is_traced_once(tmp_path):
+    stage = Stage(tmp_path, 10.0, 20.0, eval_every=1)
+    stage.epoch(1)
+    stage.epoch(2)
+    first, second = stage.validation.runners
+    assert first is second
 
 
 def test_the_first_of_equals_stays_and_zero_counts(tmp_path):
