@@ -246,10 +246,11 @@ def check_quantization_aware(detector: Detector) -> None:
     assert abs(steps["images"] - 1 / 127.5) < 1e-4, "the input's step is not the normalisation"
     factors = {"class_logits": 1.0, "box_encodings": _sensitivity(detector, scaled)}
     for name, expected in _one_by_one(model, scaled).items():
-        # What is left are sums in floats; deep networks add that up: ResNet-50 reaches 4, all others 1.
+        # What is left are sums in floats; deep networks add that up: boxes of ResNet-50 reach 4, all else 1.
         error = np.abs(found[name] - expected) / (steps[name] * factors[name])
         assert error.mean() < 1.0, f"{name}: mean error {error.mean():.2f} steps"
-        assert error.max() < 4.01, f"{name}: largest error {error.max():.1f} steps"
+        largest = 2.5 if name == "class_logits" else 4.01
+        assert error.max() < largest, f"{name}: largest error {error.max():.1f} steps"
 
 
 def _sensitivity(detector: Detector, scaled: np.ndarray) -> float:

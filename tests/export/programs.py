@@ -1,4 +1,4 @@
-"""What the tests of export's programs share: a work directory to export from, and calls of a program."""
+"""What the tests of programs share: calls of one, its errors, and a work directory to export from."""
 
 import os
 import subprocess
@@ -16,14 +16,14 @@ ROOT = Path(__file__).resolve().parents[2]
 DATASET = "shapes(train=4, validation=3, test=3, unlabelled=0, size=64)"
 
 
-def run(*flags: str, module: str, **environment: str) -> subprocess.CompletedProcess:
+def run(*flags: str, module: str, timeout: int = 400, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", module, *flags],
         cwd=ROOT,
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=timeout,
         check=False,
     )
 

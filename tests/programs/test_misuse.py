@@ -1,33 +1,17 @@
 """Programs as users call and miscall them: one clear line, a non-zero exit, nothing lost."""
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.export import programs
+from tests.export.programs import error_of
+
 SHAPES = "shapes(train=8, validation=4, test=4, unlabelled=0, size=64)"
 
 
 def run(program: str, *flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", f"mkd_tf.{program}", *flags],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def error_of(done: subprocess.CompletedProcess) -> str:
-    """Returns the last line of a failure that is told as it should be."""
-    assert done.returncode not in (0, None), done.stdout
-    assert "Traceback" not in done.stderr
-    line = done.stderr.strip().splitlines()[-1]
-    assert line.startswith("error: "), done.stderr
-    return line
+    return programs.run(*flags, module=f"mkd_tf.{program}", timeout=120)
 
 
 @pytest.mark.parametrize(
