@@ -30,7 +30,13 @@ IMAGE_SIZE = 64
 CLASS_COUNTS = (1, 3)
 PRIOR = 0.01
 VARIANTS = {
-    "tiny": ("tiny(size='teacher')", "tiny(size='guide')", "tiny(size='student')", "tiny(bins=8)"),
+    "tiny": (
+        "tiny(size='teacher')",
+        "tiny(size='guide')",
+        "tiny(size='student')",
+        "tiny(size='fast')",
+        "tiny(bins=8)",
+    ),
     "resnet": ("resnet(width=0.25)", "resnet(depth=50, pyramid=32)"),
 }
 SLOW = ("resnet(depth=50, pyramid=32)",)
