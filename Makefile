@@ -5,7 +5,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 WORKDIR ?= runs/quickstart
-# Processes of the tests; a file stays in one of them.
+# Processes of the tests; a file stays in one of them. Files come in the order of tests/conftest.py, long ones
+# first: a long one that is begun last keeps the others waiting.
 JOBS ?= 2
 # What the quick start draws on: a picture or a folder of pictures.
 INPUT ?= $(WORKDIR)/examples
@@ -52,7 +53,7 @@ types: venv
 	$(BIN)/mypy
 
 pytest: venv
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 clean:
 	rm -rf .venv .venv-mediapipe build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

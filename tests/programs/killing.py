@@ -1,0 +1,86 @@
+"""Training runs that are killed, and what two runs must have in common."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import mkd_tf  # noqa: F401 (registers the detectors that Keras loads)
+from tests.export import programs
+from tests.export.programs import ROOT
+
+NET = "tiny(widths=(8,8,16,16),pyramid=8)"
+# A run of seconds that can be repeated bit for bit.
+FLAGS = (
+    "--dataset=shapes(train=24, validation=6, test=6, unlabelled=12, size=64)",
+    "--image_size=64",
+    "--labelled=8",
+    "--batch_size=8",
+    f"--teacher={NET}",
+    f"--student={NET}",
+    "--deterministic",
+    "--eval_every=2",
+)
+FILES = ("best.keras", "last.keras", "final.keras")
+
+
+def train(workdir: Path, *flags: str) -> str:
+    """Trains to the end in a process of its own; returns what it printed."""
+    done = programs.run(*FLAGS, *flags, f"--workdir={workdir}", module="mkd_tf.train", timeout=800)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def kill_in(role: str, workdir: Path, *flags: str) -> None:
+    """Starts the program and kills it as soon as the role has a backup of its first epoch."""
+    command = [sys.executable, "-m", "mkd_tf.train", *FLAGS, *flags, f"--workdir={workdir}"]
+    with open(workdir.with_suffix(".log"), "a", encoding="utf-8") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        deadline = time.monotonic() + 400
+        while not list((workdir / role / "backup").glob("epoch_*[0-9]")):
+            assert process.poll() is None, f"ended before {role} had a backup"
+            assert time.monotonic() < deadline, f"no backup of {role} in 400 s"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (workdir / role / "done.json").exists(), f"{role} was over before the kill"
+
+
+def weights(path: Path) -> list[np.ndarray]:
+    return keras.saving.load_model(path).get_weights()
+
+
+def check_equal_weights(found: Iterable[np.ndarray], expected: Iterable[np.ndarray], what: str) -> None:
+    """Raises AssertionError unless they are the same bit for bit."""
+    assert all(np.array_equal(x, y) for x, y in zip(found, expected, strict=True)), what
+
+
+def _rows(path: Path) -> list[dict]:
+    with open(path, encoding="utf-8", newline="") as stream:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(stream)]
+
+
+def _results(workdir: Path) -> dict:
+    results = json.loads((workdir / "results.json").read_text())
+    for entry in results["roles"].values():
+        entry.pop("seconds")
+    return results
+
+
+def check_equal_runs(whole: Path, torn: Path, roles: Iterable[str]) -> None:
+    """Raises AssertionError unless every weight, figure and row of the history is the same."""
+    for role in roles:
+        assert _rows(whole / role / "history.csv") == _rows(torn / role / "history.csv"), role
+        for name in FILES:
+            check_equal_weights(weights(torn / role / name), weights(whole / role / name), f"{role}/{name}")
+    results = [_results(workdir) for workdir in (whole, torn)]
+    assert results[0]["roles"] == results[1]["roles"]
+    assert set(roles) <= set(results[0]["roles"])
+    assert results[0]["schema"] == 1

@@ -1,0 +1,38 @@
+"""A compression stage that is killed ends as one that was left alone, bit for bit."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.programs.killing import check_equal_runs, check_equal_weights, kill_in, train, weights
+
+ROLES = ("teacher", "student", "student_qat")
+FLAGS = ("--guide=none", "--teacher_epochs=1", "--student_epochs=1")
+COMPRESS = ("--compress=qat", "--compress_epochs=3")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_killed_compression_goes_on_and_is_done_once(tmp_path):
+    flags, whole, torn = (*FLAGS, f"--data_dir={tmp_path / 'data'}"), tmp_path / "whole", tmp_path / "torn"
+    train(whole, *flags)
+    shutil.copytree(whole, torn)
+    train(whole, *flags, *COMPRESS)
+    kill_in("student_qat", torn, *flags, *COMPRESS)
+    printed = train(torn, *flags, *COMPRESS)
+    assert "student: done before" in printed
+    assert "student_qat: going on after epoch 1 of 3" in printed
+    check_equal_runs(whole, torn, ROLES)
+
+    # Killed after the last backup and before the end of the stage: nothing is trained again.
+    stage = torn / "student_qat"
+    before, ended = json.loads((stage / "done.json").read_text()), weights(stage / "final.keras")
+    for name in ("done.json", "final.keras", "last.keras"):
+        (stage / name).unlink()
+    printed = train(torn, *flags, *COMPRESS)
+    assert "teacher: done before" in printed
+    assert "student_qat: going on after epoch 3 of 3" in printed
+    after = json.loads((stage / "done.json").read_text())
+    assert before | {"seconds": 0} == after | {"seconds": 0}
+    check_equal_weights(weights(stage / "final.keras"), ended, "trained again")
