@@ -12,8 +12,14 @@ from mkd_tf.checks import check_at_least, check_one_of, check_positive
 from mkd_tf.conversion.calibration import Calibration, choose_calibration
 from mkd_tf.conversion.diagnosis import PICTURES, Diagnosis, diagnose
 from mkd_tf.conversion.diagnosis_report import as_csv, as_json, plot
-from mkd_tf.conversion.exporting import measure_and_record
-from mkd_tf.conversion.measuring import FileOptions, Measurement, origin_of, refuse_rejected
+from mkd_tf.conversion.exporting import tflite_figures
+from mkd_tf.conversion.measuring import (
+    FileOptions,
+    Measurement,
+    origin_of,
+    record_measured,
+    refuse_rejected,
+)
 from mkd_tf.conversion.record import FOLDER
 from mkd_tf.conversion.selective import PACKAGE, PRECISIONS, import_quantizer, to_selective
 from mkd_tf.conversion.tflite import check_labels
@@ -122,14 +128,13 @@ def diagnose_file(
             layers = diagnosis.worst(option.precise_layers)
             content = to_selective(detector, calibration, layers, option.precision, labels=shown)
             facts |= {"layers": layers, "precision": option.precision}
-            stored, entry = measure_and_record(
+            measured = tflite_figures(content, measurement, option.fit)
+            stored, entry = record_measured(
                 workdir,
                 f"{name}_selective.tflite",
                 content,
                 shown,
-                facts,
-                measurement,
-                option.fit,
+                facts | measured,
                 option.max_ap_drop,
             )
             entries[stored] = entry

@@ -190,7 +190,21 @@ def record_measured(
     *,
     beside: Mapping[str, str] | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """Records a file with its verdict; `entry` holds its `figures`, the rest as in `measure_and_record`."""
+    """Records a file with its verdict.
+
+    Args:
+      workdir: work directory of the run.
+      file: its name, as in `student_int8.tflite`.
+      content: its bytes.
+      labels: of the classes.
+      entry: what the manifest is to say of it, its `figures` among that.
+      max_ap_drop: largest loss of AP, in points.
+      beside: further texts for the export folder, by file name.
+
+    Returns:
+      The name it got, which ends in `.rejected` if it lost too much, and what `results.json`
+      says of it.
+    """
     drop = entry["AP_drop"]
     # What could not be measured was not shown to be good.
     verdict = "rejected" if drop is None or drop > max_ap_drop else "accepted"
@@ -200,7 +214,7 @@ def record_measured(
 
 
 def refuse_rejected(workdir: str | Path, entries: Mapping[str, dict[str, Any]], max_ap_drop: float) -> None:
-    """Raises `MkdError` if a file of `measure_and_record` was rejected."""
+    """Raises `MkdError` if a file of `record_measured` was rejected."""
     rejected = [file for file, entry in entries.items() if entry["verdict"] == "rejected"]
     if rejected:
         losses = ", ".join(f"{f} lost {percent(entries[f]['AP_drop'], '{:.2f}')} AP" for f in rejected)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from mkd_tf.checks import check_positive, fail
+from mkd_tf.checks import check_positive
 from mkd_tf.data.pictures import fit_picture, read_picture
 from mkd_tf.evaluation.cost import interleaved_ms
+from mkd_tf.evaluation.loading import kind_of
 from mkd_tf.evaluation.onnx_runner import OnnxRunner
 from mkd_tf.evaluation.tflite_runner import TFLiteRunner
 
@@ -41,15 +42,8 @@ def file_latencies(
     check_positive("threads", threads)
     calls = {}
     for model in dict.fromkeys(models):
-        suffix = Path(model).suffix.lower()
-        if suffix not in _RUNNERS:
-            fail(
-                f"model {model}",
-                expected=f"a file that ends in {' or '.join(_RUNNERS)}",
-                got=suffix or "no suffix",
-                do="Export the network first: python -m export.tflite.",
-            )
-        runner = _RUNNERS[suffix](model, threads=threads)
+        kind = kind_of(model, _RUNNERS, do="Export the network first: python -m export.tflite.")
+        runner = _RUNNERS[kind](model, threads=threads)
         image = fit_picture(picture, runner.image_size, "stretch")
         calls[model] = lambda runner=runner, image=image: runner.invoke(image)
     found = {}

@@ -1,6 +1,6 @@
 """Models in files, by the suffix that tells their kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from mkd_tf.checks import fail
@@ -17,22 +17,27 @@ RUNNERS: dict[str, Callable[[str], Runner]] = {
 }
 
 
+def kind_of(path: str | Path, kinds: Collection[str], do: str = "Give a model of one of these kinds.") -> str:
+    """Returns the suffix that tells what a model's file is, one of `kinds`.
+
+    Raises:
+      MkdError: if it is none of them; `do` is what to do then.
+    """
+    # The last suffix: a name may have dots of its own.
+    suffix = Path(path).suffix.lower()
+    if suffix not in kinds:
+        listed = (" or " if len(kinds) == 2 else ", ").join(kinds)
+        fail(f"model {path}", expected=f"a file that ends in {listed}", got=suffix or "no suffix", do=do)
+    return suffix
+
+
 def load_runner(path: str | Path) -> Runner:
     """Returns a runner of the model in a file.
 
     Raises:
       MkdError: if there is no such file, it is damaged, or of a kind that nothing here runs.
     """
-    # The kind by the last suffix: a name may have dots of its own.
-    suffix = Path(path).suffix.lower()
-    if suffix not in RUNNERS:
-        fail(
-            f"model {path}",
-            expected=f"a file that ends in {', '.join(RUNNERS)}",
-            got=suffix or "no suffix",
-            do="Give a model of one of these kinds.",
-        )
-    return RUNNERS[suffix](str(path))
+    return RUNNERS[kind_of(path, RUNNERS)](str(path))
 
 
 def trained_roles(workdir: str | Path) -> list[str]:
