@@ -25,8 +25,8 @@ def test_a_patch_stem_is_one_convolution_over_separate_patches():
 
 def test_fast_is_a_student_with_less_work():
     student, fast = (Tiny(192, NAMES, size=size) for size in ("student", "fast"))
-    assert fast.count_params() < 60_000
-    assert macs(fast.inference()) < 0.85 * macs(student.inference())
+    assert fast.count_params() < 0.75 * student.count_params()
+    assert macs(fast.inference()) < 0.7 * macs(student.inference())
 
 
 def test_what_a_size_says_can_be_changed():
@@ -46,7 +46,7 @@ def test_a_file_from_before_stems_is_read():
     [
         ({"stem": "none"}, "tiny stem: expected one of conv, patch, got 'none'"),
         ({"size": "huge"}, "tiny size: expected one of teacher, guide, student, fast, got 'huge'"),
-        ({"block": "dense"}, "tiny block: expected one of residual, plain, got 'dense'"),
+        ({"block": "dense"}, "tiny block: expected one of residual, plain, single, got 'dense'"),
         ({"widths": (8, 16)}, r"tiny widths: expected four widths.*got \(8, 16\)"),
     ],
 )
