@@ -12,7 +12,8 @@ from mkd_tf.evaluation.results import make_console
 
 def trained_fit(model: str) -> str:
     """Returns how pictures were fitted when a work directory's model was trained; stretch for others."""
-    workdir = Path(model).resolve().parents[1]
+    # Not parents[1], which a file in the root folder has not.
+    workdir = Path(model).resolve().parent.parent
     stored = (workdir / "flags.cfg").is_file()
     return flags.stored_config(str(workdir)).data.fit if stored else "stretch"
 
@@ -23,14 +24,16 @@ def main() -> None:
         if not flags.value(name):
             fail(f"flag --{name}", expected="a path", got="nothing", do=f"Give --{name}=...")
     runner = load_runner(flags.value("model"))
-    # An ONNX file says itself how its model saw pictures, wherever it lies.
-    known = runner.fit if isinstance(runner, OnnxRunner) else trained_fit(flags.value("model"))
+    fit = flags.value("fit")
+    if not fit:
+        # An ONNX file says itself how its model saw pictures, wherever it lies.
+        fit = runner.fit if isinstance(runner, OnnxRunner) else trained_fit(flags.value("model"))
     outcome = predict_folder(
         runner,
         flags.value("input"),
         flags.value("output"),
         score_threshold=flags.value("score_threshold"),
-        fit=flags.value("fit") or known,
+        fit=fit,
         console=make_console(),
     )
     if outcome.failed:

@@ -60,6 +60,8 @@ fun upright(picture: Bitmap, rotationDegrees: Int): Bitmap {
 fun letterboxed(picture: Bitmap): Bitmap {
     val side = max(picture.width, picture.height)
     val square = Bitmap.createBitmap(side, side, Bitmap.Config.ARGB_8888)
+    // The Canvas takes the density over and scales bitmaps of another one, as resources have.
+    square.density = picture.density
     Canvas(square).apply {
         drawColor(Color.BLACK)
         drawBitmap(picture, 0f, 0f, null)

@@ -22,11 +22,12 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
 LIBRARY = "libedgetpu.so.1"
 WAYS = ("pycoral", f"tflite_runtime with {LIBRARY}", "ai_edge_litert", "tflite_runtime")
+UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation to the method of `transpose`
 COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0))
 
 
@@ -41,10 +42,8 @@ def attach(way: str, content: bytes, threads: int):
     runtime = importlib.import_module(way.split()[0] + ".interpreter")
     if not way.endswith(LIBRARY):
         return runtime.Interpreter(model_content=content, num_threads=threads)
-    # Where the library is missing this says so; load_delegate would leave noise on stderr.
-    ctypes.CDLL(LIBRARY)
-    delegates = [runtime.load_delegate(LIBRARY)]
-    return runtime.Interpreter(model_content=content, experimental_delegates=delegates)
+    ctypes.CDLL(LIBRARY)  # where it is missing this says so; load_delegate would leave noise on stderr
+    return runtime.Interpreter(model_content=content, experimental_delegates=[runtime.load_delegate(LIBRARY)])
 
 
 def open_interpreter(path: Path, content: bytes, threads: int):
@@ -55,7 +54,7 @@ def open_interpreter(path: Path, content: bytes, threads: int):
             interpreter = attach(way, content, threads)
             interpreter.allocate_tensors()
             return interpreter, f"{way}, {'Edge TPU' if is_compiled else 'CPU (model not compiled)'}"
-        except (ImportError, OSError, ValueError, RuntimeError) as error:
+        except Exception as error:  # the next way may do; tflite_runtime beside NumPy 2: SystemError
             failures.append(f"{way}: {error}")
     what = "is compiled for an Edge TPU, and none was found" if is_compiled else "could not be opened"
     raise DetectError(f"model {path} {what} ({'; '.join(failures)})")
@@ -88,7 +87,7 @@ def read_labels(given: str, content: bytes, manifest: dict) -> list:
             raise DetectError("model: no labels inside; it was cut off, or mkd_tf did not make it") from None
         known = manifest.get("labels", [])
     try:
-        labels = Path(given).read_text(encoding="utf-8").splitlines() if given else known
+        labels = Path(given).read_text(encoding="utf-8-sig").splitlines() if given else known
     except (OSError, ValueError) as error:
         raise DetectError(f"labels {given}: cannot be read ({error})") from None
     if not labels or (known and len(labels) != len(known)):
@@ -103,8 +102,7 @@ class Detector:
     def __init__(self, path: Path, labels: str, threads: int):
         if not path.is_file():
             raise DetectError(f"model {path}: no such file")
-        # Kept: the interpreter reads the weights from here.
-        self._content = path.read_bytes()
+        self._content = path.read_bytes()  # kept: the interpreter reads the weights from here
         if self._content[4:8] != b"TFL3":
             raise DetectError(f"model {path}: not a .tflite file")
         manifest = read_manifest(path, self._content)
@@ -137,8 +135,7 @@ class Detector:
             scale = min(self.width / width, self.height / height)
             target = (max(1, round(width * scale)), max(1, round(height * scale)))
             used = np.tile([height * scale / self.height, width * scale / self.width], 2)
-        # Top left, the rest zero: as in training.
-        image = np.zeros((self.height, self.width, 3), np.uint8)
+        image = np.zeros((self.height, self.width, 3), np.uint8)  # top left, the rest zero: as in training
         image[: target[1], : target[0]] = np.asarray(picture.resize(target, Image.BILINEAR))
         elapsed = self._invoke(image)
         boxes, classes, scores = (self._interpreter.get_tensor(i)[0] for i in self._outputs[:3])
@@ -159,7 +156,11 @@ def read_picture(path: Path) -> Image.Image:
     """Reads a picture upright and as RGB; transparency is laid on white."""
     with Image.open(str(path)) as opened:
         opened.load()
-        picture = getattr(ImageOps, "exif_transpose", Image.Image.copy)(opened)  # since Pillow 6
+        try:  # the orientation alone: ImageOps.exif_transpose fails where it cannot rewrite the EXIF
+            turn = UPRIGHT.get(opened.getexif().get(0x0112))
+        except Exception:  # Pillow before 6, or broken EXIF: the pixels are sound all the same
+            turn = None
+        picture = opened.copy() if turn is None else opened.transpose(turn)
     if picture.mode[0] in "IF":
         raise ValueError("more than 8 bits a channel; save it with 8")
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
@@ -181,8 +182,7 @@ def draw(picture: Image.Image, found: list) -> Image.Image:
         canvas.rectangle((xmin, ymin, xmax, ymax), outline=color, width=line)
         text = f"{entry['label']} {entry['score']:.2f}"
         text = text if is_scaled else text.encode("ascii", "replace").decode()
-        # Before Pillow 8 there is no textbbox, since Pillow 10 no textsize.
-        is_new = hasattr(canvas, "textbbox")
+        is_new = hasattr(canvas, "textbbox")  # since Pillow 8; since 10 there is no textsize
         size = canvas.textbbox((0, 0), text, font=font)[2:] if is_new else canvas.textsize(text, font=font)
         left, top = max(0, min(xmin, copy.width - size[0] - 4)), max(0, ymin - size[1] - 4)
         canvas.rectangle((left, top, left + size[0] + 4, top + size[1] + 4), fill=color)
@@ -234,8 +234,7 @@ def pictures_from_camera(camera: str, frames: int, output: Path):
             has_frame, frame = source.read() if source.isOpened() else (False, None)
             if not has_frame:
                 raise DetectError(f"camera {camera}: no picture after {number - 1} frames; is it connected?")
-            # OpenCV's channels are blue, green, red.
-            rgb = np.ascontiguousarray(frame[:, :, ::-1])
+            rgb = np.ascontiguousarray(frame[:, :, ::-1])  # OpenCV's channels are blue, green, red
             yield f"frame {number}", Image.fromarray(rgb), output / "camera.png"
     finally:
         source.release()

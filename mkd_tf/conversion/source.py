@@ -33,7 +33,7 @@ def read_labels(path: str) -> list[str] | None:
     if not path:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MkdError(
             f"labels {path}: cannot be read ({error}). Give a UTF-8 text, a label a line."

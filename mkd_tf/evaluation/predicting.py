@@ -13,6 +13,7 @@ Boxes are in pixels of the original picture, EXIF orientation applied, best firs
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,16 @@ def find_pictures(input_path: str | Path) -> tuple[list[Path], int]:
 
 
 def _drawn_names(pictures: Sequence[Path]) -> list[str]:
-    # a.jpg and a.png must not both become a.png, nor on a disk that ignores case.
+    # a.jpg and a.png must not both become a.png, nor on a disk that ignores case;
+    # nor a.jpg what a.jpg.png beside them becomes, a.jpg.png.
     stems = collections.Counter(p.stem.lower() for p in pictures)
-    return [f"{p.stem if stems[p.stem.lower()] == 1 else p.name}.png" for p in pictures]
+    names: dict[str, str] = {}
+    for p in pictures:
+        numbered = (f"{p.name}.{n}" for n in itertools.count(2))
+        choices = itertools.chain([p.stem] if stems[p.stem.lower()] == 1 else [], [p.name], numbered)
+        name = next(c for c in choices if c.lower() not in names)
+        names[name.lower()] = f"{name}.png"
+    return list(names.values())
 
 
 def _record(found: Detections, class_names: Sequence[str], height: int, width: int) -> list[dict[str, Any]]:

@@ -22,6 +22,8 @@ def test_labels(tmp_path):
     path.write_text("eins\nzwei ä\n", encoding="utf-8")
     assert read_labels("") is None
     assert read_labels(str(path)) == ["eins", "zwei ä"]
+    path.write_text("eins\nzwei ä\n", encoding="utf-8-sig")
+    assert read_labels(str(path)) == ["eins", "zwei ä"], "as Windows saves it"
     path.write_bytes(b"\xff\xfe")
     for name in (path, tmp_path / "none.txt"):
         with pytest.raises(MkdError, match=rf"labels {name}: cannot be read"):

@@ -75,6 +75,27 @@ def test_pictures_and_a_list_come_out(folder, tmp_path, console):
     assert {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()} == before
 
 
+@pytest.mark.parametrize(
+    ("names", "drawn"),
+    [
+        (["a.jpg", "a.jpg.png", "a.png", "b.gif"], ["a.jpg.png", "a.jpg.png.png", "a.png.png", "b.png"]),
+        (["A.jpg.png", "a.jpg", "a.png"], ["A.jpg.png", "a.jpg.2.png", "a.png.png"]),
+        (["A.JPG", "A.jpg"], ["A.JPG.png", "A.jpg.2.png"]),
+    ],
+)
+def test_each_drawing_has_a_name_of_its_own(tmp_path, console, names, drawn):
+    """On a disk that ignores case too."""
+    (tmp_path / "in").mkdir()
+    for name in names:
+        save(tmp_path / "in" / name)
+    if len(find_pictures(tmp_path / "in")[0]) < len(names):
+        pytest.skip("this disk ignores case")
+    predict_folder(Half(), tmp_path / "in", tmp_path / "out", console=console)
+    listed = json.loads((tmp_path / "out" / "detections.json").read_text())["pictures"]
+    assert [(p["file"], p["drawn"]) for p in listed] == list(zip(names, drawn, strict=True))
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == sorted(drawn)
+
+
 def test_letterboxed_boxes_come_back(folder, tmp_path, console):
     predict_folder(Half(), folder / "b.png", tmp_path / "out", fit="letterbox", console=console)
     listed = json.loads((tmp_path / "out" / "detections.json").read_text())

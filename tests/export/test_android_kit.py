@@ -116,5 +116,11 @@ def test_the_readme_names_every_file_and_only_calls_what_exists():
             assert re.search(rf"\b{name}: ", kotlin), name
 
 
+def test_a_letterboxed_picture_keeps_its_scale():
+    """A Canvas takes the density of its bitmap when it is made, and scales bitmaps of another one."""
+    body = code(KIT / "Detection.kt").split("fun letterboxed(")[1].split("\n}\n")[0]
+    assert 0 < body.find("square.density = picture.density\n") < body.find("Canvas(square)")
+
+
 def test_the_model_stays_uncompressed():
     assert 'noCompress += "tflite"' in (KIT / "dependencies.gradle.kts").read_text()

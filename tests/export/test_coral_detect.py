@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -165,8 +166,9 @@ def test_the_command_line_is_checked(board):
         assert run(board, *flags).returncode == 2
 
 
-def test_labels_of_ones_own(board):
-    (board / "own.txt").write_text("rouge\nvert\nbleu\n")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])  # the second as Windows saves it
+def test_labels_of_ones_own(board, encoding):
+    (board / "own.txt").write_text("rouge\nvert\nbleu\n", encoding=encoding)
     done = run(board, "--labels=own.txt")
     assert done.returncode == 0, done.stderr
     assert {line.split()[1] for line in done.stdout.splitlines()} <= {"rouge", "vert", "bleu"}
@@ -215,11 +217,7 @@ def test_the_order_of_the_runtimes(board, monkeypatch, runtimes, capsys):
     order += [("ai_edge_litert", 3, []), ("tflite_runtime", 3, [])]
     for missing, expected in zip(["", "pycoral.utils.edgetpu", "CDLL", "litert"], order, strict=True):
         if missing == "CDLL":
-
-            def no_library(name):
-                raise OSError(f"{name}: cannot open shared object file")
-
-            monkeypatch.setattr(ctypes, "CDLL", no_library)
+            monkeypatch.setattr(ctypes, "CDLL", mock.Mock(side_effect=OSError("cannot open shared object")))
         elif missing == "litert":
             monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
         elif missing:
@@ -236,6 +234,16 @@ def test_the_order_of_the_runtimes(board, monkeypatch, runtimes, capsys):
         else:
             with pytest.raises(detect.DetectError, match="compiled for an Edge TPU, and none was found"):
                 call(monkeypatch, board, model="student_int8_edgetpu.tflite")
+
+
+def test_a_runtime_that_breaks_is_passed_over(monkeypatch, runtimes):
+    # tflite_runtime 2.14 beside NumPy 2 is imported, and raises this when it gets a model.
+    broken = mock.Mock(side_effect=SystemError("returned a result with an exception set"))
+    monkeypatch.setattr(sys.modules["tflite_runtime.interpreter"], "Interpreter", broken)
+    monkeypatch.setitem(sys.modules, "pycoral.utils.edgetpu", None)
+    assert detect.open_interpreter(NAME, made.file("int8"), 1)[1].startswith("ai_edge_litert, CPU")
+    with pytest.raises(detect.DetectError, match="tflite_runtime with .*: returned a result"):
+        detect.open_interpreter(NAME, compiled(), 1)
 
 
 def test_labels_that_do_not_reach(board, monkeypatch, runtimes):

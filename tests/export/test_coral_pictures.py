@@ -2,6 +2,7 @@
 
 import ast
 import io
+import struct
 import sys
 from pathlib import Path
 
@@ -45,9 +46,9 @@ def _picture(mode, **options):
     alpha = Image.linear_gradient("L").resize(image.size)
     if mode == "transparent P":
         image, options = image.convert("P"), {"transparency": 3}
-    elif mode == "turned":
+    elif mode.startswith("turned"):
         exif = Image.Exif()
-        exif[0x0112] = 6
+        exif[0x0112] = int(mode[-1])
         options = {"exif": exif}
     else:
         image = image.convert(mode)
@@ -58,11 +59,27 @@ def _picture(mode, **options):
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "1", "RGBA", "LA", "CMYK", "transparent P", "turned"])
+MODES = ["RGB", "L", "1", "RGBA", "LA", "CMYK", "transparent P", *(f"turned {n}" for n in range(1, 9))]
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_pictures_are_read_as_in_training(tmp_path, mode):
     path = tmp_path / "picture.png"
     path.write_bytes(_picture(mode))
     np.testing.assert_array_equal(np.asarray(detect.read_picture(path)), read_picture(path))
+
+
+# The width as a text, which Pillow reads and cannot write; then the orientation, 6.
+TEXT_WIDTH = b"II*\0" + struct.pack("<IH HHI4s HHII I", 8, 2, 0x0100, 2, 4, b"abc", 0x0112, 3, 1, 6, 0)
+
+
+@pytest.mark.parametrize(("exif", "size"), [(TEXT_WIDTH, (40, 64)), (b"no EXIF at all", (64, 40))])
+def test_exif_need_not_be_whole(tmp_path, exif, size):
+    path = tmp_path / "picture.jpg"
+    Image.fromarray(made.pictures(1, seed=8)[0][:40]).save(path, exif=b"Exif\0\0" + exif)
+    found = detect.read_picture(path)
+    assert found.size == size
+    np.testing.assert_array_equal(np.asarray(found), read_picture(path))
 
 
 def test_sixteen_bits_are_refused(tmp_path):

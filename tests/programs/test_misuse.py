@@ -1,6 +1,8 @@
 """Programs as users call and miscall them: one clear line, a non-zero exit, nothing lost."""
 
+import importlib
 import subprocess
+import types
 
 import pytest
 
@@ -67,6 +69,29 @@ def test_evaluate_and_predict(tmp_path):
     ]
     for program, flags, told in cases:
         assert told in error_of(run(program, *flags))
+
+
+def test_predict_asks_for_the_fit_only_where_none_is_given(tmp_path, monkeypatch):
+    # A program, which BUILD gives a test as data.
+    predict = importlib.import_module("mkd_tf.predict")
+    (tmp_path / "flags.cfg").write_text("--flag_of_another_version=1\n")
+    values = {"model": str(tmp_path / "student/best.keras"), "input": "x", "output": "y", "fit": ""}
+    fits = []
+
+    def predict_folder(*_, fit, **__):
+        fits.append(fit)
+        return types.SimpleNamespace(failed=())
+
+    monkeypatch.setattr(predict.flags, "value", values.get)
+    monkeypatch.setattr(predict, "load_runner", lambda _: None)
+    monkeypatch.setattr(predict, "predict_folder", predict_folder)
+    with pytest.raises(predict.MkdError, match=r"flags.cfg: not of this version"):
+        predict.main()
+    values["fit"] = "letterbox"
+    predict.main()
+    values |= {"fit": "", "model": "/model.tflite"}  # there is no folder above its own
+    predict.main()
+    assert fits == ["letterbox", "stretch"]
 
 
 @pytest.mark.parametrize(
