@@ -27,8 +27,8 @@ SIZES: dict[str, dict[str, Any]] = {
     "teacher": {"widths": (32, 64, 128, 192), "pyramid": 64, **_COMMON},
     "guide": {"widths": (16, 32, 64, 96), "pyramid": 32, **_COMMON},
     "student": {"widths": (8, 16, 24, 32), "pyramid": 16, **_COMMON},
-    # Sixteen channels at least: what processors compute at once. Fewer take as long.
-    "fast": {"widths": (16, 16, 32, 32), "pyramid": 16, **_COMMON, "block": "single", "stem": "patch"},
+    # Sixteen channels at least, which processors compute at once; small objects need the width at stride 8.
+    "fast": {"widths": (16, 32, 32, 32), "pyramid": 16, **_COMMON, "block": "single", "stem": "patch"},
 }
 
 

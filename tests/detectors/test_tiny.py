@@ -25,8 +25,8 @@ def test_a_patch_stem_is_one_convolution_over_separate_patches():
 
 def test_fast_is_a_student_with_less_work():
     student, fast = (Tiny(192, NAMES, size=size) for size in ("student", "fast"))
-    assert fast.count_params() < 0.75 * student.count_params()
-    assert macs(fast.inference()) < 0.7 * macs(student.inference())
+    assert fast.count_params() < 0.9 * student.count_params()
+    assert macs(fast.inference()) < 0.85 * macs(student.inference())
 
 
 def test_what_a_size_says_can_be_changed():
