@@ -74,6 +74,12 @@ class Anchors:
         low, high = self.boxes[:, :2], self.boxes[:, 2:]
         return np.concatenate([(low + high) / 2, high - low], axis=1).astype("float32")
 
+    @property
+    def per_location(self) -> tuple[int, ...]:
+        """How many anchors of each level share a centre; on average, rounded up, where that varies."""
+        centers = np.split(self.centers_and_sizes()[:, :2], np.cumsum(self.level_counts)[:-1])
+        return tuple(-(-len(level) // len(np.unique(level, axis=0))) for level in centers)
+
     def normalized(self) -> np.ndarray:
         """Returns `[N, 4]` float32 yxyx as fractions of the input."""
         return (self.boxes / self.image_size).astype("float32")

@@ -34,7 +34,8 @@ class Balance(keras.layers.Layer):
       tasks: for every strategy's term, the names of the task's terms it stands beside.
       mode: `fixed`, where a weight is a plain factor, or `calibrated`.
       cap: largest gradient of a term in units of the task's; 0 for no guard.
-      steps: length of the run, or None: then warm-up is 100 steps and the window 200.
+      steps: length of the run, or None: then the window is 200 steps.
+      warmup_steps: of the learning rate, at most a tenth of the run; the window begins after it.
       every: steps between two looks of the guard.
     """
 
@@ -44,12 +45,13 @@ class Balance(keras.layers.Layer):
         mode: str = "fixed",
         cap: float = 0.0,
         steps: int | None = None,
+        warmup_steps: int = 100,
         every: int = 20,
     ):
         super().__init__(name="balance", trainable=False)
         self.tasks = {name: tuple(of) for name, of in tasks.items()}
         self.mode, self.cap, self.every = mode, cap, every
-        self.begin = 100 if steps is None else min(100, steps // 10)
+        self.begin = warmup_steps if steps is None else min(warmup_steps, steps // 10)
         self.end = self.begin + (200 if steps is None else max(1, min(200, steps // 20)))
         self.measured = tuple(dict.fromkeys([*self.tasks, *(t for of in self.tasks.values() for t in of)]))
         self.groups = tuple(dict.fromkeys([*((name,) for name in self.tasks), *self.tasks.values()]))

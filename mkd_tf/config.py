@@ -11,6 +11,9 @@ from mkd_tf.checks import check_at_least, check_fraction, check_one_of, check_po
 FLIPS = ("none", "horizontal", "both", "half_turn")
 TEACHER_VIEWS = ("none", "flip", "half_turn")
 MIXED_PICTURES = ("unlabelled", "labelled", "all")
+# Each role's initial weights have a seed of their own, ten of them to a run; NumPy takes 32 bits.
+SEEDS_PER_RUN = 10
+LARGEST_SEED = 2**32 // SEEDS_PER_RUN - 1
 
 
 def option(default: Any, help: str, *, free: bool = False) -> Any:
@@ -245,6 +248,8 @@ class RunConfig:
         check_at_least("replicas", self.replicas, 0)
         check_positive("eval_every", self.eval_every)
         check_at_least("seed", self.seed, 0)
+        if self.seed > LARGEST_SEED:
+            fail("seed", expected=f"at most {LARGEST_SEED}", got=str(self.seed), do="Choose a smaller one.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,6 +41,7 @@ class Distiller(keras.Model):
       balance: `fixed`: a strategy's weight is a factor. `calibrated`: it is the term's
         share of the task's loss; see `balance`.
       gradient_cap: largest gradient of a term in units of the task's; 0 for no limit.
+      warmup_steps: of the learning rate: a calibrated balance measures after them.
 
     Raises:
       MkdError: if two strategies share a name, or one lacks its source.
@@ -58,6 +59,7 @@ class Distiller(keras.Model):
         learn_guide: bool = False,
         balance: str = "fixed",
         gradient_cap: float = 0.0,
+        warmup_steps: int = 100,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -67,7 +69,7 @@ class Distiller(keras.Model):
             fail("learn_guide", expected="a guide that learns", got="none", do="Give a guide=.")
         self.student, self.teacher, self.guide = student, teacher, guide
         self.strategies = strategies = [as_strategy(s, i) for i, s in enumerate(strategies)]
-        self.steps, self.learn_guide = steps, learn_guide
+        self.steps, self.learn_guide, self.warmup_steps = steps, learn_guide, warmup_steps
         given = {"student": student, "guide": guide, "teacher": teacher}
         networks = {role: network for role, network in given.items() if network is not None}
         self._learning = {
@@ -81,7 +83,9 @@ class Distiller(keras.Model):
             self._check(strategy)
             strategy.connect(ports)
         anchors = {role: network.anchors for role, network in self._learning.items()}
-        self.objective = Objective(anchors, strategies, beta, box_weight, balance, gradient_cap, steps)
+        self.objective = Objective(
+            anchors, strategies, beta, box_weight, balance, gradient_cap, steps, warmup_steps
+        )
         self._check_names()
         self.balance = self.objective.balance  # As a layer: its variables are the distiller's.
         self._means = {name: keras.metrics.Mean(name) for name in self._log_names()}
@@ -223,6 +227,7 @@ class Distiller(keras.Model):
             "learn_guide": self.learn_guide,
             "balance": self.balance.mode,
             "gradient_cap": self.balance.cap,
+            "warmup_steps": self.warmup_steps,
             "name": self.name,
         }
 

@@ -5,6 +5,7 @@ the old file or the new one, whole.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import uuid
@@ -38,6 +39,8 @@ def beside(path: str | Path) -> Iterator[BinaryIO]:
         ) from None
     try:
         with stream:
+            # Tells `clear_parts` of another process that this one is being written.
+            _hold(stream)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -45,6 +48,25 @@ def beside(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
+
+
+def _hold(stream: BinaryIO) -> bool:
+    """Locks an open file until it is closed; returns whether nobody else holds it."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # Not every file system has locks.
+    return True
+
+
+def clear_parts(folder: Path) -> None:
+    """Removes what killed processes left half written below `folder`, and nothing that is being written."""
+    for part in [*folder.rglob(".*.part"), *folder.rglob(".*.part.keras")]:
+        with contextlib.suppress(FileNotFoundError), open(part, "rb") as stream:
+            if _hold(stream):
+                part.unlink()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -73,6 +73,7 @@ class Objective:
       balance: how weights are found, `fixed` or `calibrated`; see `balance`.
       gradient_cap: largest gradient of a term in units of the task's; 0 for no limit.
       steps: length of the run, or None.
+      warmup_steps: of the learning rate; see `balance`.
     """
 
     def __init__(
@@ -84,13 +85,14 @@ class Objective:
         balance: str = "fixed",
         gradient_cap: float = 0.0,
         steps: int | None = None,
+        warmup_steps: int = 100,
     ):
         self.anchors, self.strategies = dict(anchors), tuple(strategies)
         self.beta, self.box_weight = beta, box_weight
         # A weight of zero costs nothing.
         self.active = tuple(s for s in strategies if s.weight)
         tasks = {s.name: task_names(s.target) for s in self.active}
-        self.balance = Balance(tasks, balance, gradient_cap, steps)
+        self.balance = Balance(tasks, balance, gradient_cap, steps, warmup_steps)
 
     @property
     def task_names(self) -> tuple[str, ...]:

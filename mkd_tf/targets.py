@@ -26,13 +26,13 @@ IGNORED_SHARE = 0.5
 """Of an anchor's area inside an ignored area, from which on it is no background."""
 
 
-def _candidates(distances, level_counts: tuple[int, ...], top_k: int):
-    """`[B, M, N]` bool: among the `top_k` nearest of its level by squared distance, ties included."""
+def _candidates(distances, anchors: Anchors, top_k: int):
+    """`[B, M, N]` bool: at the `top_k` nearest locations of its level by squared distance, ties included."""
     masks, start = [], 0
-    for count in level_counts:
+    for count, each in zip(anchors.level_counts, anchors.per_location, strict=True):
         level = distances[..., start : start + count]
         start += count
-        nearest = ops.top_k(-level, min(top_k, count))[0]
+        nearest = ops.top_k(-level, min(top_k * each, count))[0]
         # Squared pixels: a tie may differ by rounding.
         masks.append(level <= -nearest[..., -1:] * (1 + 1e-5) + 1e-3)
     return ops.concatenate(masks, axis=-1)
@@ -57,7 +57,7 @@ def assign(anchors: Anchors, boxes, labels, weights, num_classes: int, top_k: in
       weights: `[B, M]` float32: 1 for the truth, a score for a teacher's box, 0 for padding,
         negative for an ignored area.
       num_classes: how many classes there are; it is also the label of the background.
-      top_k: candidates per object and level.
+      top_k: candidate locations per object and level, all anchors of each.
 
     Returns:
       `labels` `[B, N]` int32, `boxes` `[B, N, 4]` float32 and `weights` `[B, N]`
@@ -71,7 +71,7 @@ def assign(anchors: Anchors, boxes, labels, weights, num_classes: int, top_k: in
     y0, x0, y1, x1 = (boxes[..., i, None] for i in range(4))
     distances = ops.square((y0 + y1) / 2 - y) + ops.square((x0 + x1) / 2 - x)
 
-    candidates = _candidates(distances, anchors.level_counts, top_k)
+    candidates = _candidates(distances, anchors, top_k)
     # The nearest side's distance: positive inside.
     inside = ops.minimum(ops.minimum(y - y0, y1 - y), ops.minimum(x - x0, x1 - x)) > 0
     good = overlaps >= _threshold(overlaps, candidates)

@@ -67,10 +67,10 @@ def assign(anchors, level_counts, boxes, labels, weights, num_classes: int, top_
         middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
         candidates, start = [], 0
         for count in level_counts:
-            level = range(start, start + count)
-            start += count
+            level, start = range(start, start + count), start + count
             far = {n: math.dist(centers[n], middle) for n in level}
-            ninth = sorted(far.values())[min(top_k, count) - 1]
+            near = sorted({centers[n]: far[n] for n in level}.values())  # Anchors may share a location.
+            ninth = near[:top_k][-1]
             candidates += [n for n in level if far[n] <= ninth + 1e-3]
         overlaps = [iou(box, anchors[n]) for n in candidates]
         threshold = np.mean(overlaps) + np.std(overlaps)

@@ -64,3 +64,11 @@ def test_any_boxes_can_be_anchors():
 def test_boxes_that_cannot_be_anchors_are_told(boxes, counts, message):
     with pytest.raises(MkdError, match=message):
         Anchors.from_boxes(boxes, 32, counts)
+
+
+def test_anchors_that_share_a_centre_are_counted_level_by_level():
+    assert grid_anchors(64).per_location == (1, 1, 1)
+    fine, coarse = grid_anchors(64, (8,)).boxes, grid_anchors(64, (32,)).boxes
+    wide = coarse + np.float32([8, -8, -8, 8])
+    boxes = np.concatenate([fine, coarse, wide, wide[:1]])
+    assert Anchors.from_boxes(boxes, 64, (64, 9)).per_location == (1, 3), "2, 2, 2 and 3 anchors"

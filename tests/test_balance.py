@@ -58,6 +58,14 @@ def test_warm_up_and_window_follow_the_length_of_the_run(steps, window):
     assert (balance.begin, balance.end) == window
 
 
+def test_the_window_waits_for_a_long_warm_up():
+    windows = [
+        (b.begin, b.end)
+        for b in (Balance(TASKS, "calibrated", steps=s, warmup_steps=1000) for s in (None, 12_000, 3000))
+    ]
+    assert windows == [(1000, 1200), (1000, 1200), (300, 450)]
+
+
 def test_a_term_that_is_zero_while_it_is_measured_gets_no_endless_weight():
     balance = Balance(TASKS, "calibrated", steps=1000)
     balance.measure(means(soft=0.0), 100)
@@ -139,7 +147,9 @@ def test_a_calibrated_guarded_run_keeps_its_balance_in_a_file(tmp_path):
         steps=40,
         balance="calibrated",
         gradient_cap=0.2,
+        warmup_steps=3,
     )
+    assert (made.balance.begin, made.balance.end) == (3, 5)
     made.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=False)
     data = scene.endless(scene.batch(64))
     logs = made.fit(data, epochs=8, steps_per_epoch=1, shuffle=False, verbose=0).history
@@ -147,7 +157,7 @@ def test_a_calibrated_guarded_run_keeps_its_balance_in_a_file(tmp_path):
     assert (np.array(logs["share_soft_classes"])[1:] < 0.2001).all()
     made.save(tmp_path / "distiller.keras")
     again = keras.saving.load_model(tmp_path / "distiller.keras", safe_mode=True)
-    assert (again.balance.mode, again.balance.cap, again.balance.end) == ("calibrated", 0.2, 6)
+    assert (again.balance.mode, again.balance.cap, again.balance.end) == ("calibrated", 0.2, 5)
     for mine, theirs in zip(made.balance.variables, again.balance.variables, strict=True):
         np.testing.assert_array_equal(mine, theirs)
 

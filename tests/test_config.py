@@ -81,3 +81,9 @@ def test_mosaic_and_mixup_share_a_batch():
     configuration.from_values({"mosaic": 0.7, "mixup": 0.3})
     with pytest.raises(MkdError, match="mixup: expected at most 1 - mosaic = 0.25, got 0.5"):
         configuration.from_values({"mosaic": 0.75, "mixup": 0.5})
+
+
+def test_a_seed_that_numpy_would_refuse_is_told_at_once():
+    configuration.from_values({"seed": 429_496_728})
+    with pytest.raises(MkdError, match="seed: expected at most 429496728, got 429496729"):
+        configuration.from_values({"seed": 429_496_729})

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mkd_tf import targets
-from mkd_tf.anchors import grid_anchors
+from mkd_tf.anchors import Anchors, grid_anchors
 from tests import reference
 
 ANCHORS = grid_anchors(64)
@@ -203,3 +203,34 @@ def test_ignored_locations_leave_a_loss():
     assert targets.without_ignored(loss, {"weights": None}) is loss
     left = targets.without_ignored(loss, {"ignored": np.float32([[0, 1, 0]])})
     np.testing.assert_array_equal(left[0], [loss[0, 0], [0] * 4, loss[0, 2]])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_several_anchors_share_a_location(seed):
+    rng = np.random.default_rng(seed)
+    sides = (1.0, 0.5, 2.0)
+    middle = [np.split(ANCHORS.centers_and_sizes(), [64, 80])[i] for i in range(3)]
+    rows = [np.concatenate([m * np.float32([1, 1, s, 1]) for s in sides]) for m in middle]
+    flat = np.concatenate(rows)
+    boxes = np.concatenate([flat[:, :2] - flat[:, 2:] / 2, flat[:, :2] + flat[:, 2:] / 2], axis=1)
+    anchors = Anchors.from_boxes(boxes, 64, (192, 48, 12))
+    count = int(rng.integers(1, 7))
+    objects = random_objects(rng, count)
+    labels, weights = rng.integers(0, CLASSES, count), np.ones(count, "float32")
+    found = assigned(objects, labels, weights, anchors)
+    expected = reference.assign(anchors.boxes, anchors.level_counts, objects, labels, weights, CLASSES)
+    for name, values in zip(("labels", "boxes", "weights"), expected, strict=True):
+        np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5, err_msg=name)
+
+
+def test_more_anchors_at_a_location_leave_an_object_its_nine_locations():
+    """A second anchor of every location that fits nothing changes nothing for the first."""
+    plain = assigned([14, 14, 50, 50], [1], [1.0])
+    # 1 px high and as wide as the picture.
+    thin = ANCHORS.centers_and_sizes() * np.float32([1, 1, 0, 0]) + np.float32([0, 0, 1, 64])
+    boxes = np.concatenate([thin[:, :2] - thin[:, 2:] / 2, thin[:, :2] + thin[:, 2:] / 2], axis=1)
+    both = np.stack([ANCHORS.boxes, boxes], axis=1).reshape(-1, 4)
+    doubled = Anchors.from_boxes(both, 64, tuple(2 * c for c in ANCHORS.level_counts))
+    found = assigned([14, 14, 50, 50], [1], [1.0], doubled)
+    positive = np.flatnonzero(plain["labels"] == 1)
+    assert set(positive) <= set(np.flatnonzero(found["labels"][::2] == 1))

@@ -9,7 +9,7 @@ and MediaPipe's object_detector_metadata_schema.fbs 1.0.0 (V001); the numbers in
 import dataclasses
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -64,7 +64,7 @@ def anchors_csv(anchors: Anchors) -> str:
     return "\n".join([read.ANCHORS_HEADER, *lines, ""])
 
 
-def labels_text(labels: tuple[str, ...]) -> str:
+def labels_text(labels: Sequence[str]) -> str:
     """Returns one label per line."""
     return "".join(f"{label}\n" for label in labels)
 

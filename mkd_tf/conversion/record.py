@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mkd_tf.checks import MkdError, fail
+from mkd_tf.conversion.metadata import labels_text
 from mkd_tf.evaluation.results import empty_results, read_results, write_results
 from mkd_tf.files import write_bytes, write_json
 from mkd_tf.version import __version__
@@ -95,12 +96,14 @@ def record(
     stored = name if verdict == "accepted" else name + REJECTED
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     facts = {"sha256": sha256(content), "bytes": len(content), "created": now, "verdict": verdict}
-    full = {**facts, **entry}
+    full = {**facts, "labels": list(labels), **entry}
     write_bytes(folder / stored, content)
-    for file, text in ({LABELS: "".join(f"{label}\n" for label in labels)} | dict(beside or {})).items():
+    # What is shared by the folder is that of the files that ship.
+    shared = list(labels) if verdict == "accepted" or not manifest["labels"] else manifest["labels"]
+    for file, text in ({LABELS: labels_text(shared)} | dict(beside or {})).items():
         write_bytes(folder / file, text.encode("utf-8"))
     files = _replaced(manifest["files"], stored, full)
-    write_json(folder / MANIFEST, {**manifest, "labels": list(labels), "files": files})
+    write_json(folder / MANIFEST, {**manifest, "labels": shared, "files": files})
     measured = {key: full[key] for key in RESULT_KEYS if key in full}
     write_results(results_path, {**results, "files": _replaced(results["files"], stored, measured)})
     if verdict == "accepted":

@@ -57,9 +57,12 @@ def _walk(indices: tf.Tensor, take: int, step: tf.Tensor, seed: int) -> tuple[tf
 def _mixed(
     examples: mixing.Examples, streams: Sequence[Stream], counts: Sequence[tuple[int, int]], seed: tf.Tensor
 ) -> mixing.Examples:
-    """Mixes each stream's part of a batch on its own; with nothing to mix, boxes are clipped and no more."""
+    """Mixes each stream's part of a batch on its own; with nothing to mix, boxes are clipped and no more.
+
+    Padding is that of the batch, not of the fullest picture in the store.
+    """
     if not any(map(any, counts)):
-        return mixing.in_view(examples)
+        return mixing.join([mixing.in_view(examples)])
     groups, start = [], 0
     for i, (stream, (mosaics, mixups)) in enumerate(zip(streams, counts, strict=True)):
         part = mixing.Examples(*(x[start : start + stream.per_batch] for x in examples))
@@ -163,6 +166,7 @@ def batches_of(
     image_size: int | None = None,
     augmentation_config: AugmentationConfig | None = None,
     seed: int = 0,
+    cache_gb: float = 1.0,
 ) -> tf.data.Dataset:
     """Returns batches of a labelled split for `Distiller.fit`, in user code.
 
@@ -175,6 +179,7 @@ def batches_of(
       image_size: side of the largest input; None for that of `anchors`.
       augmentation_config: how far pictures change; the defaults when None.
       seed: of order and augmentation.
+      cache_gb: how much memory decoded pictures may take; more are decoded at each use.
 
     Raises:
       MkdError: if pictures are to be mixed that are not there: all are labelled.
@@ -182,7 +187,7 @@ def batches_of(
     changes = augmentation_config or AugmentationConfig()
     mixing.check_mixing(changes, [(True, batch_size)])
     size = image_size or anchors.image_size
-    store = PictureStore([split], size, "stretch", cache_gb=1.0)
+    store = PictureStore([split], size, "stretch", cache_gb)
     return training_batches(
         store,
         store.truth,

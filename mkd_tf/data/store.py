@@ -8,7 +8,7 @@ fit; otherwise they are decoded when asked for.
 import concurrent.futures
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -64,13 +64,23 @@ class PictureStore:
       cache_gb: how much memory decoded pictures may take. Pictures that do not fit are
         decoded each time they are used, and not at all to begin with where their split
         tells its boxes without (`data.base.AnnotatedSplit`).
+      on_progress: called with how many pictures are read, and how many there are.
 
     Attributes:
       truth: the labels' boxes with weight 1, crowds as ignored areas.
       is_labelled: `[N]` bool.
+      gigabytes: that all decoded pictures take.
+      is_cached: whether they are kept.
     """
 
-    def __init__(self, splits: Sequence[Sequence[Element]], image_size: int, fit: str, cache_gb: float):
+    def __init__(
+        self,
+        splits: Sequence[Sequence[Element]],
+        image_size: int,
+        fit: str,
+        cache_gb: float,
+        on_progress: Callable[[int, int], None] | None = None,
+    ):
         self._where = [(split, i) for split in splits for i in range(len(split))]
         if not self._where:
             fail(
@@ -81,8 +91,10 @@ class PictureStore:
             )
         self._side = int(round(image_size * CANVAS_SCALE))
         self._fit = fit
-        fits = len(self) * self._side**2 * 3 <= cache_gb * 2**30
-        self._cache = np.zeros((len(self), self._side, self._side, 3), "uint8") if fits else None
+        self.gigabytes = len(self) * self._side**2 * 3 / 2**30
+        self.is_cached = self.gigabytes <= cache_gb
+        shape = (len(self), self._side, self._side, 3)
+        self._cache = np.zeros(shape, "uint8") if self.is_cached else None
         self.is_labelled = np.zeros(len(self), bool)
         self._ids = [""] * len(self)
         per_picture: list = [None] * len(self)
@@ -99,7 +111,9 @@ class PictureStore:
             self.is_labelled[i], self._ids[i] = bool(found["is_labelled"]), str(found["image/id"])
 
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-            list(pool.map(read, range(len(self))))
+            for done, _ in enumerate(pool.map(read, range(len(self))), start=1):
+                if on_progress is not None:
+                    on_progress(done, len(self))
         self.truth = pad_boxes(per_picture, self.is_labelled)
 
     def __len__(self) -> int:

@@ -162,7 +162,8 @@ class EvaluationSet:
                 "evaluation",
                 expected=f"a model of the classes {', '.join(class_names)}, in this order",
                 got=", ".join(runner.class_names),
-                do="Evaluate a model with the data set that it was trained for.",
+                do="Evaluate a model with the data set that it was trained for. A file exported with "
+                "--labels bears these names: its own export measured it.",
             )
         found = self.detections(runner, batch_size, on_progress)
         return coco_metrics(self.truth, found, class_names) | voc_metrics(self.truth, found, class_names)

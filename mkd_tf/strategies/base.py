@@ -8,6 +8,7 @@ the batch or the number of replicas.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
@@ -144,15 +145,26 @@ class Strategy(keras.layers.Layer):
         }
 
 
+def _kind(tap: str) -> str:
+    """`C` or `P`; nothing for a tap that a user named in another way."""
+    return tap[0] if re.fullmatch(r"[CP]\d", tap) else ""
+
+
 def pair_levels(source: Port, target: Port, taps: tuple[str, ...]) -> list[tuple[str, str]]:
     """Pairs taps of equal grid: `[(source tap, target tap), ...]`.
 
-    A teacher at twice the student's input size has the student's P3 grid at its P4.
+    A teacher at twice the student's input size has the student's P3 grid at its P4. A
+    backbone's map (C) is never paired with a pyramid's (P).
 
     Raises:
       MkdError: if no two grids agree.
     """
-    pairs = [(s, t) for t in taps for s in taps if source.shape(s)[:2] == target.shape(t)[:2]]
+    pairs = [
+        (s, t)
+        for t in taps
+        for s in taps
+        if _kind(s) == _kind(t) and source.shape(s)[:2] == target.shape(t)[:2]
+    ]
     if not pairs:
         fail(
             f"taps {', '.join(taps)}",

@@ -112,11 +112,13 @@ class StageRecord(keras.callbacks.Callback):
             if self._runner is None or network is not self._averaged:
                 self._runner = KerasRunner(network)
             metrics = self._validation.evaluate(self._runner, self._averaged.class_names)
-            row["val_AP"] = metrics["AP"] or 0.0
-            if logs is not None:
+            row["val_AP"] = metrics["AP"]
+            if logs is not None and row["val_AP"] is not None:
                 logs["val_AP"] = row["val_AP"]  # For TensorBoard, which comes next.
-            if row["val_AP"] > self.best:
-                self.best, self.best_epoch = row["val_AP"], done
+            # Without an object to find nothing tells which is best: then the last is.
+            if row["val_AP"] is None or row["val_AP"] > self.best:
+                self.best = self.best if row["val_AP"] is None else row["val_AP"]
+                self.best_epoch = done
                 self._best = arrays_of({"best": self._owners["averaged"]})
                 save_detector(network, self._folder / "best.keras")
         row["seconds"] = round(self.seconds, 2)

@@ -1,13 +1,14 @@
 """Networks and distillers of a run: built from its configuration, always the same ones."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from mkd_tf.checks import fail
 from mkd_tf.compression import CompressedDetector
-from mkd_tf.config import Config
+from mkd_tf.config import SEEDS_PER_RUN, Config
 from mkd_tf.detectors import Detector, build_detector, takes_backbone_weights
 from mkd_tf.detectors.files import load_detector, take_weights
 from mkd_tf.detectors.teachers import assemble_teacher
@@ -38,13 +39,17 @@ class Networks:
         size = roles.size_of(role)
         if roles.weights_of(role):
             return self._given(role, size)
-        keras.utils.set_random_seed(self._config.run.seed * 10 + _INIT[role])
+        self.seed(role)
         network = build_detector(spec, roles.backbone_weights, image_size=size, class_names=self._class_names)
         if role.startswith("student") and roles.student_weights:
             take_weights(network, roles.student_weights)
         if self._synchronized:
             synchronize(network)
         return network
+
+    def seed(self, role: str) -> None:
+        """Makes what is initialised next that of `role`, whatever was built before in this process."""
+        keras.utils.set_random_seed(self._config.run.seed * SEEDS_PER_RUN + _INIT[role])
 
     def _given(self, role: str, image_size: int) -> Detector:
         """Loads a network that was trained before.
@@ -88,6 +93,7 @@ class Networks:
             learn_guide=bool(stage.guide),
             balance=task.balance,
             gradient_cap=task.gradient_cap,
+            warmup_steps=self._config.optimizer.warmup_steps,
         )
 
     def compressed(self, stage: Stage, start: Detector, steps: int) -> CompressedDetector:
@@ -105,8 +111,14 @@ class Networks:
             )
         return CompressedDetector(start, stage.method, steps)
 
-    def check(self, stages: list[Stage]) -> None:
-        """Builds every network and strategy once: a mistake shows now and not after an hour."""
+    def check(self, stages: list[Stage], done: Mapping[str, Path] | None = None) -> None:
+        """Builds every network and strategy once: a mistake shows now and not after an hour.
+
+        Args:
+          stages: those of the run.
+          done: files of the networks that are trained: what they began with is not asked for again.
+        """
+        trained = done or {}
         given = self._config.roles.backbone_weights
         specs = [spec for stage in stages for spec in (stage.network, stage.guide) if spec]
         if given and not any(takes_backbone_weights(spec) for spec in specs):
@@ -122,9 +134,11 @@ class Networks:
                 self.compressed(stage, networks["student"], 1)
                 self.distiller(stage, networks["student"], networks, steps=1)
                 continue
-            networks[stage.role] = self.build(stage.role, stage.network)
-            if stage.guide:
-                networks["guide"] = self.build("guide", stage.guide)
+            for role, spec in ((stage.role, stage.network), ("guide", stage.guide)):
+                if role in trained:
+                    networks[role] = load_detector(trained[role])
+                elif spec:
+                    networks[role] = self.build(role, spec)
             if stage.role == "teacher":
                 views = self._config.roles.teacher_views
                 networks["teacher"] = assemble_teacher(networks["teacher"], views)

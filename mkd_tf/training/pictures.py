@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +13,37 @@ from mkd_tf.config import Config
 from mkd_tf.data.base import Dataset
 from mkd_tf.data.pipeline import Stream, training_batches
 from mkd_tf.data.store import Boxes, PictureStore
+
+REPEATS = 4
+"""How often an unlabelled picture may come in an epoch: a few are no three quarters of every batch."""
+
+
+def unlabelled_per_batch(batch: int, share: float, labelled: int, unlabelled: int) -> int:
+    """Returns how many pictures of a batch are unlabelled.
+
+    Both kinds have a place in it as long as `share` is between 0 and 1, and no
+    unlabelled picture comes more than `REPEATS` times in an epoch.
+
+    Args:
+      batch: its size.
+      share: the part of it that is wanted.
+      labelled: how many labelled pictures there are.
+      unlabelled: how many unlabelled ones.
+
+    Raises:
+      MkdError: if a batch of one picture is to hold two kinds.
+    """
+    if not unlabelled or share in (0.0, 1.0):
+        return batch if unlabelled and share else 0
+    if batch == 1:
+        fail(
+            "batch_size",
+            expected="2 or more, for labelled and unlabelled pictures",
+            got="1",
+            do="Raise it, or set unlabelled_share to 0 or 1.",
+        )
+    most = int(REPEATS * batch * unlabelled / (labelled + unlabelled))
+    return min(max(min(round(batch * share), most), 1), batch - 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,13 +67,15 @@ class Pictures:
     config: Config
 
     @classmethod
-    def load(cls, dataset: Dataset, config: Config) -> "Pictures":
+    def load(
+        cls, dataset: Dataset, config: Config, on_progress: Callable[[int, int], None] | None = None
+    ) -> "Pictures":
         """Decodes the pictures and chooses the labelled ones, by the run's seed."""
         splits = [dataset.split("train")]
         if "unlabelled" in dataset.split_names:
             splits.append(dataset.split("unlabelled"))
         size = max(config.roles.size_of(role) for role in ("teacher", "guide", "student"))
-        store = PictureStore(splits, size, config.data.fit, config.data.cache_gb)
+        store = PictureStore(splits, size, config.data.fit, config.data.cache_gb, on_progress)
         known = np.flatnonzero(store.is_labelled)
         count = config.data.labelled or len(known)
         if count > len(known):
@@ -61,11 +94,17 @@ class Pictures:
         batch = self.config.optimizer.batch_size
         if role == "teacher":
             return [Stream(self.teachers, batch)]
-        if role.endswith("_alone") or not len(self.unlabelled):
+        if role.endswith("_alone"):
             return [Stream(self.labelled, batch)]
-        share = round(batch * self.config.data.unlabelled_share)
+        share = self.unlabelled_per_batch
         streams = [Stream(self.labelled, batch - share), Stream(self.unlabelled, share, labelled=False)]
         return [s for s in streams if s.per_batch]
+
+    @property
+    def unlabelled_per_batch(self) -> int:
+        """How many unlabelled pictures are in a batch of guide and student."""
+        wanted, batch = self.config.data.unlabelled_share, self.config.optimizer.batch_size
+        return unlabelled_per_batch(batch, wanted, len(self.labelled), len(self.unlabelled))
 
     def steps_per_epoch(self, role: str) -> int:
         """Steps that make an epoch: as many for the student alone as for the distilled one."""

@@ -127,6 +127,8 @@ def train_stage(
         )
     finally:
         progress.close()
+    if record.best < 0:
+        console.print(f"{role}: no object of validation counts, so best.keras is the last", highlight=False)
     save_detector(distiller.student, folder / "last.keras")
     save_detector(averaged["student"].shipped(), folder / "final.keras")
     return Outcome(record.seconds, record.best_epoch)

@@ -68,21 +68,33 @@ class Run:
         self.stages = plan(config.roles, config.compression)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self.networks = Networks(config, self.dataset.class_names, synchronized=replicas > 1)
-        done = [s for s in self.stages if s.method and read_done(Path(config.run.workdir, s.role))]
-        self.networks.check([s for s in self.stages if s not in done])
+        done = {s.role: Path(config.run.workdir, s.role, "best.keras") for s in self.stages}
+        done = {role: path for role, path in done.items() if read_done(path.parent)}
+        # A compression that is done needs nothing any more; others are asked by those that follow.
+        self.networks.check([s for s in self.stages if not s.method or s.role not in done], done)
         self._check_splits()
         self._lock = lock(Path(config.run.workdir))
-        self.pictures = Pictures.load(self.dataset, config)
+        with Progress(console=self.console, transient=True) as progress:
+            task = progress.add_task("reading pictures")
+            self.pictures = Pictures.load(
+                self.dataset, config, lambda done, total: progress.update(task, completed=done, total=total)
+            )
         streams = [s for stage in self.stages for s in self.pictures.streams(stage.role)]
         check_mixing(config.augmentation, [(s.labelled, s.per_batch) for s in streams])
         check_pictures(Path(config.run.workdir), self.pictures.store.digest())
         self.folder = claim(config)
         self._evaluation: dict[tuple[str, int], EvaluationSet] = {}
-        p = self.pictures
+        p, store = self.pictures, self.pictures.store
+        if not store.is_cached:
+            self.say(
+                f"pictures would take {store.gigabytes:.1f} GiB of memory and may take "
+                f"--cache_gb={config.data.cache_gb:g}: each is decoded again whenever it is used"
+            )
         self.say(f"classes: {', '.join(self.dataset.class_names)}")
         self.say(
             f"pictures: {len(p.teachers)} labelled for the teacher; "
-            f"{len(p.labelled)} labelled and {len(p.unlabelled)} unlabelled for the student"
+            f"{len(p.labelled)} labelled and {len(p.unlabelled)} unlabelled for the student, "
+            f"{p.unlabelled_per_batch} of {config.optimizer.batch_size} in a batch unlabelled"
         )
         before = self.folder / "results.json"
         known = read_results(before) if before.exists() else {"roles": {}, "files": {}}
@@ -101,7 +113,8 @@ class Run:
                 f"data set {self.config.data.dataset}",
                 expected="splits train, validation and test",
                 got=f"no {', '.join(missing)}",
-                do="Add its list, or remove the lists of splits to have them made.",
+                do="Add pictures or a list of them for it, or remove all lists of splits to have them made. "
+                "A coco_json set with a file for one split needs test_annotations=...",
             )
 
     def say(self, text: str) -> None:
@@ -187,6 +200,9 @@ class Run:
             more_callbacks = [CompressionSteps(student)]
         anchors = {r: network.anchors for r, network in learning.items()}
         averaged = self._learning(stage, steps)
+        if stage.method:
+            # Adapters would hang on which networks were made before, in this process or in a killed one.
+            self.networks.seed("student")
         outcome = train_stage(
             role,
             self.networks.distiller(stage, student, others, steps),

@@ -7,7 +7,7 @@ from typing import IO, Any
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import Config, options, to_values
-from mkd_tf.files import write_bytes, write_json
+from mkd_tf.files import clear_parts, write_bytes, write_json
 
 FLAGS_FILE = "flags.cfg"
 
@@ -53,8 +53,7 @@ def lock(folder: Path) -> IO[str]:
         raise MkdError(
             f"workdir {folder}: another process is training there. Wait for it, or use another --workdir."
         ) from None
-    for part in [*folder.rglob(".*.part"), *folder.rglob(".*.part.keras")]:
-        part.unlink(missing_ok=True)
+    clear_parts(folder)
     return handle
 
 

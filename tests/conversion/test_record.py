@@ -69,3 +69,12 @@ def test_a_damaged_manifest_stops_before_anything_is_written(tmp_path, content, 
         record(tmp_path, "s.tflite", b"good", ["x"], ENTRY, "accepted")
     assert not (tmp_path / "export/s.tflite").exists()
     assert read_manifest(tmp_path / "elsewhere") == {"schema": 1, "labels": [], "files": {}}
+
+
+def test_a_rejected_file_leaves_the_labels_of_what_ships(tmp_path):
+    record(tmp_path, "a.tflite", b"", ["Katze", "Hund"], ENTRY, "accepted")
+    record(tmp_path, "b.tflite", b"", ["cat", "dog"], ENTRY, "rejected")
+    stored = manifest(tmp_path)
+    assert stored["labels"] == ["Katze", "Hund"]
+    assert (tmp_path / "export/labels.txt").read_text() == "Katze\nHund\n"
+    assert stored["files"]["b.tflite.rejected"]["labels"] == ["cat", "dog"]

@@ -146,3 +146,12 @@ def test_an_error_in_a_picture_reaches_the_caller():
 
     with pytest.raises(MkdError, match="picture 1: damaged"):
         store([Broken([0])])
+
+
+def test_what_does_not_fit_is_told_and_reading_reports():
+    told = []
+    made = PictureStore([[picture(1), picture(2)]], 32, "stretch", 0.0, lambda *now: told.append(now))
+    assert (made.is_cached, told) == (False, [(1, 2), (2, 2)])
+    # Two canvases of 40 px.
+    assert made.gigabytes == 2 * 40 * 40 * 3 / 2**30
+    assert store([[picture(1)]]).is_cached

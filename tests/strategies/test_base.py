@@ -59,6 +59,12 @@ def test_levels_are_paired_by_equal_grid():
     ]
 
 
+def test_a_map_of_the_backbone_is_not_paired_with_one_of_the_pyramid():
+    student, taps = fakes.port("student", 64), ("C4", "P4", "P3", "C3")
+    assert pair_levels(fakes.port("teacher", 64), student, taps) == [(t, t) for t in taps]
+    assert pair_levels(fakes.port("teacher", 128), student, taps) == [("P4", "P3"), ("C4", "C3")]
+
+
 def test_sizes_without_a_common_grid_are_told():
     with pytest.raises(MkdError, match=r"taps P3, P4, P5: expected a common grid .*\(12, 12\).*power of two"):
         pair_levels(fakes.port("teacher", 96), fakes.port("student", 64), TAPS)

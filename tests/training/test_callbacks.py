@@ -196,3 +196,12 @@ def test_a_backup_of_another_network_is_told(tmp_path):
     other.record._owners["averaged"] = other.network.variables[:-1]
     with pytest.raises(MkdError, match="backup .*variables of this configuration"):
         other.record.restore(load_backup(tmp_path / "backup"))
+
+
+def test_where_nothing_can_be_found_the_last_is_kept(tmp_path):
+    stage = Stage(tmp_path, None, None, epochs=4)
+    for number in range(1, 5):
+        stage.epoch(number)
+    assert (stage.record.best, stage.record.best_epoch) == (-1.0, 4)
+    assert all((np.array(v) == 4).all() for v in load_detector(tmp_path / "best.keras").variables)
+    assert [row["val_AP"] for row in stage.record.rows] == [None] * 4

@@ -127,3 +127,27 @@ def test_synchronised_batch_norms_are_all_of_them():
     norms = [x for x in network.core.layers if isinstance(x, keras.layers.BatchNormalization)]
     assert norms
     assert all(x.synchronized for x in norms)
+
+
+def test_what_a_trained_network_began_with_is_not_asked_for_again(tmp_path):
+    path = str(tmp_path / "given.keras")
+    save_detector(networks()[0].build("student", SPEC), path)
+    built, stages = networks(teacher_weights=str(tmp_path / "gone.keras"))
+    with pytest.raises(MkdError, match="gone.keras.*no such file"):
+        built.check(stages)
+    built.check(stages, {"teacher": tmp_path / "given.keras"})
+
+
+def test_adapters_after_a_seed_do_not_hang_on_what_was_built_before():
+    built, stages = networks(strategies="hint(source='teacher')", guide="none")
+
+    def kernel():
+        made = {role: built.build(role, SPEC) for role in ("teacher", "student")}
+        keras.layers.Dense(3).build((None, 5))
+        built.seed("student")
+        distiller = built.distiller(stages[-1], made["student"], made, steps=10)
+        return np.array(distiller.strategies[0].trainable_variables[0])
+
+    first = kernel()
+    networks(seed=7)[0].build("student", SPEC)
+    np.testing.assert_array_equal(first, kernel())

@@ -7,7 +7,7 @@ from mkd_tf import config as configuration
 from mkd_tf.anchors import grid_anchors
 from mkd_tf.checks import MkdError
 from mkd_tf.data.base import Dataset, element
-from mkd_tf.training.pictures import Pictures
+from mkd_tf.training.pictures import Pictures, unlabelled_per_batch
 
 
 class Few(Dataset):
@@ -93,3 +93,30 @@ def test_pictures_have_the_size_of_the_largest_role():
     made = load(teacher_image_size=64)
     assert made.image_size == 64
     assert made.store.pictures(np.array([0])).shape == (1, 80, 80, 3)
+
+
+@pytest.mark.parametrize(
+    ("batch", "share", "labelled", "unlabelled", "expected"),
+    [
+        (16, 0.75, 64, 2336, 12),
+        (16, 0.75, 20, 185, 12),
+        (16, 0.75, 300, 0, 0),
+        # One stray picture: 4 times in the 19 steps of an epoch is not once a batch, but a batch has one.
+        (16, 0.75, 300, 1, 1),
+        (16, 0.75, 300, 30, 5),  # 4 * 30 in 330 / 16 steps
+        (2, 0.75, 300, 300, 1),
+        (16, 0.97, 300, 3000, 15),
+        (16, 0.03, 300, 300, 1),
+        (16, 0.0, 300, 300, 0),
+        (16, 1.0, 300, 300, 16),
+        (1, 1.0, 300, 300, 1),
+    ],
+)
+def test_both_kinds_have_a_place_in_a_batch(batch, share, labelled, unlabelled, expected):
+    assert unlabelled_per_batch(batch, share, labelled, unlabelled) == expected
+
+
+def test_a_batch_of_one_cannot_hold_two_kinds():
+    with pytest.raises(MkdError, match="batch_size: expected 2 or more.*unlabelled_share to 0 or 1"):
+        load(labelled=5, batch_size=1).streams("student")
+    assert [s.per_batch for s in load(unlabelled=False, batch_size=1).streams("student")] == [1]

@@ -4,6 +4,7 @@ import pytest
 
 from mkd_tf import config as configuration
 from mkd_tf.checks import MkdError
+from mkd_tf.files import beside
 from mkd_tf.training.workdir import (
     FLAGS_FILE,
     as_flagfile,
@@ -102,3 +103,10 @@ def test_changed_pictures_are_refused(tmp_path):
     with pytest.raises(MkdError, match="pictures or labels have changed"):
         check_pictures(tmp_path, "digest two")
     check_pictures(tmp_path, "digest one")
+
+
+def test_what_another_process_is_writing_stays(tmp_path):
+    with beside(tmp_path / "predictions" / "detections.json") as stream:
+        stream.write(b"so far")
+        lock(tmp_path).close()
+    assert (tmp_path / "predictions" / "detections.json").read_bytes() == b"so far"
