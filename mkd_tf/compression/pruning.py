@@ -54,9 +54,11 @@ class PrunedConvolution(ComputedKernel, PruneLowMagnitude):
         """Masks the smallest weights, as many as the schedule says for `step`."""
         _, mask, threshold = self.pruning_vars[0]
         self.pruning_step.assign(step)
-        limit, kept = self.pruning_obj._update_mask(self.layer.kernel)
+        kernel = self.layer.kernel
+        limit, kept = self.pruning_obj._update_mask(kernel)
         threshold.assign(limit)
-        mask.assign(tf.cast(kept, mask.dtype))
+        # tfmot keeps all that equal the limit: in a kernel of zeros alone, every one.
+        mask.assign(tf.cast((kept > 0) & (kernel != 0), mask.dtype))
 
 
 def erk_sparsities(shapes: Mapping[str, Sequence[int]], sparsity: float) -> dict[str, float]:
@@ -108,7 +110,8 @@ def prunable(
     wanted = erk_sparsities(shapes, sparsity) if layout == "erk" else dict.fromkeys(shapes, sparsity)
 
     def wrap(layer):
-        present = 1.0 - float(tf.math.count_nonzero(layer.kernel)) / layer.kernel.shape.num_elements()
+        # A kernel of zeros alone starts a weight below 1, which tfmot's schedules do not know.
+        present = 1.0 - max(1, int(tf.math.count_nonzero(layer.kernel))) / layer.kernel.shape.num_elements()
         schedule = tfmot.sparsity.keras.PolynomialDecay(
             present, max(wanted[layer.name], present), begin, end, frequency=frequency
         )

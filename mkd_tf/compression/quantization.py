@@ -171,8 +171,8 @@ def _pooling_convolution(layer: tf_keras.layers.AveragePooling2D) -> tf_keras.la
     differently (a real student's outputs were up to 6 steps apart). A convolution has a
     scale of its own (`POOL_MARGIN`), and is faster.
     """
-    _, height, width, _ = layer.input_shape
-    if layer.padding == "same" and (height % layer.strides[0] or width % layer.strides[1]):
+    shapes = [layer.get_input_shape_at(node) for node in range(len(layer.inbound_nodes))]
+    if layer.padding == "same" and any(_is_padded(layer, shape) for shape in shapes):
         return layer  # Its border averages fewer.
     return tf_keras.layers.DepthwiseConv2D(
         layer.pool_size,
@@ -183,6 +183,12 @@ def _pooling_convolution(layer: tf_keras.layers.AveragePooling2D) -> tf_keras.la
         trainable=False,
         name=layer.name,
     )
+
+
+def _is_padded(layer: tf_keras.layers.AveragePooling2D, shape: tuple) -> bool:
+    """Whether padding `same` adds cells to a map `[B, H, W, C]` of this shape."""
+    axes = zip(shape[1:3], layer.strides, layer.pool_size, strict=True)
+    return any((math.ceil(side / stride) - 1) * stride + cell > side for side, stride, cell in axes)
 
 
 def on_integers(scaling: tuple[float, float]) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from mkd_tf.conversion.calibration import Calibration
 from mkd_tf.conversion.measuring import THREADS, Measurement, figures
 from mkd_tf.conversion.onnx_file import OPSET, check_form, convert_onnx
 from mkd_tf.conversion.parity import Heads, differences
+from mkd_tf.conversion.tflite import needs_calibration
 from mkd_tf.data.base import Dataset
 from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.onnx_runner import OnnxRunner, import_onnxruntime
@@ -47,8 +48,7 @@ class OnnxOptions(KindOptions):
         return f"{self.quantization}{dynamic}{raw}.onnx"
 
     def is_calibrated(self, detector: Detector) -> bool:
-        del detector
-        return self.quantization == "int8"
+        return needs_calibration(detector, self.quantization)
 
     def content(
         self,

@@ -39,7 +39,7 @@ from mkd_tf.checks import MkdError, check_one_of, fail
 from mkd_tf.conversion import onnx_graph
 from mkd_tf.conversion.calibration import PICTURES, Calibration, Source, choose_calibration
 from mkd_tf.conversion.model_file import unpack
-from mkd_tf.conversion.tflite import Progress, check_labels, convert
+from mkd_tf.conversion.tflite import Progress, check_labels, convert, needs_calibration
 from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.evaluator import FITS
 from mkd_tf.evaluation.onnx_runner import INPUT
@@ -137,6 +137,8 @@ def convert_onnx(
 ) -> bytes:
     """`to_onnx` with the calibration pictures already chosen; None where none is needed."""
     check_form(quantization, postprocess, opset, dynamic_batch, fit)
+    if quantization != "int8":
+        student = student.plain()  # Its integers are those of int8 alone.
     names = check_labels(student.class_names if labels is None else labels, len(student.class_names))
     batch = None if dynamic_batch else 1
     # tf2onnx tells what it optimises, op by op.
@@ -174,7 +176,8 @@ def to_onnx(
     Args:
       student: the detector; it is not changed.
       quantization: see above.
-      calibration: training pictures for `int8`, as in `choose_calibration`.
+      calibration: training pictures for `int8`, as in `choose_calibration`; none are read
+        for a student that emulates int8.
       postprocess: `decoded` or `raw`, see above.
       opset: version of ONNX's operators, 13 to 18.
       dynamic_batch: whether a float32 file shall take any number of pictures at once.
@@ -193,7 +196,7 @@ def to_onnx(
     """
     check_form(quantization, postprocess, opset, dynamic_batch, fit)
     chosen = None
-    if quantization == "int8" and calibration is not None:
+    if needs_calibration(student, quantization) and calibration is not None:
         chosen = choose_calibration(
             calibration, student.image_size, count=calibration_pictures, seed=seed, fit=fit
         )

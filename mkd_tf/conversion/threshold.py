@@ -2,8 +2,9 @@
 
 A detection above the threshold is right if it overlaps an object of its class, not
 yet taken by a better detection, with an IoU of at least 0.5. Difficult objects and
-crowds count neither as found nor as missed. F1 = 2 TP / (detections + objects), over
-all classes together (van Rijsbergen, "Information Retrieval", 1979, with beta 1).
+crowds count neither as found nor as missed; a detection is of a crowd if at least half
+of it lies inside, however many do. F1 = 2 TP / (detections + objects), over all classes
+together (van Rijsbergen, "Information Retrieval", 1979, with beta 1).
 """
 
 import math
@@ -11,26 +12,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mkd_tf.boxes import pairwise_iou
 from mkd_tf.evaluation.coco import Truth
+from mkd_tf.evaluation.voc import overlaps
 from mkd_tf.postprocess import Detections
 
-IOU = 0.5
+OVERLAP = 0.5
 _RIGHT, _WRONG, _IGNORED = 1, 0, -1
 
 
 def _verdicts(truth: Truth, found: Detections) -> np.ndarray:
     """Returns for each detection, best first, whether it is right, wrong or not counted: `[D]`."""
-    size = np.array([truth.height, truth.width] * 2, "float32")
+    size = [truth.height, truth.width, truth.height, truth.width]
     verdicts = np.full(len(found), _WRONG)
     if not len(truth.labels) or not len(found):
         return verdicts
-    overlaps = np.asarray(pairwise_iou(found.boxes * size, truth.boxes.astype("float32")))
+    ious, shares = overlaps(found.boxes.astype("float64") * size, truth.boxes)
+    # One of many fills too little of the crowd's box for an IoU.
+    overlap = np.where(truth.is_crowd, shares, ious)
     ignored, taken = truth.is_difficult | truth.is_crowd, np.zeros(len(truth.labels), bool)
     for i in np.argsort(-found.scores, kind="stable"):
-        fits = (truth.labels == found.labels[i]) & (overlaps[i] >= IOU) & ~taken
+        fits = (truth.labels == found.labels[i]) & (overlap[i] >= OVERLAP) & ~taken
         # What counts comes before what does not, then the larger overlap.
-        best = max(np.flatnonzero(fits), key=lambda j: (not ignored[j], overlaps[i, j]), default=None)
+        best = max(np.flatnonzero(fits), key=lambda j: (not ignored[j], overlap[i, j]), default=None)
         if best is not None:
             verdicts[i] = _IGNORED if ignored[best] else _RIGHT
             taken[best] = not truth.is_crowd[best]

@@ -44,6 +44,8 @@ class Detector(keras.Model):
       taps: names of the maps that it returns beside its predictions.
     """
 
+    is_quantized = False  # Of the class: a combination does not come by this constructor.
+
     def __init__(
         self,
         core: keras.Model,
@@ -64,7 +66,6 @@ class Detector(keras.Model):
         self.class_names = tuple(class_names)
         self.image_size = anchors.image_size
         self.scaling = scaling
-        self.is_quantized = False
         self._config = config
 
     def get_config(self) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class Combined(Detector):
       name: of the model.
     """
 
+    scaling = (1.0, 0.0)  # Its layer takes pictures as they are.
+
     def __init__(self, layer: keras.layers.Layer, like: keras.Model, name: str):
         side = like.image_size
         images = keras.Input((side, side, 3), name="images")

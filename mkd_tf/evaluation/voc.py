@@ -30,8 +30,13 @@ _MIN_IOU = 0.5
 _MIN_IN_CROWD = 0.5
 
 
-def _overlaps(found: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns IoU, and the share of each detection that lies in each box, both `[D, M]`."""
+def overlaps(found: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns IoU, and the share of each detection that lies in each box, both `[D, M]`.
+
+    Args:
+      found: `[D, 4]` float yxyx.
+      boxes: `[M, 4]` float yxyx in the same unit.
+    """
     low = np.maximum(found[:, None, :2], boxes[None, :, :2])
     high = np.minimum(found[:, None, 2:], boxes[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=-1)
@@ -48,7 +53,7 @@ def _match(truth: Truth, found: Detections) -> tuple[np.ndarray, np.ndarray]:
       `[D]` bool.
     """
     size = [truth.height, truth.width, truth.height, truth.width]
-    ious, shares = _overlaps(found.boxes.astype("float64") * size, truth.boxes)
+    ious, shares = overlaps(found.boxes.astype("float64") * size, truth.boxes)
     same = np.asarray(found.labels)[:, None] == truth.labels[None]
     in_crowd = np.any(same & truth.is_crowd & (shares >= _MIN_IN_CROWD), axis=1)
     # The column of zeros stands for no object at all.

@@ -201,6 +201,17 @@ def test_a_kernel_keeps_the_zeros_it_has():
     assert sparsities(model)["fine_conv"] == 0.5
 
 
+def test_a_kernel_of_zeros_keeps_them_all():
+    twin = steps.small_twin()
+    kernel, norm = twin.get_layer("coarse_conv").kernel, twin.get_layer("coarse_bn")
+    kernel.assign(tf.zeros_like(kernel))
+    norm.beta.assign(tf.ones_like(norm.beta))  # Else no gradient passes the activation behind it.
+    model = prunable(twin, 0.5, begin=0, end=4, frequency=1)
+    steps.train(model, steps.images(), 6, before=advance)
+    assert sparsities(model) == dict.fromkeys(PRUNED, 0.5) | {"coarse_conv": 1.0}
+    assert not steps.kernels(stripped(model, twin))["coarse_conv"].any()
+
+
 def test_all_that_a_stage_needs_to_go_on_is_in_the_variables():
     """Killed after 5 steps: a model from the twin, filled with the variables, goes on the same way."""
     batch = steps.images()

@@ -141,8 +141,47 @@ def test_average_pooling_becomes_a_fixed_convolution():
     assert not model.get_layer("quant_pool").trainable
 
 
-def test_average_pooling_with_a_border_stays():
-    inputs = keras.Input((SIDE + 1, SIDE + 1, 3))
-    pool = keras.layers.AveragePooling2D(2, padding="same", name="pool")
-    model = quantization_aware(keras_twin(keras.Model(inputs, {"y": pool(inputs)})))
-    assert isinstance(model.get_layer("quant_pool").layer, tf_keras.layers.AveragePooling2D)
+def check_pool(sides: tuple[int, ...], is_padded: bool, **options) -> None:
+    """Emulates one pool on maps of these sides: a fixed convolution unless padded, and the twin's values."""
+    pool = keras.layers.AveragePooling2D(name="pool", **options)
+    inputs = keras.Input((max(sides), max(sides), 3))
+    # The sides differ by one convolution, for tfmot knows no cropping.
+    maps = [keras.layers.Conv2D(3, max(sides) - side + 1, name=f"to{side}")(inputs) for side in sides]
+    twin = keras_twin(keras.Model(inputs, {f"y{x.shape[1]}": pool(x) for x in maps}))
+    model = quantization_aware(twin)
+    picture = np.random.default_rng(0).uniform(-1, 1, (2, max(sides), max(sides), 3)).astype("float32")
+    # Twice, since the first batch alone leaves a shared layer the range of its last call.
+    seed_ranges(model, [picture, picture])
+    kind = tf_keras.layers.AveragePooling2D if is_padded else tf_keras.layers.DepthwiseConv2D
+    assert type(model.get_layer("quant_pool").layer) is kind
+    expected, found = twin(picture), model(picture, training=False)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, atol=0.02 * np.abs(values).max(), err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("side", "size", "stride", "is_padded"),
+    [
+        (8, 2, 2, False),
+        (9, 2, 2, True),
+        (8, 3, 2, True),
+        (8, 3, 1, True),
+        (8, 2, 1, True),
+        (9, 3, 3, False),
+        (8, (2, 3), 2, True),
+        # A gap between cells that are all whole: the side is no multiple of the stride, and nothing is added.
+        (8, 2, 3, False),
+    ],
+)
+def test_same_padding_averages_as_the_twin_does_at_the_border(side, size, stride, is_padded):
+    check_pool((side,), is_padded, pool_size=size, strides=stride, padding="same")
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 2), (2, 1)])
+def test_valid_pools_have_no_border(size, stride):
+    check_pool((8,), False, pool_size=size, strides=stride)
+
+
+@pytest.mark.parametrize(("sides", "is_padded"), [((8, 6), False), ((8, 7), True)])
+def test_a_pool_of_two_maps_is_padded_if_it_is_on_one(sides, is_padded):
+    check_pool(sides, is_padded, pool_size=2, padding="same")

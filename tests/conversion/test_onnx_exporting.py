@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from mkd_tf.checks import MkdError
+from mkd_tf.compression import CompressedDetector
 from mkd_tf.conversion import measuring, onnx_exporting
 from mkd_tf.conversion.onnx_exporting import OnnxOptions, expected_heads, export_onnx, onnx_heads
 from mkd_tf.conversion.onnx_file import to_onnx
@@ -59,6 +60,26 @@ def test_files_are_run_and_recorded(source, tmp_path, quiet):
     assert len(rough["calibration"]) == 4 and rough["calibration"][0].startswith("train")
     assert exact["calibration"] == []
     assert OnnxRunner(tmp_path / "export" / exact_name).class_names == made.detector().class_names
+
+
+class WithoutTraining(made.OwnDetections):
+    """Fails where its training pictures are asked for."""
+
+    def _split(self, name):
+        if name == "train":
+            raise LookupError(name)
+        return super()._split(name)
+
+
+def test_a_student_that_brings_its_ranges_is_not_calibrated(tmp_path, quiet):
+    student = CompressedDetector(made.detector())
+    student.prepare(made.pictures(16))
+    save_detector(student, tmp_path / "best.keras")
+    option = OnnxOptions("int8", max_ap_drop=60.0)
+    export_onnx(tmp_path / "best.keras", WithoutTraining(), tmp_path, [option], console=quiet)
+    (entry,) = json.loads((tmp_path / "export/manifest.json").read_text())["files"].values()
+    assert entry["calibration"] == []
+    assert option.is_calibrated(made.detector()) and not OnnxOptions().is_calibrated(made.detector())
 
 
 def test_a_file_that_loses_too_much_is_rejected_and_the_earlier_one_stays(

@@ -10,9 +10,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from mkd_tf.checks import MkdError
+from mkd_tf.compression import CompressedDetector
 from mkd_tf.conversion import onnx_file
 from mkd_tf.conversion.onnx_file import OPSETS, to_onnx
 from mkd_tf.conversion.parity import keras_heads
+from mkd_tf.conversion.tflite import convert
 from mkd_tf.evaluation.onnx_runner import OnnxRunner
 from mkd_tf.evaluation.tflite_runner import TFLiteRunner
 from tests import harness
@@ -93,6 +95,37 @@ def test_int8_decoded_is_int8_raw_decoded():
     np.testing.assert_allclose(found["scores"], 1 / (1 + np.exp(-raw["class_logits"])), atol=1e-6)
     for boxes, encodings in zip(found["boxes"], raw["box_encodings"], strict=True):
         np.testing.assert_allclose(boxes, slow_decode.decode(encodings, fractions()), atol=1e-5)
+
+
+def operators(content):
+    return {node.op_type for node in onnx.load_from_string(content).graph.node}
+
+
+@functools.cache
+def quantized() -> CompressedDetector:
+    found = CompressedDetector(made.detector())
+    found.prepare(made.pictures(16))
+    return found
+
+
+def test_a_float_file_of_what_emulates_int8_is_of_its_floats():
+    images = made.pictures(2)
+    content = to_onnx(quantized(), postprocess="raw")
+    assert not operators(content) & {"QuantizeLinear", "DequantizeLinear"}
+    exact = quantized().plain().predict(images.astype("float32"), verbose=0)
+    for name, values in OnnxRunner(content).invoke(images).items():
+        np.testing.assert_allclose(values, exact[name], atol=1e-4, err_msg=name)
+
+
+def test_what_emulates_int8_brings_its_ranges():
+    content = to_onnx(quantized(), "int8", "a folder that is not there", "raw")
+    assert "QuantizeLinear" in operators(content)
+    images = made.pictures(2)
+    lite = TFLiteRunner(convert(quantized(), "int8", None, "raw"))
+    for name, values in OnnxRunner(content).invoke(images).items():
+        reference = np.concatenate([lite.invoke(image)[name] for image in images])
+        step = np.diff(np.unique(reference)).min()
+        assert np.abs(values - reference).max() / step < 6.5, name
 
 
 def test_int8_has_integer_weights_and_bytes_as_input():

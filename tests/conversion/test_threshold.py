@@ -58,6 +58,21 @@ def test_difficult_objects_and_crowds_count_neither_way():
     assert best_f1([crowd], [only_crowd]) is None
 
 
+def test_what_lies_in_a_crowd_is_its_own_though_the_box_is_far_larger():
+    crowd, alone = [0, 0, 100, 100], [10, 110, 50, 150]
+    within = [[0, 0, 20, 20], [40, 40, 60, 60], [80, 80, 100, 100]]
+    picture = truth([crowd, alone], [0, 0], crowd=[0])
+    detections = found([*within, alone], [0.9, 0.8, 0.7, 0.6], [0] * 4)
+    assert best_f1([picture], [detections]) == (pytest.approx(0.6, abs=1e-4), 1.0)
+    # In a crowd of another class, or by less than half, they are wrong.
+    other = truth([crowd, alone], [1, 0], crowd=[0])
+    assert best_f1([other], [detections])[1] == pytest.approx(2 / 5)
+    outside = found([[0, 91, 20, 111], alone], [0.9, 0.6], [0, 0])
+    assert best_f1([picture], [outside])[1] == pytest.approx(2 / 3)
+    # And an object that is no crowd is not found by a part of it.
+    assert best_f1([truth([crowd], [0])], [found(within, [0.9, 0.8, 0.7], [0] * 3)]) is None
+
+
 def test_an_object_that_counts_comes_before_a_difficult_one_that_fits_better():
     picture = truth([A, [10, 10, 50, 45]], [0, 0], difficult=[0])
     assert best_f1([picture], [found([A], [0.9], [0])]) == (pytest.approx(0.9, abs=1e-4), 1.0)

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
+from mkd_tf.conversion.tflite import to_tflite
 from mkd_tf.detectors.ensemble import Ensemble, mean_predictions
 from mkd_tf.evaluation.cost import macs, parameters
+from mkd_tf.evaluation.tflite_runner import TFLiteRunner
 from tests import harness, reference
 
 SPEC = "tiny(widths=(8, 8, 8, 8), pyramid=8, tower=0, block='plain')"
@@ -137,6 +139,17 @@ def test_no_member_and_no_core_are_told():
         Ensemble([])
     with pytest.raises(MkdError, match="core of ensemble: expected a single network"):
         Ensemble([member(0)]).inference_core()
+
+
+def test_a_float_file_is_the_ensemble_and_an_integer_one_is_refused():
+    ensemble, images = Ensemble([member(0), member(1)]), harness.pictures(2).astype("uint8")
+    runner = TFLiteRunner(to_tflite(ensemble, "float32", postprocess="raw"))
+    expected = ensemble.predict(images.astype("float32"), verbose=0)
+    for i, image in enumerate(images):
+        for name, values in runner.invoke(image).items():
+            np.testing.assert_allclose(values[0], expected[name][i], atol=1e-4, err_msg=name)
+    with pytest.raises(MkdError, match="core of ensemble: expected a single network"):
+        to_tflite(ensemble, "int8", images, "raw")
 
 
 def test_distributions_are_averaged_where_all_have_them():

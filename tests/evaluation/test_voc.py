@@ -5,7 +5,7 @@ import pytest
 
 from mkd_tf.checks import MkdError
 from mkd_tf.evaluation.coco import coco_metrics
-from mkd_tf.evaluation.voc import voc_metrics
+from mkd_tf.evaluation.voc import overlaps, voc_metrics
 from tests.evaluation.test_coco import SIDE, A, B, C, found, overlap, truth
 
 D = [300, 300, 350, 350]
@@ -84,6 +84,14 @@ def test_an_object_in_a_crowd_is_hit_even_if_the_crowd_fits_better():
     assert ap([truth([crowd], [0], crowd=[0])], [found([crowd], [0.9], [0])]) == (None, None)
     missed = [truth([crowd, A], [0, 0], crowd=[0]), truth([B], [0])]
     assert ap(missed, [found([crowd], [0.9], [0]), found([B], [0.8], [0])])[0] == pytest.approx(50)
+
+
+def test_overlaps_by_hand():
+    # 20 x 20 in 100 x 100; 10 of its 20 columns in 40 x 40, 200 of 400 + 1600 - 200; apart from the last.
+    boxes = [[0, 0, 100, 100], [0, 10, 40, 50], [50, 50, 60, 60]]
+    ious, shares = overlaps(np.array([[0, 0, 20, 20]], float), np.array(boxes, float))
+    np.testing.assert_allclose(ious, [[0.04, 200 / 1800, 0]])
+    np.testing.assert_allclose(shares, [[1, 0.5, 0]])
 
 
 def test_classes_and_pictures_are_apart():
