@@ -107,6 +107,7 @@ class FollowingQuantizer(MovingAverageQuantizer):
             most = tf.maximum(tf.reduce_max(inputs), 0.0) * self.margin
             low.assign(tf.minimum(least, self.decay * low + (1 - self.decay) * least))
             high.assign(tf.maximum(most, self.decay * high + (1 - self.decay) * most))
+            self.decay = self.decay or 1.0  # `seed_ranges`: what comes after the first value widens.
         return tf.quantization.fake_quant_with_min_max_vars(
             inputs, low, high, num_bits=self.num_bits, narrow_range=self.narrow_range
         )
@@ -272,13 +273,12 @@ def seed_ranges(model: tf_keras.Model, batches: Iterable[np.ndarray]) -> int:
       MkdError: if there was none.
     """
     followers, count = list(_followers(model)), 0
+    for quantizer in followers:
+        quantizer.decay = 0.0
     try:
-        for batch in batches:
-            for quantizer in followers:
-                quantizer.decay = 1.0 if count else 0.0
+        for count, batch in enumerate(batches, 1):  # noqa: B007 (counts)
             # Not traced: a trace would keep the first decay.
             model(tf.constant(batch), training=True)
-            count += 1
     finally:
         for quantizer in followers:
             quantizer.decay = RANGE_DECAY
