@@ -7,7 +7,8 @@ multiply-adds and still train several times slower on a CPU.
 Two thirds of a small student's time go to strides 2 and 4. `stem="patch"` goes there
 in one step (Dosovitskiy et al., ViT, ICLR 2021: patches; Liu et al., ConvNeXt, CVPR
 2022: as a stem): one 4x4 convolution with stride 4 in place of the stem and the first
-stage. It costs accuracy on the smallest objects.
+stage. By itself it costs accuracy on the smallest objects, which a wider stage at
+stride 8 made good where it was measured (`docs/results.md`).
 """
 
 from collections.abc import Sequence

@@ -91,10 +91,11 @@ class Run:
                 f"--cache_gb={config.data.cache_gb:g}: each is decoded again whenever it is used"
             )
         self.say(f"classes: {', '.join(self.dataset.class_names)}")
+        share = f", {p.unlabelled_per_batch} of {config.optimizer.batch_size} in a batch"
         self.say(
             f"pictures: {len(p.teachers)} labelled for the teacher; "
-            f"{len(p.labelled)} labelled and {len(p.unlabelled)} unlabelled for the student, "
-            f"{p.unlabelled_per_batch} of {config.optimizer.batch_size} in a batch unlabelled"
+            f"{len(p.labelled)} labelled and {len(p.unlabelled)} unlabelled for the student"
+            + (share if len(p.unlabelled) else "")
         )
         before = self.folder / "results.json"
         known = read_results(before) if before.exists() else {"roles": {}, "files": {}}
