@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,12 +17,11 @@ from mkd_tf.conversion.measuring import (
     record_measured,
     refuse_rejected,
 )
-from mkd_tf.conversion.tflite import check_labels
+from mkd_tf.conversion.tflite import Progress as OnProgress
+from mkd_tf.conversion.tflite import check_labels, needs_calibration
 from mkd_tf.data.base import Dataset
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import load_detector
-
-OnProgress = Callable[[int, int], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +40,9 @@ class KindOptions(FileOptions, abc.ABC):
     def suffix(self) -> str:
         """The end of the file's name, as in `int8.tflite`."""
 
-    @abc.abstractmethod
     def is_calibrated(self, detector: Detector) -> bool:
         """Whether the file takes ranges from pictures."""
+        return needs_calibration(detector, self.quantization)
 
     @abc.abstractmethod
     def content(

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from mkd_tf.checks import check_fraction, check_one_of
-from mkd_tf.conversion.accepting import KindOptions, OnProgress, export_files
+from mkd_tf.conversion.accepting import KindOptions, export_files
 from mkd_tf.conversion.calibration import Calibration
 from mkd_tf.conversion.measuring import THREADS, Measurement, figures
 from mkd_tf.conversion.metadata import anchors_csv
 from mkd_tf.conversion.parity import differences, tflite_heads
-from mkd_tf.conversion.tflite import POSTPROCESSES, QUANTIZATIONS, convert, needs_calibration
+from mkd_tf.conversion.tflite import POSTPROCESSES, QUANTIZATIONS, Progress, convert
 from mkd_tf.conversion.weights_report import weights_report
 from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.tflite_runner import TFLiteRunner
@@ -42,15 +42,12 @@ class ExportOptions(KindOptions):
         """The end of the file's name: `int8.tflite`, `int8_raw.tflite`."""
         return f"{self.quantization}{'_raw' if self.postprocess == 'raw' else ''}.tflite"
 
-    def is_calibrated(self, detector: Detector) -> bool:
-        return needs_calibration(detector, self.quantization)
-
     def content(
         self,
         detector: Detector,
         calibration: Calibration | None,
         labels: Sequence[str],
-        on_progress: OnProgress,
+        on_progress: Progress,
     ) -> bytes:
         return convert(
             detector,

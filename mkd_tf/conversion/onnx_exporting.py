@@ -9,12 +9,12 @@ import numpy as np
 from keras import ops
 
 from mkd_tf import boxes
-from mkd_tf.conversion.accepting import KindOptions, OnProgress, export_files
+from mkd_tf.conversion.accepting import KindOptions, export_files
 from mkd_tf.conversion.calibration import Calibration
 from mkd_tf.conversion.measuring import THREADS, Measurement, figures
 from mkd_tf.conversion.onnx_file import OPSET, check_form, convert_onnx
 from mkd_tf.conversion.parity import Heads, differences
-from mkd_tf.conversion.tflite import needs_calibration
+from mkd_tf.conversion.tflite import Progress
 from mkd_tf.data.base import Dataset
 from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.onnx_runner import OnnxRunner, import_onnxruntime
@@ -47,15 +47,12 @@ class OnnxOptions(KindOptions):
         dynamic, raw = "_dynamic" if self.dynamic_batch else "", "_raw" if self.postprocess == "raw" else ""
         return f"{self.quantization}{dynamic}{raw}.onnx"
 
-    def is_calibrated(self, detector: Detector) -> bool:
-        return needs_calibration(detector, self.quantization)
-
     def content(
         self,
         detector: Detector,
         calibration: Calibration | None,
         labels: Sequence[str],
-        on_progress: OnProgress,
+        on_progress: Progress,
     ) -> bytes:
         return convert_onnx(
             detector,

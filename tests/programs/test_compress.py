@@ -2,12 +2,11 @@
 
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.export import programs
+
 NET = "tiny(widths=(8,8,16,16),pyramid=8)"
 RUN = [
     "--dataset=shapes(train=24, validation=6, test=6, unlabelled=12, size=64)",
@@ -23,14 +22,7 @@ CHAINS = "prune(sparsity=0.5)+qat, cluster(clusters=8)"
 
 
 def run(module: str, *flags: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", module, *flags],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    return programs.run(*flags, module=module, timeout=600)
 
 
 @pytest.mark.slow
