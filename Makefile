@@ -8,7 +8,7 @@ WORKDIR ?= runs/quickstart
 # Processes of the tests; a file stays in one of them. Files come in the order of tests/conftest.py, long ones
 # first: a long one that is begun last keeps the others waiting.
 JOBS ?= 2
-# What the quick start draws on: a picture or a folder of pictures.
+# What the quick start draws on: an image or a folder of images.
 INPUT ?= $(WORKDIR)/examples
 
 .PHONY: venv mediapipe quickstart test lint contracts types pytest clean
@@ -22,7 +22,7 @@ venv: .venv/installed
 	$(BIN)/pip install -c constraints.txt -e '.[test,onnx,selective]'
 	touch $@
 
-# MediaPipe's own detector, for tests/conversion/test_mediapipe.py: it and tfmot want different absl.
+# MediaPipe's own detector, for tests/conversion/tflite/test_mediapipe.py: it and tfmot want different absl.
 mediapipe: .venv-mediapipe/installed
 
 .venv-mediapipe/installed: constraints-mediapipe.txt

@@ -3,7 +3,7 @@ from keras.layers import BatchNormalization, Concatenate, Conv2D, Reshape
 
 import mkd_tf
 
-data = mkd_tf.DATASETS.build("voc_folder(path='pictures')")
+data = mkd_tf.DATASETS.build("voc_folder(path='images')")
 train, classes = data.split("train"), len(data.class_names)
 anchors, steps = mkd_tf.grid_anchors(128), max(1, len(train) // 8)  # a square per cell, strides 8, 16, 32
 batches = mkd_tf.batches_of(train, anchors, classes, batch_size=8, steps=30 * steps)

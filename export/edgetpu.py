@@ -4,7 +4,7 @@ from rich.console import Console
 
 from mkd_tf import flags
 from mkd_tf.checks import fail
-from mkd_tf.conversion.edgetpu_report import check_file
+from mkd_tf.edgetpu.report import check_file
 
 
 def main() -> int:

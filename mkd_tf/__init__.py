@@ -4,11 +4,11 @@ The public face. Importing it is also what `keras.saving.load_model` needs to kn
 the project's classes.
 """
 
-from mkd_tf.anchors import Anchors, grid_anchors
 from mkd_tf.checks import MkdError
 from mkd_tf.compression import CompressedDetector
 from mkd_tf.data import DATASETS
-from mkd_tf.data.pipeline import batches_of
+from mkd_tf.data.pipeline.batches import batches_of
+from mkd_tf.detection.anchors import Anchors, grid_anchors
 from mkd_tf.detectors import (
     DETECTORS,
     AdaptedDetector,
@@ -22,8 +22,8 @@ from mkd_tf.detectors import (
     assemble_teacher,
 )
 from mkd_tf.detectors.files import load_detector, save_detector
-from mkd_tf.distiller import Distiller
-from mkd_tf.objective import Objective
+from mkd_tf.distillation.distiller import Distiller
+from mkd_tf.distillation.objective import Objective
 from mkd_tf.strategies import (
     STRATEGIES,
     AttentionMap,

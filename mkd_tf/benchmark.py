@@ -6,7 +6,7 @@ the first is what the others are compared with.
 
 from mkd_tf import flags
 from mkd_tf.checks import fail
-from mkd_tf.evaluation.benchmarking import file_latencies, latency_table, some_picture
+from mkd_tf.deployment.benchmarking import file_latencies, latency_table, some_image
 from mkd_tf.evaluation.results import make_console
 from mkd_tf.files import write_json
 
@@ -17,8 +17,8 @@ def main() -> None:
     if not models:
         fail("flag --models", expected="one or several files", got="nothing", do="Give --models=A,B.")
     threads, runs = flags.value("threads"), flags.value("runs")
-    picture = some_picture(flags.value("input"))
-    entries = file_latencies(models, picture, threads=threads, runs=runs)
+    image = some_image(flags.value("input"))
+    entries = file_latencies(models, image, threads=threads, runs=runs)
     make_console().print(latency_table(f"{runs} calls of each in turns, threads: {threads}", entries))
     if flags.value("output"):
         write_json(flags.value("output"), {"threads": threads, "runs": runs, "models": entries})
@@ -27,7 +27,7 @@ def main() -> None:
 def console() -> None:
     """The console script `mkd-benchmark`."""
     flags.define("models", "", "Exported files, .tflite or .onnx, comma-separated.")
-    flags.define("input", "", "A picture to run them on; empty for noise.")
+    flags.define("input", "", "An image to run them on; empty for noise.")
     flags.define("threads", 1, "Threads of each.")
     flags.define("runs", 200, "Calls of each.")
     flags.define("output", "", "A JSON file for the figures.")

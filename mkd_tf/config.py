@@ -10,7 +10,7 @@ from mkd_tf.checks import check_at_least, check_fraction, check_one_of, check_po
 
 FLIPS = ("none", "horizontal", "both", "half_turn")
 TEACHER_VIEWS = ("none", "flip", "half_turn")
-MIXED_PICTURES = ("unlabelled", "labelled", "all")
+MIXED_IMAGES = ("unlabelled", "labelled", "all")
 # Each role's initial weights have a seed of their own, ten of them to a run; NumPy takes 32 bits.
 SEEDS_PER_RUN = 10
 LARGEST_SEED = 2**32 // SEEDS_PER_RUN - 1
@@ -23,20 +23,20 @@ def option(default: Any, help: str, *, free: bool = False) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """Which pictures, and which of them carry labels for the student."""
+    """Which images, and which of them carry labels for the student."""
 
-    dataset: str = option("shapes", "Data set: a name or a call, as in voc_folder(path='pictures').")
-    labelled: int = option(0, "Labelled pictures that guide and student may use; 0 for all. Seeded choice.")
+    dataset: str = option("shapes", "Data set: a name or a call, as in voc_folder(path='images').")
+    labelled: int = option(0, "Labelled images that guide and student may use; 0 for all. Seeded choice.")
     unlabelled_share: float = option(
-        0.75, "Share of a batch that comes from unlabelled pictures, if there are any."
+        0.75, "Share of a batch that comes from unlabelled images, if there are any."
     )
     teacher_boxes: float = option(
         0.1, "Lowest score of a teacher's box used as a label where there is none; 1 for none."
     )
-    on_bad_example: str = option("fail", "What to do with a bad picture or annotation: fail or skip.")
-    fit: str = option("stretch", "How a picture is brought to the input: stretch or letterbox.")
+    on_bad_example: str = option("fail", "What to do with a bad image or annotation: fail or skip.")
+    fit: str = option("stretch", "How an image is brought to the input: stretch or letterbox.")
     data_dir: str = option("", "Where prepared data sets are kept; empty for the default of tfds.", free=True)
-    cache_gb: float = option(1.0, "Decoded pictures are kept in memory up to this size.", free=True)
+    cache_gb: float = option(1.0, "Decoded images are kept in memory up to this size.", free=True)
 
     def __post_init__(self):
         check_fraction("unlabelled_share", self.unlabelled_share)
@@ -48,24 +48,24 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentationConfig:
-    """Random changes of a training picture; its boxes follow exactly."""
+    """Random changes of a training image; its boxes follow exactly."""
 
-    flips: str = option("horizontal", "Mirror pictures: none, horizontal, both (independently), half_turn.")
+    flips: str = option("horizontal", "Mirror images: none, horizontal, both (independently), half_turn.")
     scale_min: float = option(0.55, "Smallest zoom.")
     scale_max: float = option(1.3, "Largest zoom.")
     aspect: float = option(0.2, "Largest change of the aspect ratio, as a logarithm.")
     brightness: float = option(0.15, "Largest relative change of brightness.")
     contrast: float = option(0.25, "Largest relative change of contrast.")
     saturation: float = option(0.3, "Largest relative change of saturation.")
-    mosaic: float = option(0.0, "Share of a batch's pictures that are made of four of them.")
-    mixup: float = option(0.0, "Share of a batch's pictures that are two of them, blended.")
-    mixed_pictures: str = option(
+    mosaic: float = option(0.0, "Share of a batch's images that are made of four of them.")
+    mixup: float = option(0.0, "Share of a batch's images that are two of them, blended.")
+    mixed_images: str = option(
         "unlabelled", "What mosaic and mixup apply to, for every role: unlabelled, labelled or all."
     )
 
     def __post_init__(self):
         check_one_of("flips", self.flips, FLIPS)
-        check_one_of("mixed_pictures", self.mixed_pictures, MIXED_PICTURES)
+        check_one_of("mixed_images", self.mixed_images, MIXED_IMAGES)
         check_fraction("mosaic", self.mosaic)
         check_fraction("mixup", self.mixup)
         if self.mosaic + self.mixup > 1 + 1e-9:
@@ -73,7 +73,7 @@ class AugmentationConfig:
                 "mixup",
                 expected=f"at most 1 - mosaic = {1 - self.mosaic:g}",
                 got=str(self.mixup),
-                do="Lower mosaic or mixup: a picture is one or the other.",
+                do="Lower mosaic or mixup: an image is one or the other.",
             )
         check_positive("scale_min", self.scale_min)
         if self.scale_max < self.scale_min:
@@ -89,7 +89,7 @@ class AugmentationConfig:
 class OptimizerConfig:
     """AdamW with warm-up and cosine, and the average of weights that is shipped."""
 
-    batch_size: int = option(16, "Pictures per step.")
+    batch_size: int = option(16, "Images per step.")
     learning_rate: float = option(4e-3, "Peak learning rate.")
     weight_decay: float = option(2e-2, "Of the kernels; biases and batch norms have none.")
     warmup_steps: int = option(100, "Steps of linear warm-up, at most a tenth of the run.")
@@ -140,16 +140,16 @@ class RolesConfig:
     image_size: int = option(192, "Side of the student's input in pixels.")
     teacher_image_size: int = option(0, "Side of the teacher's input; 0 for the student's.")
     guide_image_size: int = option(0, "Side of the guide's input; 0 for the student's.")
-    teacher_epochs: int = option(75, "Passes over the labelled pictures.")
-    guide_epochs: int = option(60, "Passes over labelled and unlabelled pictures.")
-    student_epochs: int = option(60, "Passes over labelled and unlabelled pictures.")
+    teacher_epochs: int = option(75, "Passes over the labelled images.")
+    guide_epochs: int = option(60, "Passes over labelled and unlabelled images.")
+    student_epochs: int = option(60, "Passes over labelled and unlabelled images.")
     teacher_weights: str = option(
         "", "A teacher's .keras file to use instead of training one; several, comma-separated, are averaged."
     )
     teacher_views: str = option(
         "none",
-        "The teacher answers over the picture and its mirror image (flip) or half turn (half_turn), "
-        "at twice its cost; none for the picture alone.",
+        "The teacher answers over the image and its mirror image (flip) or half turn (half_turn), "
+        "at twice its cost; none for the image alone.",
     )
     guide_weights: str = option("", "A guide's .keras file to use instead of training one.")
     teacher_labels: str = option(
@@ -232,7 +232,7 @@ class RunConfig:
     """How the run itself behaves."""
 
     workdir: str = option("runs/default", "Where everything of this run is written.", free=True)
-    seed: int = option(0, "Of initial weights, the choice and order of pictures, and augmentation.")
+    seed: int = option(0, "Of initial weights, the choice and order of images, and augmentation.")
     eval_every: int = option(5, "Epochs between validations.")
     deterministic: bool = option(False, "Bit-identical repetition, a little slower.")
     jit_compile: str = option("auto", "XLA for the training step: auto, true or false.", free=True)

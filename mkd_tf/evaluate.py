@@ -1,9 +1,9 @@
 """Measures a model: `python -m mkd_tf.evaluate --workdir=runs/quickstart --model=student --split=test`."""
 
 from mkd_tf import flags
+from mkd_tf.conversion.model_files import find_model
 from mkd_tf.data import open_dataset
 from mkd_tf.evaluation.evaluating import evaluate_model, print_metrics
-from mkd_tf.evaluation.loading import find_model
 from mkd_tf.evaluation.results import make_console
 from mkd_tf.files import write_json
 

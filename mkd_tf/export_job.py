@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from mkd_tf import flags
-from mkd_tf.conversion.calibration import PICTURES
-from mkd_tf.conversion.measuring import files_table
-from mkd_tf.conversion.source import read_labels, trained_model
+from mkd_tf.conversion.calibration import IMAGES
 from mkd_tf.data import open_dataset
 from mkd_tf.data.base import Dataset
+from mkd_tf.deployment.measuring import files_table
+from mkd_tf.deployment.source import read_labels, trained_model
 from mkd_tf.evaluation.results import make_console
 from mkd_tf.training.workdir import lock
 
@@ -19,8 +19,8 @@ def define() -> None:
     """Defines the flags of every export."""
     flags.define("workdir", "runs/default", "Work directory of the training run.")
     flags.define("role", "student", "Which role's network, as student, student_qat or teacher.")
-    flags.define("calibration_pictures", PICTURES, "Training pictures that give an integer file its ranges.")
-    flags.define("seed", 0, "Of the choice of pictures.")
+    flags.define("calibration_images", IMAGES, "Training images that give an integer file its ranges.")
+    flags.define("seed", 0, "Of the choice of images.")
     flags.define("max_ap_drop", 2.0, "A file that loses more AP than this is rejected.")
     flags.define("split", "test", "On which AP of the exported files is measured.")
     flags.define("dataset", "", "Another data set than the run's, with the same classes.")
@@ -35,7 +35,7 @@ class Job:
       role: whose network is exported.
       source: its file.
       labels: names to show instead of the classes' own, or None.
-      options: values of the fields of `conversion.measuring.FileOptions`.
+      options: values of the fields of `deployment.measuring.FileOptions`.
       console: where results are printed.
 
     Raises:
@@ -46,7 +46,7 @@ class Job:
         self.workdir, self.role = flags.value("workdir"), flags.value("role")
         self._data = flags.stored_config(self.workdir).data
         self.source, self.labels = trained_model(self.workdir, self.role), read_labels(flags.value("labels"))
-        names = ("calibration_pictures", "seed", "max_ap_drop", "split")
+        names = ("calibration_images", "seed", "max_ap_drop", "split")
         self.options = {name: flags.value(name) for name in names} | {"fit": self._data.fit}
         self.console = make_console()
 

@@ -1,11 +1,11 @@
 """Exports a trained student to ONNX: `python -m export.onnx --workdir=runs/quickstart --opset=17`.
 
-The file is run through onnxruntime before it is accepted; see `conversion.onnx_exporting`.
+The file is run through onnxruntime before it is accepted; see `conversion.onnx.format`.
 """
 
 from mkd_tf import export_job, flags
-from mkd_tf.conversion.onnx_exporting import OnnxOptions, export_onnx
-from mkd_tf.conversion.onnx_file import ONNX_POSTPROCESSES, ONNX_QUANTIZATIONS, OPSET, OPSETS
+from mkd_tf.conversion.onnx.convert import ONNX_POSTPROCESSES, ONNX_QUANTIZATIONS, OPSET, OPSETS
+from mkd_tf.conversion.onnx.format import OnnxOptions, export_onnx
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def console() -> None:
     flags.define("quantization", "float32", f"One or several, comma-separated: {forms}.")
     flags.define("postprocess", "decoded", f"{' or '.join(ONNX_POSTPROCESSES)}: boxes and scores, or heads.")
     flags.define("opset", OPSET, f"Version of ONNX's operators, {OPSETS[0]} to {OPSETS[-1]}.")
-    flags.define("dynamic_batch", False, "Take any number of pictures at once; float32 only.")
+    flags.define("dynamic_batch", False, "Take any number of images at once; float32 only.")
     flags.run(main, "interrupted; earlier files are untouched")
 
 

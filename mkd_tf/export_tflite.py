@@ -1,12 +1,12 @@
 """Exports a trained student: `python -m export.tflite --workdir=runs/quickstart --quantization=int8`.
 
-The file is run before it is accepted; see `conversion.exporting`.
+The file is run before it is accepted; see `conversion.tflite.format`.
 """
 
 from mkd_tf import export_job, flags
-from mkd_tf.conversion.exporting import ExportOptions, export_tflite
-from mkd_tf.conversion.tflite import POSTPROCESSES, QUANTIZATIONS
-from mkd_tf.postprocess import PostprocessConfig
+from mkd_tf.conversion.tflite.convert import POSTPROCESSES, QUANTIZATIONS
+from mkd_tf.conversion.tflite.format import ExportOptions, export_tflite
+from mkd_tf.detection.postprocess import PostprocessConfig
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from mkd_tf.checks import MkdError, fail
 
 
 @contextlib.contextmanager
-def beside(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Opens a new file that becomes `path` when the block ends well, and vanishes when it does not.
 
     Missing folders are made. The bytes are on the disk before the name is.
@@ -80,8 +80,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Writes `data` to `path`, whole or not at all; raises as `beside` does."""
-    with beside(path) as stream:
+    """Writes `data` to `path`, whole or not at all; raises as `atomic_write` does."""
+    with atomic_write(path) as stream:
         stream.write(data)
 
 
@@ -111,6 +111,6 @@ def to_json(value: Any, where: str, indent: int | None = None) -> str:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes `value` to `path` as indented JSON; raises as `to_json` and `beside` do."""
+    """Writes `value` to `path` as indented JSON; raises as `to_json` and `atomic_write` do."""
     text = to_json(value, str(path), indent=2)
     write_bytes(path, (text + "\n").encode("utf-8"))

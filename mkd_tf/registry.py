@@ -20,7 +20,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][\w/.-]*")
 # A call of a name that is none in Python: its arguments are parsed behind another name.
 _SLASHED_CALL = re.compile(r"([A-Za-z_][\w.-]*/[\w/.-]*)(\(.*\))", re.DOTALL)
 _QUOTE_HINT = (
-    "Write a name or a call with literal keyword arguments, as in voc_folder(path='pictures'). "
+    "Write a name or a call with literal keyword arguments, as in voc_folder(path='images'). "
     "In a flagfile do not quote the whole value, and give a comment a line of its own."
 )
 

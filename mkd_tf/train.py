@@ -4,8 +4,8 @@ A killed run goes on where it stopped when the same command is given again.
 """
 
 from mkd_tf import flags
-from mkd_tf.distribution import scope
-from mkd_tf.training.stages import Run
+from mkd_tf.training.distribution import scope
+from mkd_tf.training.run import Run
 from mkd_tf.training.workdir import as_flagfile
 
 

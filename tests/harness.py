@@ -17,12 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mkd_tf.anchors import STRIDES
 from mkd_tf.compression.quantization import on_integers, quantization_aware, seed_ranges
 from mkd_tf.compression.twin import keras_twin
-from mkd_tf.conversion import edgetpu
+from mkd_tf.detection.anchors import STRIDES
 from mkd_tf.detectors import DETECTORS, Detector
 from mkd_tf.detectors.base import PREDICTIONS, TAPS
+from mkd_tf.edgetpu import placement
 from tests import int8
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,9 +64,9 @@ import json, sys
 import mkd_tf
 import keras
 import numpy as np
-path, pictures, outputs = sys.argv[1:]
+path, images, outputs = sys.argv[1:]
 model = keras.saving.load_model(path, safe_mode=True)
-np.savez(outputs, **model.predict(np.load(pictures), verbose=0))
+np.savez(outputs, **model.predict(np.load(images), verbose=0))
 print(json.dumps({"class": type(model).__name__, "name": model.name, "class_names": model.class_names,
                   "image_size": model.image_size, "anchors": len(model.anchors),
                   "layers": [layer.name for layer in model.core.layers]}))
@@ -102,7 +102,7 @@ def shake(detector: Detector, seed: int = 1) -> Detector:
     return detector
 
 
-def pictures(count: int, image_size: int = IMAGE_SIZE, seed: int = 0) -> np.ndarray:
+def random_images(count: int, image_size: int = IMAGE_SIZE, seed: int = 0) -> np.ndarray:
     """Returns `[count, S, S, 3]` float32 in 0..255: blocks of colour, every other one with noise."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(0, 255, (count, 8, 8, 3))
@@ -113,7 +113,7 @@ def pictures(count: int, image_size: int = IMAGE_SIZE, seed: int = 0) -> np.ndar
 
 def check_outputs(detector: Detector, num_classes: int) -> None:
     """Names, shapes and types of the outputs; the taps' strides; the anchors' order by level."""
-    outputs = detector.predict(pictures(2, detector.image_size), verbose=0)
+    outputs = detector.predict(random_images(2, detector.image_size), verbose=0)
     assert set(outputs) - {"box_logits"} == set(PREDICTIONS + TAPS)
     assert outputs["class_logits"].shape == (2, len(detector.anchors), num_classes)
     assert outputs["box_encodings"].shape == (2, len(detector.anchors), 4)
@@ -140,7 +140,7 @@ def check_initial_probability(detector: Detector, prior: float = PRIOR) -> None:
     A wrong one costs the first epochs, and an output's shape does not show it. About
     is a factor of 4: random kernels on wide features move a logit by one or so.
     """
-    logits = detector.predict(pictures(4, detector.image_size), verbose=0)["class_logits"]
+    logits = detector.predict(random_images(4, detector.image_size), verbose=0)["class_logits"]
     for level in np.split(logits, np.cumsum(detector.anchors.level_counts)[:-1], axis=1):
         probability = np.median(1 / (1 + np.exp(-level)), axis=(0, 1))
         assert (probability > prior / 4).all(), probability
@@ -173,13 +173,13 @@ def check_calls(core: keras.Model) -> None:
 
 def check_file(detector: Detector, folder: Path) -> None:
     """A `.keras` file says all there is to say, in safe mode, to a process that only imports mkd_tf."""
-    images = pictures(2, detector.image_size)
+    images = random_images(2, detector.image_size)
     expected = detector.predict(images, verbose=0)
     detector.save(folder / "beside.keras")
     path = (folder / "beside.keras").rename(folder / "model.keras")
-    np.save(folder / "pictures.npy", images)
+    np.save(folder / "images.npy", images)
     child = subprocess.run(
-        [sys.executable, "-c", _LOAD_ELSEWHERE, path, folder / "pictures.npy", folder / "outputs.npz"],
+        [sys.executable, "-c", _LOAD_ELSEWHERE, path, folder / "images.npy", folder / "outputs.npz"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         cwd=folder,
         capture_output=True,
@@ -201,7 +201,7 @@ def check_file(detector: Detector, folder: Path) -> None:
 
 def check_weights(detector: Detector, fresh: Detector, folder: Path) -> None:
     """Weights alone make an equal detector of another one of the same form."""
-    images = pictures(2, detector.image_size)
+    images = random_images(2, detector.image_size)
     expected = detector.predict(images, verbose=0)
     before = fresh.predict(images, verbose=0)
     assert not np.allclose(before["class_logits"], expected["class_logits"]), "they were equal before"
@@ -212,7 +212,7 @@ def check_weights(detector: Detector, fresh: Detector, folder: Path) -> None:
 
 def operator_problems(content: bytes, detector: Detector) -> list[str]:
     """What an Edge TPU would refuse, but for the size: a network of 24 M parameters is a teacher."""
-    problems = list(edgetpu.check(content).problems)
+    problems = list(placement.check(content).problems)
     too_large = [p for p in problems if "of parameters, more than the" in p]
     assert bool(too_large) == (detector.count_params() > 8 * 2**20), problems
     return [p for p in problems if p not in too_large]
@@ -221,7 +221,7 @@ def operator_problems(content: bytes, detector: Detector) -> list[str]:
 def check_int8(detector: Detector) -> None:
     """The core survives post-training quantisation to int8, and the file suits an Edge TPU."""
     core, side = detector.inference_core(), detector.image_size
-    scaled = pictures(24, side) / 127.5 - 1
+    scaled = random_images(24, side) / 127.5 - 1
     content = int8.int8_file(core, (1, side, side, 3), scaled[:16])
     assert operator_problems(content, detector) == []
     steps = int8.scales(content)
@@ -238,14 +238,14 @@ def check_quantization_aware(detector: Detector) -> None:
     """The tf_keras twin computes the same; tfmot quantises it; its int8 file computes the same again."""
     core, side = detector.inference_core(), detector.image_size
     factor, offset = on_integers((1 / 127.5, -1.0))
-    # Whole, as the pixels of pictures are: each is an integer of the file.
-    scaled = np.rint(pictures(6, side)) * factor + offset
+    # Whole, as the pixels of images are: each is an integer of the file.
+    scaled = np.rint(random_images(6, side)) * factor + offset
     twin = keras_twin(core, batch_size=1)
     reference = core.predict(scaled, verbose=0)
     _check_equal(_one_by_one(twin, scaled), reference, tolerance=1e-5)
     model = quantization_aware(twin)
     # Of half the contrast, so that they alone would not make the input's range that of all pixels.
-    seed_ranges(model, (picture[None] / 2 for picture in scaled))
+    seed_ranges(model, (image[None] / 2 for image in scaled))
     content = int8.int8_file(model, (1, side, side, 3))
     assert operator_problems(content, detector) == []
     steps, found = int8.scales(content), int8.run(content, scaled)
@@ -285,7 +285,7 @@ def grids(outputs: Mapping[str, Any]) -> dict[int, str]:
 
 
 def _one_by_one(model, scaled: np.ndarray) -> dict[str, np.ndarray]:
-    outputs = [model(tf.constant(picture[None]), training=False) for picture in scaled]
+    outputs = [model(tf.constant(image[None]), training=False) for image in scaled]
     return {name: np.concatenate([o[name] for o in outputs]) for name in outputs[0]}
 
 

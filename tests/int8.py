@@ -15,14 +15,14 @@ from ai_edge_litert.interpreter import Interpreter
 
 
 def int8_file(
-    model: Callable[..., dict[str, Any]], shape: tuple[int, ...], pictures: np.ndarray | None = None
+    model: Callable[..., dict[str, Any]], shape: tuple[int, ...], images: np.ndarray | None = None
 ) -> bytes:
     """Returns `model` as a TFLite file with int8 input, outputs and core.
 
     Args:
       model: a Keras 3 or tf_keras model from one tensor to a dict.
       shape: of the input, batch included, all static.
-      pictures: `[K, ...]` float32, what the ranges are calibrated on; None for a
+      images: `[K, ...]` float32, what the ranges are calibrated on; None for a
         quantisation-aware model, which brings its ranges.
     """
     module = tf.Module()
@@ -41,8 +41,8 @@ def int8_file(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
-        if pictures is not None:
-            converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
+        if images is not None:
+            converter.representative_dataset = lambda: ([image[None]] for image in images)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         return converter.convert()
 
@@ -54,13 +54,13 @@ def scales(content: bytes) -> dict[str, float]:
     return {name: float(detail["quantization"][0]) for name, detail in details.items()}
 
 
-def run(content: bytes, pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """Runs an int8 file on float pictures, one by one, and returns float outputs by name."""
+def run(content: bytes, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Runs an int8 file on float images, one by one, and returns float outputs by name."""
     runner = Interpreter(model_content=content).get_signature_runner()
     scale, zero = runner.get_input_details()["images"]["quantization"]
     outputs: dict[str, list[np.ndarray]] = {name: [] for name in runner.get_output_details()}
-    for picture in pictures:
-        levels = np.clip(np.round(picture / scale) + zero, -128, 127).astype("int8")
+    for image in images:
+        levels = np.clip(np.round(image / scale) + zero, -128, 127).astype("int8")
         for name, x in runner(images=levels[None]).items():
             scale_out, zero_out = runner.get_output_details()[name]["quantization"]
             outputs[name].append((x.astype("float32") - zero_out) * scale_out)

@@ -52,7 +52,7 @@ def decode(encoding, anchor) -> list[float]:
 
 
 def assign(anchors, level_counts, boxes, labels, weights, num_classes: int, top_k: int = 9):
-    """ATSS for one picture. Returns labels, boxes and weights of the N anchors.
+    """ATSS for one image. Returns labels, boxes and weights of the N anchors.
 
     Args:
       anchors: `[N, 4]` yxyx.
@@ -95,12 +95,12 @@ def assign(anchors, level_counts, boxes, labels, weights, num_classes: int, top_
 
 
 def task(logits, encodings, targets: dict, anchors, beta: float, box_weight: float) -> tuple[float, float]:
-    """The class and box terms of one picture.
+    """The class and box terms of one image.
 
     Args:
       logits: `[N, C]`.
       encodings: `[N, 4]`.
-      targets: one picture's `labels`, `boxes`, `weights` of the N anchors, and `known`.
+      targets: one image's `labels`, `boxes`, `weights` of the N anchors, and `known`.
       anchors: `[N, 4]` centres and sizes.
     """
     classes = boxes = positives = 0.0
@@ -129,7 +129,7 @@ def divergence(target, logits, tau: float = 1.0) -> float:
 
 
 def soft_classes(student, source, tau: float, beta: float, form="sigmoid", mask="none") -> float:
-    """Soft class targets of one picture, logits `[N, C]`."""
+    """Soft class targets of one image, logits `[N, C]`."""
     total = confidence = 0.0
     for student_row, source_row in zip(student, source, strict=True):
         sure = max(sigmoid(float(z)) for z in source_row)
@@ -145,7 +145,7 @@ def soft_classes(student, source, tau: float, beta: float, form="sigmoid", mask=
 
 
 def localization(student, source, logits, tau: float) -> float:
-    """Divergence of box distributions of one picture, `[N, 4, bins]`, the source's class logits `[N, C]`."""
+    """Divergence of box distributions of one image, `[N, 4, bins]`, the source's class logits `[N, C]`."""
     total = confidence = 0.0
     for a, b, row in zip(student, source, logits, strict=True):
         sure = max(sigmoid(float(z)) for z in row)
@@ -183,7 +183,7 @@ def foreground(labels, sides, num_classes: int, grid: int, background: float = 0
 
 
 def soft_boxes(student, source, logits) -> float:
-    """Soft boxes of one picture, boxes `[N, 4]`, the source's logits `[N, C]`."""
+    """Soft boxes of one image, boxes `[N, 4]`, the source's logits `[N, C]`."""
     total = confidence = 0.0
     for a, b, row in zip(student, source, logits, strict=True):
         sure = max(sigmoid(float(z)) for z in row)
@@ -270,7 +270,7 @@ def alignment(first, second) -> float:
 
 
 def wrongness(logits, source_boxes, targets: dict, matched) -> list[float]:
-    """Of a source's predictions for one picture, logits `[N, C]`, boxes and targets at the N anchors."""
+    """Of a source's predictions for one image, logits `[N, C]`, boxes and targets at the N anchors."""
     found = []
     for n, row in enumerate(logits):
         probabilities, weight = [sigmoid(float(z)) for z in row], float(targets["weights"][n])
@@ -286,7 +286,7 @@ def wrongness(logits, source_boxes, targets: dict, matched) -> list[float]:
 
 
 def exploration_head(logits, encodings, targets: dict, anchors, wrong, gamma, beta, box_weight) -> float:
-    """The head's loss on one picture: the task's, location by location, each times 1 + gamma wrong."""
+    """The head's loss on one image: the task's, location by location, each times 1 + gamma wrong."""
     total = 0.0
     positives = max(float(targets["weights"].sum()), 1.0)
     for n in range(len(anchors)):

@@ -52,7 +52,7 @@ def test_a_configuration_is_frozen():
         ("scale_max", 0.5),
         ("mosaic", 1.5),
         ("mixup", -0.1),
-        ("mixed_pictures", "strong"),
+        ("mixed_images", "strong"),
         ("teacher_views", "both"),
         ("batch_size", 0),
         ("learning_rate", 0.0),

@@ -24,7 +24,7 @@ def test_keras_fit(tmp_path):
     assert text.count("30") == 2, "the number of epochs, and of the steps in them"
     example = tmp_path / "keras_fit.py"
     example.write_text(text.replace("30", "5"))
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(12):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
-from mkd_tf.files import beside, write_bytes, write_json
+from mkd_tf.files import atomic_write, write_bytes, write_json
 
 
 def test_bytes_replace_a_file_and_make_its_folder(tmp_path):
@@ -22,7 +22,7 @@ def test_bytes_replace_a_file_and_make_its_folder(tmp_path):
 def test_an_error_leaves_the_old_file_and_nothing_beside(tmp_path):
     path = tmp_path / "a.bin"
     write_bytes(path, b"old")
-    with pytest.raises(RuntimeError), beside(path) as stream:
+    with pytest.raises(RuntimeError), atomic_write(path) as stream:
         stream.write(b"half of the n")
         raise RuntimeError
     assert path.read_bytes() == b"old"
@@ -32,7 +32,7 @@ def test_an_error_leaves_the_old_file_and_nothing_beside(tmp_path):
 def test_the_old_file_stays_until_the_block_ends(tmp_path):
     path = tmp_path / "a.bin"
     write_bytes(path, b"old")
-    with beside(path) as stream:
+    with atomic_write(path) as stream:
         stream.write(b"new")
         stream.flush()
         assert path.read_bytes() == b"old"

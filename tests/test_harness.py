@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mkd_tf.conversion import edgetpu
-from mkd_tf.distiller import port_of, resized
-from mkd_tf.layers import NearestUpsample, conv_bn
+from mkd_tf.detection.layers import NearestUpsample, conv_bn
+from mkd_tf.detection.targets import assign
+from mkd_tf.distillation.distiller import port_of, resized
+from mkd_tf.edgetpu import placement
 from mkd_tf.strategies import STRATEGIES
-from mkd_tf.targets import assign
 from tests import harness, int8
 
 pytestmark = pytest.mark.timeout(300)
@@ -53,9 +53,9 @@ def test_quantization_aware(spec):
 
 @pytest.fixture(scope="module", params=list(harness.ROLES))
 def outputs_by_role(request):
-    """What a strategy is called with: one picture through each role's network, at its own size."""
+    """What a strategy is called with: one image through each role's network, at its own size."""
     return {
-        role: harness.build(spec, image_size=side)(harness.pictures(2, side))
+        role: harness.build(spec, image_size=side)(harness.random_images(2, side))
         for role, (spec, side) in harness.ROLES[request.param].items()
     }
 
@@ -85,7 +85,7 @@ def test_every_strategy_teaches_every_student(networks, name):
     targets = assign(student.anchors, boxes, np.zeros((1, 1), "int32"), weights, len(student.class_names))
     targets["known"] = np.ones(1, "float32")
     side = max(network.image_size for network in networks.values())
-    images = tf.constant(harness.pictures(1, side), tf.float32)
+    images = tf.constant(harness.random_images(1, side), tf.float32)
     with tf.GradientTape() as tape:
         outputs = {role: network(resized(images, network)) for role, network in networks.items()}
         term = strategy(outputs, {"student": targets})
@@ -113,7 +113,7 @@ def test_a_shared_batch_norm_is_noticed():
 def test_the_house_upsampling_is_the_safe_operator():
     inputs = keras.Input((16, 16, 3))
     model = keras.Model(inputs, {"y": NearestUpsample()(inputs)})
-    content = int8.int8_file(model, (1, 16, 16, 3), harness.pictures(4, 16) / 127.5 - 1)
-    report = edgetpu.check(content)
+    content = int8.int8_file(model, (1, 16, 16, 3), harness.random_images(4, 16) / 127.5 - 1)
+    report = placement.check(content)
     assert report.problems == ()
     assert report.versions()["RESIZE_NEAREST_NEIGHBOR"] == 2

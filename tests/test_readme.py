@@ -22,9 +22,9 @@ def code_blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A user's folder: pictures with their XML files beside them."""
-    folder = tmp_path / "pictures"
+def images(tmp_path):
+    """A user's folder: images with their XML files beside them."""
+    folder = tmp_path / "images"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(12):
@@ -33,13 +33,13 @@ def pictures(tmp_path):
     return folder
 
 
-def test_fit_in_user_code(tmp_path, pictures, monkeypatch):
+def test_fit_in_user_code(tmp_path, images, monkeypatch):
     block = next(b for b in code_blocks("python") if "Distiller" in b)
     assert len(block.strip().splitlines()) <= 30
     teacher = tmp_path / "runs" / "mine" / "teacher" / "best.keras"
     mkd_tf.save_detector(mkd_tf.Tiny(64, ("cat", "dog"), widths=(8, 8, 8, 8), pyramid=8), teacher)
     monkeypatch.chdir(tmp_path)
-    # The same lines on a smaller picture for a shorter time.
+    # The same lines on a smaller image for a shorter time.
     for long, short in (("image_size=192", "image_size=64"), ("epochs=60", "epochs=1"), ("60 *", "1 *")):
         assert long in block, f"the README no longer says {long}"
         block = block.replace(long, short)

@@ -78,7 +78,7 @@ def test_a_spec_prints_as_it_is_parsed():
 def test_what_is_no_spec_is_told(text):
     with pytest.raises(MkdError, match="--dataset: expected a name or name") as error:
         parse_spec(text, "--dataset")
-    assert "voc_folder(path='pictures')" in str(error.value)
+    assert "voc_folder(path='images')" in str(error.value)
 
 
 def test_specs_are_separated_by_commas():

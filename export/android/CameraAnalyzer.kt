@@ -19,8 +19,8 @@ class CameraAnalyzer(
     override fun analyze(image: ImageProxy) {
         // A frame that is not closed stops the camera.
         image.use {
-            val picture = upright(it.toBitmap(), it.imageInfo.rotationDegrees)
-            onFound(detector.detect(picture), picture.width, picture.height)
+            val image = upright(it.toBitmap(), it.imageInfo.rotationDegrees)
+            onFound(detector.detect(image), image.width, image.height)
         }
     }
 }

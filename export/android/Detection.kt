@@ -15,13 +15,13 @@ import org.json.JSONObject
 const val MODEL_ASSET = "student_int8.tflite"
 const val MANIFEST_ASSET = "manifest.json"
 
-/** One object: its label, its score in 0..1, and its box in pixels of the upright picture. */
+/** One object: its label, its score in 0..1, and its box in pixels of the upright image. */
 data class Found(val label: String, val score: Float, val box: RectF)
 
 /** What both libraries are used through. Not for two threads at once; close it when done. */
 interface Detector : Closeable {
-    /** Returns what is in [picture], which must be upright (see [upright]); the best first. */
-    fun detect(picture: Bitmap): List<Found>
+    /** Returns what is in [image], which must be upright (see [upright]); the best first. */
+    fun detect(image: Bitmap): List<Found>
 }
 
 private fun manifestEntry(context: Context): JSONObject {
@@ -35,47 +35,47 @@ fun recommendedThreshold(context: Context, otherwise: Float = 0.3f): Float {
     return recommended?.getDouble("value")?.toFloat() ?: otherwise
 }
 
-/** Returns whether the model was trained on letterboxed pictures. */
+/** Returns whether the model was trained on letterboxed images. */
 fun trainedWithLetterbox(context: Context): Boolean =
     manifestEntry(context).getJSONObject("flags").getString("fit") == "letterbox"
 
-/** Returns [picture] turned clockwise by [rotationDegrees], as CameraX and EXIF count them, in ARGB_8888. */
-fun upright(picture: Bitmap, rotationDegrees: Int): Bitmap {
+/** Returns [image] turned clockwise by [rotationDegrees], as CameraX and EXIF count them, in ARGB_8888. */
+fun upright(image: Bitmap, rotationDegrees: Int): Bitmap {
     val turned = if (rotationDegrees == 0) {
-        picture
+        image
     } else {
         val matrix = Matrix().apply { postRotate(rotationDegrees.toFloat()) }
-        Bitmap.createBitmap(picture, 0, 0, picture.width, picture.height, matrix, true)
+        Bitmap.createBitmap(image, 0, 0, image.width, image.height, matrix, true)
     }
     // Both libraries refuse other configurations.
     return if (turned.config == Bitmap.Config.ARGB_8888) turned else turned.copy(Bitmap.Config.ARGB_8888, false)
 }
 
 /**
- * Returns [picture] in the top left corner of a black square.
+ * Returns [image] in the top left corner of a black square.
  *
- * Both libraries stretch a picture to the model's square input. Stretching this square keeps
- * the proportions, and pixel coordinates stay those of the picture.
+ * Both libraries stretch an image to the model's square input. Stretching this square keeps
+ * the proportions, and pixel coordinates stay those of the image.
  */
-fun letterboxed(picture: Bitmap): Bitmap {
-    val side = max(picture.width, picture.height)
+fun letterboxed(image: Bitmap): Bitmap {
+    val side = max(image.width, image.height)
     val square = Bitmap.createBitmap(side, side, Bitmap.Config.ARGB_8888)
     // The Canvas takes the density over and scales bitmaps of another one, as resources have.
-    square.density = picture.density
+    square.density = image.density
     Canvas(square).apply {
         drawColor(Color.BLACK)
-        drawBitmap(picture, 0f, 0f, null)
+        drawBitmap(image, 0f, 0f, null)
     }
     return square
 }
 
-/** Returns [found] clipped to a picture of this size, without what lies outside it. */
-fun insidePicture(found: List<Found>, width: Int, height: Int): List<Found> =
+/** Returns [found] clipped to an image of this size, without what lies outside it. */
+fun insideImage(found: List<Found>, width: Int, height: Int): List<Found> =
     found.map { it.copy(box = RectF(it.box)) }
         .filter { it.box.intersect(0f, 0f, width.toFloat(), height.toFloat()) }
 
 /**
- * Returns where a box of an upright picture lies on a view that shows that picture centred.
+ * Returns where a box of an upright image lies on a view that shows that image centred.
  *
  * [fills] is true for PreviewView's FILL_CENTER (its default) and ImageView's centerCrop, false
  * for FIT_CENTER and fitCenter. A front camera's preview is mirrored: then also exchange
@@ -83,17 +83,17 @@ fun insidePicture(found: List<Found>, width: Int, height: Int): List<Found> =
  */
 fun toView(
     box: RectF,
-    pictureWidth: Int,
-    pictureHeight: Int,
+    imageWidth: Int,
+    imageHeight: Int,
     viewWidth: Int,
     viewHeight: Int,
     fills: Boolean = true,
 ): RectF {
-    val across = viewWidth.toFloat() / pictureWidth
-    val down = viewHeight.toFloat() / pictureHeight
+    val across = viewWidth.toFloat() / imageWidth
+    val down = viewHeight.toFloat() / imageHeight
     val scale = if (fills) max(across, down) else min(across, down)
-    val left = (viewWidth - pictureWidth * scale) / 2
-    val top = (viewHeight - pictureHeight * scale) / 2
+    val left = (viewWidth - imageWidth * scale) / 2
+    val top = (viewHeight - imageHeight * scale) / 2
     return RectF(
         left + box.left * scale,
         top + box.top * scale,

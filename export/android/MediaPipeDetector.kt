@@ -36,14 +36,14 @@ class MediaPipeDetector(
         client = ObjectDetector.createFromOptions(context, options)
     }
 
-    override fun detect(picture: Bitmap): List<Found> {
-        val input = if (letterbox) letterboxed(picture) else picture
+    override fun detect(image: Bitmap): List<Found> {
+        val input = if (letterbox) letterboxed(image) else image
         val result = client.detect(BitmapImageBuilder(input).build())
         // One detection tells every class that has the same box.
         val found = result.detections().flatMap { detection ->
             detection.categories().map { Found(it.categoryName(), it.score(), detection.boundingBox()) }
         }
-        return insidePicture(found.sortedByDescending { it.score }, picture.width, picture.height)
+        return insideImage(found.sortedByDescending { it.score }, image.width, image.height)
     }
 
     override fun close() = client.close()

@@ -27,12 +27,12 @@ class TaskLibraryDetector(
         client = ObjectDetector.createFromFileAndOptions(context, MODEL_ASSET, options)
     }
 
-    override fun detect(picture: Bitmap): List<Found> {
-        val input = if (letterbox) letterboxed(picture) else picture
+    override fun detect(image: Bitmap): List<Found> {
+        val input = if (letterbox) letterboxed(image) else image
         val found = client.detect(TensorImage.fromBitmap(input)).flatMap { detection ->
             detection.categories.map { Found(it.label, it.score, detection.boundingBox) }
         }
-        return insidePicture(found.sortedByDescending { it.score }, picture.width, picture.height)
+        return insideImage(found.sortedByDescending { it.score }, image.width, image.height)
     }
 
     override fun close() = client.close()

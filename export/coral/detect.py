@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Finds objects in pictures, on an Edge TPU or a CPU.
+"""Finds objects in images, on an Edge TPU or a CPU.
 
-    python3 detect.py --model student_int8_edgetpu.tflite --input pictures --output drawn
+    python3 detect.py --model student_int8_edgetpu.tflite --input images --output drawn
 
 One file to copy: Python 3.7 or newer with NumPy, Pillow and one of `WAYS`. The model
 is the int8 `detection` file of `python -m export.tflite`, as it is or compiled. Labels
@@ -127,17 +127,17 @@ class Detector:
         self._interpreter.invoke()
         return (time.perf_counter() - start) * 1000
 
-    def __call__(self, picture: Image.Image, fit: str, threshold: float):
-        """Returns detections, best first, in pixels of `picture`, and the milliseconds of the inference."""
-        (width, height), target = picture.size, (self.width, self.height)
-        used = np.ones(4)  # the part of the input, as y and x, that the picture fills
+    def __call__(self, image: Image.Image, fit: str, threshold: float):
+        """Returns detections, best first, in pixels of `image`, and the milliseconds of the inference."""
+        (width, height), target = image.size, (self.width, self.height)
+        used = np.ones(4)  # the part of the input, as y and x, that the image fills
         if fit == "letterbox":
             scale = min(self.width / width, self.height / height)
             target = (max(1, round(width * scale)), max(1, round(height * scale)))
             used = np.tile([height * scale / self.height, width * scale / self.width], 2)
-        image = np.zeros((self.height, self.width, 3), np.uint8)  # top left, the rest zero: as in training
-        image[: target[1], : target[0]] = np.asarray(picture.resize(target, Image.BILINEAR))
-        elapsed = self._invoke(image)
+        pixels = np.zeros((self.height, self.width, 3), np.uint8)  # top left, the rest zero: as in training
+        pixels[: target[1], : target[0]] = np.asarray(image.resize(target, Image.BILINEAR))
+        elapsed = self._invoke(pixels)
         boxes, classes, scores = (self._interpreter.get_tensor(i)[0] for i in self._outputs[:3])
         boxes = np.clip(boxes / used, 0, 1) * [height, width, height, width]
         found = []
@@ -152,26 +152,26 @@ class Detector:
         return found, elapsed
 
 
-def read_picture(path: Path) -> Image.Image:
-    """Reads a picture upright and as RGB; transparency is laid on white."""
+def read_image(path: Path) -> Image.Image:
+    """Reads an image upright and as RGB; transparency is laid on white."""
     with Image.open(str(path)) as opened:
         opened.load()
         try:  # the orientation alone: ImageOps.exif_transpose fails where it cannot rewrite the EXIF
             turn = UPRIGHT.get(opened.getexif().get(0x0112))
         except Exception:  # Pillow before 6, or broken EXIF: the pixels are sound all the same
             turn = None
-        picture = opened.copy() if turn is None else opened.transpose(turn)
-    if picture.mode[0] in "IF":
+        image = opened.copy() if turn is None else opened.transpose(turn)
+    if image.mode[0] in "IF":
         raise ValueError("more than 8 bits a channel; save it with 8")
-    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (255, 255, 255, 255)), picture)
-    return picture.convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return image.convert("RGB")
 
 
-def draw(picture: Image.Image, found: list) -> Image.Image:
+def draw(image: Image.Image, found: list) -> Image.Image:
     """Returns a copy with boxes, labels and scores; the best lies on top."""
-    copy = picture.copy()
+    copy = image.copy()
     canvas, line = ImageDraw.Draw(copy), max(2, max(copy.size) // 320)
     try:
         font, is_scaled = ImageFont.load_default(max(12, max(copy.size) // 46)), True
@@ -190,12 +190,12 @@ def draw(picture: Image.Image, found: list) -> Image.Image:
     return copy
 
 
-def save(picture: Image.Image, path: Path) -> None:
+def save(image: Image.Image, path: Path) -> None:
     """Writes a PNG beside `path` and renames it: a failure leaves what was there."""
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(str(beside), format="PNG")
+        image.save(str(beside), format="PNG")
         os.replace(str(beside), str(path))
     except OSError as error:
         raise DetectError(f"output {path}: cannot be written ({error})") from None
@@ -204,26 +204,26 @@ def save(picture: Image.Image, path: Path) -> None:
             beside.unlink()
 
 
-def pictures_from(source: Path, output: Path, skipped: list):
-    """Yields name, picture and where its copy goes; what cannot be read is named, and added to `skipped`."""
+def images_from(source: Path, output: Path, skipped: list):
+    """Yields name, image and where its copy goes; what cannot be read is named, and added to `skipped`."""
     paths = sorted(source.iterdir()) if source.is_dir() else [source]
     paths = [p for p in paths if p.is_file() and p.suffix.lower() in SUFFIXES and p.name[0] != "."]
     if not paths:
-        raise DetectError(f"input {source}: no pictures there ({', '.join(SUFFIXES)})")
+        raise DetectError(f"input {source}: no images there ({', '.join(SUFFIXES)})")
     if output.resolve() == paths[0].parent.resolve():
-        raise DetectError(f"output {output}: the folder of the pictures themselves; choose another")
+        raise DetectError(f"output {output}: the folder of the images themselves; choose another")
     for path in paths:
         try:
-            picture = read_picture(path)
+            image = read_image(path)
         except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and more
             print(f"skipped {path}:", *str(error).split(), file=sys.stderr)
             skipped.append(path.name)
             continue
-        yield path.name, picture, output / f"{path.name}.png"
+        yield path.name, image, output / f"{path.name}.png"
 
 
-def pictures_from_camera(camera: str, frames: int, output: Path):
-    """Yields `frames` pictures of a camera, without end where that is 0; the latest copy alone is kept."""
+def images_from_camera(camera: str, frames: int, output: Path):
+    """Yields `frames` images of a camera, without end where that is 0; the latest copy alone is kept."""
     try:
         cv2 = importlib.import_module("cv2")
     except ImportError:
@@ -233,7 +233,7 @@ def pictures_from_camera(camera: str, frames: int, output: Path):
         for number in range(1, frames + 1) if frames else itertools.count(1):
             has_frame, frame = source.read() if source.isOpened() else (False, None)
             if not has_frame:
-                raise DetectError(f"camera {camera}: no picture after {number - 1} frames; is it connected?")
+                raise DetectError(f"camera {camera}: no image after {number - 1} frames; is it connected?")
             rgb = np.ascontiguousarray(frame[:, :, ::-1])  # OpenCV's channels are blue, green, red
             yield f"frame {number}", Image.fromarray(rgb), output / "camera.png"
     finally:
@@ -247,14 +247,14 @@ def run(options: argparse.Namespace) -> None:
     threshold = next(x for x in (options.threshold, detector.threshold, 0.3) if x is not None)
     print(f"{detector.runtime}; {fit}; scores from {threshold:.2f}", file=sys.stderr)
     if options.input:
-        pictures = pictures_from(options.input, options.output, skipped)
+        images = images_from(options.input, options.output, skipped)
     else:
-        pictures = pictures_from_camera(options.camera, options.frames, options.output)
+        images = images_from_camera(options.camera, options.frames, options.output)
     try:
-        for name, picture, path in pictures:
-            found, elapsed = detector(picture, fit, threshold)
-            save(draw(picture, found), path)
-            told = {"picture": name, "width": picture.width, "height": picture.height, "detections": found}
+        for name, image, path in images:
+            found, elapsed = detector(image, fit, threshold)
+            save(draw(image, found), path)
+            told = {"image": name, "width": image.width, "height": image.height, "detections": found}
             lines = [json.dumps(dict(told, inference_ms=round(elapsed, 3)))]
             if not options.json:
                 form = "{0}: {label} {score:.2f}, y {1:.0f} to {3:.0f}, x {2:.0f} to {4:.0f}"
@@ -266,18 +266,18 @@ def run(options: argparse.Namespace) -> None:
         if options.input:
             raise DetectError("interrupted; the copies made so far are whole") from None
     if times:
-        summary = f"{len(times)} pictures, {total} detections; inference {np.median(times):.2f} ms (median)"
+        summary = f"{len(times)} images, {total} detections; inference {np.median(times):.2f} ms (median)"
         print(f"{summary}; copies in {options.output}", file=sys.stderr)
     if skipped:
-        raise DetectError(f"{len(skipped)} pictures could not be read: {', '.join(skipped)}")
+        raise DetectError(f"{len(skipped)} images could not be read: {', '.join(skipped)}")
 
 
 def main() -> None:
     """Reads the command line and runs."""
-    parser = argparse.ArgumentParser(description="Finds objects in pictures with an int8 TFLite detector.")
+    parser = argparse.ArgumentParser(description="Finds objects in images with an int8 TFLite detector.")
     parser.add_argument("--model", required=True, type=Path, help="the .tflite file, compiled or not")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--input", type=Path, help="a picture or a folder of pictures")
+    source.add_argument("--input", type=Path, help="an image or a folder of images")
     source.add_argument("--camera", help="number or path of a camera: 0 or /dev/video1")
     parser.add_argument("--output", type=Path, default=Path("detections"), help="folder for drawn copies")
     parser.add_argument("--labels", default="", help="a text, one label per line, instead of the model's")
@@ -285,7 +285,7 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, help="lowest score; default: the manifest's")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--frames", type=int, default=0, help="of the camera; 0: until Ctrl-C")
-    parser.add_argument("--json", action="store_true", help="one JSON object per picture")
+    parser.add_argument("--json", action="store_true", help="one JSON object per image")
     options = parser.parse_args()
     if not 0 <= (options.threshold or 0) <= 1 or options.threads < 1 or options.frames < 0:
         parser.error("expected --threshold in 0..1, --threads of at least 1, --frames of at least 0")

@@ -119,11 +119,11 @@ class CompressedDetector(Detector):
         """Returns what is measured and saved of it: itself if it is quantised, else the plain detector."""
         return self if self.is_quantized else self.plain()
 
-    def prepare(self, pictures: np.ndarray) -> None:
+    def prepare(self, images: np.ndarray) -> None:
         """Measures what the method needs to know before its first step.
 
         Args:
-          pictures: `[K, S, S, 3]` in 0..255.
+          images: `[K, S, S, 3]` in 0..255.
         """
         factor, offset = self.scaling
-        self.method.prepare(self.twin, pictures.astype("float32") * factor + offset)
+        self.method.prepare(self.twin, images.astype("float32") * factor + offset)

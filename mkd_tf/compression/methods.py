@@ -55,8 +55,8 @@ class Method:
         """Returns the factor and offset from pixels that this form takes, for those of the student."""
         return scaling
 
-    def prepare(self, model: tf_keras.Model, pictures: np.ndarray) -> None:
-        """Called once before the first step, with pictures `[K, S, S, 3]` as the core takes them."""
+    def prepare(self, model: tf_keras.Model, images: np.ndarray) -> None:
+        """Called once before the first step, with images `[K, S, S, 3]` as the core takes them."""
 
     def advance(self, model: tf_keras.Model, step: int) -> None:
         """Called before every step with its number, from 0."""
@@ -102,8 +102,8 @@ class Qat(Method):
         factor, offset = scaling
         return quantization_aware(twin, self.preserve, (offset, offset + 255 * factor), self.clusters)
 
-    def prepare(self, model: tf_keras.Model, pictures: np.ndarray) -> None:
-        seed_ranges(model, (pictures[i : i + self.BATCH] for i in range(0, len(pictures), self.BATCH)))
+    def prepare(self, model: tf_keras.Model, images: np.ndarray) -> None:
+        seed_ranges(model, (images[i : i + self.BATCH] for i in range(0, len(images), self.BATCH)))
 
     def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
         twin = keras_twin(core)

@@ -4,7 +4,7 @@ tfmot's scheme (Jacob et al., CVPR 2018), with what a short run on a small detec
 
     ranges    tfmot starts every activation at -6..6 and moves it by 0.1 % a step: after 500
               steps an output of deviation 0.15 was still quantised as -3.75..3.75. Here
-              `seed_ranges` measures them on calibration pictures first, and in training they
+              `seed_ranges` measures them on calibration images first, and in training they
               widen at once and shrink slowly.
     norms     batch norms are frozen. The statistics are the trained student's, and what the
               integer file folds into its convolutions is what was trained.
@@ -154,7 +154,7 @@ def quantization_aware(
         except (RuntimeError, ValueError) as error:
             _fail_on_layer(twin, error)
     for layer in model.layers:
-        # tfmot starts the input at 0..0: converted like that, every picture would be black.
+        # tfmot starts the input at 0..0: converted like that, every image would be black.
         if isinstance(layer, QuantizeLayer):
             layer.quantizer_vars["min_var"].assign(input_range[0])
             layer.quantizer_vars["max_var"].assign(input_range[1])
@@ -283,7 +283,7 @@ def seed_ranges(model: tf_keras.Model, batches: Iterable[np.ndarray]) -> int:
         for quantizer in followers:
             quantizer.decay = RANGE_DECAY
     if not count:
-        fail("seed_ranges", expected="at least one batch", got="none", do="Give training pictures.")
+        fail("seed_ranges", expected="at least one batch", got="none", do="Give training images.")
     return count
 
 

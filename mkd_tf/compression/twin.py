@@ -17,7 +17,7 @@ import tensorflow as tf
 import tf_keras
 
 from mkd_tf.checks import fail
-from mkd_tf.layers import NearestUpsample
+from mkd_tf.detection.layers import NearestUpsample
 
 # What every tf_keras layer takes through **kwargs.
 _COMMON_ARGUMENTS = ("name", "trainable")

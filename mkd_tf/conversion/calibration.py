@@ -1,4 +1,4 @@
-"""Calibration: real training pictures from which integer files take the ranges of their tensors."""
+"""Calibration: real training images from which integer files take the ranges of their tensors."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,74 +7,74 @@ import numpy as np
 
 from mkd_tf.checks import check_positive, fail
 from mkd_tf.data.base import Dataset, Element
-from mkd_tf.data.pictures import fit_picture
+from mkd_tf.data.image_files import fit_image
 
-PICTURES = 128
+IMAGES = 128
 Source = Dataset | Sequence[Element] | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Calibration:
-    """Pictures for calibration.
+    """Images for calibration.
 
     Attributes:
       images: `[K, S, S, 3]` uint8, fitted to the model's input.
-      picture_ids: K names, for the record.
+      image_ids: K names, for the record.
     """
 
     images: np.ndarray
-    picture_ids: tuple[str, ...]
+    image_ids: tuple[str, ...]
 
 
 def choose_calibration(
-    source: Source, image_size: int, *, count: int = PICTURES, seed: int = 0, fit: str = "stretch"
+    source: Source, image_size: int, *, count: int = IMAGES, seed: int = 0, fit: str = "stretch"
 ) -> Calibration:
-    """Chooses calibration pictures, the same ones for the same seed.
+    """Chooses calibration images, the same ones for the same seed.
 
     Args:
       source: a data set (its `train` split is used), a split, or an array
-        `[K, S, S, 3]` uint8 of pictures that already have the input's size.
+        `[K, S, S, 3]` uint8 of images that already have the input's size.
       image_size: side of the model's input in pixels.
       count: how many at most.
       seed: of the choice.
-      fit: how pictures are brought to the input, as in training.
+      fit: how images are brought to the input, as in training.
 
     Raises:
-      MkdError: if there is no picture, or an array is of another size or type.
+      MkdError: if there is no image, or an array is of another size or type.
     """
-    check_positive("calibration_pictures", count)
-    pictures = source.split("train") if isinstance(source, Dataset) else source
-    if not len(pictures):
+    check_positive("calibration_images", count)
+    candidates = source.split("train") if isinstance(source, Dataset) else source
+    if not len(candidates):
         fail(
             "calibration",
-            expected="at least one picture",
+            expected="at least one image",
             got="an empty set",
-            do="Pass training pictures: they give the integer file its ranges.",
+            do="Pass training images: they give the integer file its ranges.",
         )
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(pictures))[:count])
-    if isinstance(pictures, np.ndarray):
-        if pictures.dtype != np.uint8 or pictures.shape[1:] != (image_size, image_size, 3):
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(candidates))[:count])
+    if isinstance(candidates, np.ndarray):
+        if candidates.dtype != np.uint8 or candidates.shape[1:] != (image_size, image_size, 3):
             fail(
                 "calibration",
                 expected=f"uint8 [K, {image_size}, {image_size}, 3]",
-                got=f"{pictures.dtype} {list(pictures.shape)}",
-                do="Pass pictures in 0..255 at the model's size, or a split.",
+                got=f"{candidates.dtype} {list(candidates.shape)}",
+                do="Pass candidates in 0..255 at the model's size, or a split.",
             )
-        return Calibration(pictures[chosen], tuple(str(i) for i in chosen))
-    images, ids = [], []
+        return Calibration(candidates[chosen], tuple(str(i) for i in chosen))
+    fitted, ids = [], []
     for index in chosen:
-        element = pictures[int(index)]
-        images.append(fit_picture(element["image"], image_size, fit))
+        element = candidates[int(index)]
+        fitted.append(fit_image(element["image"], image_size, fit))
         ids.append(str(element["image/id"]))
-    return Calibration(np.stack(images), tuple(ids))
+    return Calibration(np.stack(fitted), tuple(ids))
 
 
 def with_full_range(images: np.ndarray) -> np.ndarray:
-    """Returns a copy in which two pixels of the first picture are black and white.
+    """Returns a copy in which two pixels of the first image are black and white.
 
     The range of the input decides its integer step. It has to be that of all possible
-    pixels, 0..255, also where no calibration picture reaches it; two pixels in a
-    corner of one picture leave the other ranges as they are.
+    pixels, 0..255, also where no calibration image reaches it; two pixels in a
+    corner of one image leave the other ranges as they are.
     """
     full = images.copy()
     full[0, 0, 0], full[0, 0, 1] = 0, 255

@@ -6,11 +6,11 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import OpResolverType
 
+from mkd_tf.conversion.tflite.runner import TFLiteRunner, open_interpreter
+from mkd_tf.detection.postprocess import probabilities
 from mkd_tf.detectors.base import Detector
-from mkd_tf.evaluation.tflite_runner import TFLiteRunner, open_interpreter
-from mkd_tf.postprocess import probabilities
 
-PICTURES = 16
+IMAGES = 16
 Heads = dict[str, np.ndarray]
 
 

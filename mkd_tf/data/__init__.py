@@ -4,10 +4,10 @@ import functools
 
 from mkd_tf.config import DataConfig
 from mkd_tf.data.base import Dataset
-from mkd_tf.data.coco_json import CocoJson
-from mkd_tf.data.shapes import Shapes
-from mkd_tf.data.tfds_detection import TfdsDetection
-from mkd_tf.data.voc_folder import VocFolder
+from mkd_tf.data.sources.coco_json import CocoJson
+from mkd_tf.data.sources.shapes import Shapes
+from mkd_tf.data.sources.tfds_detection import TfdsDetection
+from mkd_tf.data.sources.voc_folder import VocFolder
 from mkd_tf.registry import Table
 
 DATASETS: Table[Dataset] = Table(

@@ -5,16 +5,16 @@ An element is a dict:
     image              `[H, W, 3]` uint8 RGB, EXIF orientation applied
     image/id           str
     objects            dict of arrays, one row per object:
-      bbox             `[M, 4]` float32 [ymin, xmin, ymax, xmax], 0..1 of the picture
+      bbox             `[M, 4]` float32 [ymin, xmin, ymax, xmax], 0..1 of the image
       label            `[M]` int32, an index into `class_names`
       is_difficult     `[M]` bool
       is_crowd         `[M]` bool
       area             `[M]` float32, square pixels of the object's segment; NaN if unknown
-    is_labelled        bool; an unlabelled picture takes part in distillation only
+    is_labelled        bool; an unlabelled image takes part in distillation only
 
 A split is a sequence with random access, so that a training step can be computed
 from its number alone, and a killed run goes on where it stopped. Where it can tell
-what is in a picture without decoding it, it is an `AnnotatedSplit`: a large set is
+what is in an image without decoding it, it is an `AnnotatedSplit`: a large set is
 then not decoded only to learn its boxes.
 """
 
@@ -40,7 +40,7 @@ def annotation(
     area: np.ndarray | None = None,
     is_labelled: bool = True,
 ) -> Element:
-    """Returns an element without its picture, with the picture's `height_width` in pixels instead."""
+    """Returns an element without its image, with the image's `height_width` in pixels instead."""
     count = len(label)
     return {
         "height_width": height_width,
@@ -62,19 +62,19 @@ def element(image: np.ndarray, image_id: str, bbox: np.ndarray, label: np.ndarra
 
 
 class AnnotatedSplit(Sequence[Element]):
-    """A split that knows what is in a picture without decoding it."""
+    """A split that knows what is in an image without decoding it."""
 
     @abc.abstractmethod
     def annotation(self, index: int) -> Element:
-        """Returns what `annotation` makes of picture `index`, from 0."""
+        """Returns what `annotation` makes of image `index`, from 0."""
 
     @abc.abstractmethod
-    def picture(self, index: int) -> np.ndarray:
-        """Returns picture `index`, from 0, `[H, W, 3]` uint8."""
+    def image(self, index: int) -> np.ndarray:
+        """Returns image `index`, from 0, `[H, W, 3]` uint8."""
 
     def whole(self, index: int) -> Element:
         """Returns element `index`, from 0."""
-        return {"image": self.picture(index)} | self.annotation(index)
+        return {"image": self.image(index)} | self.annotation(index)
 
     def __getitem__(self, index):
         if isinstance(index, slice):
@@ -83,16 +83,16 @@ class AnnotatedSplit(Sequence[Element]):
 
 
 def annotation_of(split: Sequence[Element], index: int) -> Element:
-    """Returns a split's element without its picture; decodes it only if the split cannot tell."""
+    """Returns a split's element without its image; decodes it only if the split cannot tell."""
     if isinstance(split, AnnotatedSplit):
         return split.annotation(index)
     found = dict(split[index])
     return {"height_width": found.pop("image").shape[:2]} | found
 
 
-def picture_of(split: Sequence[Element], index: int) -> np.ndarray:
-    """Returns a split's picture, `[H, W, 3]` uint8."""
-    return split.picture(index) if isinstance(split, AnnotatedSplit) else split[index]["image"]
+def image_of(split: Sequence[Element], index: int) -> np.ndarray:
+    """Returns a split's image, `[H, W, 3]` uint8."""
+    return split.image(index) if isinstance(split, AnnotatedSplit) else split[index]["image"]
 
 
 class Dataset(abc.ABC):
@@ -102,7 +102,7 @@ class Dataset(abc.ABC):
       name: how results call it.
       class_names: the classes in the order of their labels.
       split_names: which splits there are: `train`, `validation`, `test`, and
-        `unlabelled` where pictures without labels exist.
+        `unlabelled` where images without labels exist.
     """
 
     name: str

@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from mkd_tf.anchors import Anchors
 from mkd_tf.checks import check_positive, check_shape, fail
+from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detectors.base import PREDICTIONS, Detector
-from mkd_tf.detectors.graph import Reference, check_no_activation, connected, find_tensor, flat_graph
+from mkd_tf.detectors.tensor_lookup import Reference, check_no_activation, connected, find_tensor, flat_graph
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -21,10 +21,10 @@ class AdaptedDetector(Detector):
     """A detector made of a user's model; build it with `adapt`.
 
     Args:
-      core: functional model from one picture to the dict of predictions and taps.
+      core: functional model from one image to the dict of predictions and taps.
       anchors: `Anchors`, or what `get_config` made of them.
       class_names: names of the C classes.
-      scale: factor from pictures in 0..255 to what `core` takes.
+      scale: factor from images in 0..255 to what `core` takes.
       offset: what is added after it.
       name: of the model.
     """
@@ -81,7 +81,7 @@ def adapt(
     makes it, or by its KerasTensor.
 
     Args:
-      model: one picture input `[B, S, S, 3]` of static size.
+      model: one image input `[B, S, S, 3]` of static size.
       anchors: N of them, as `Anchors` or as `[N, 4]` yxyx in pixels of the input.
       class_names: C names.
       class_logits: the output `[B, N, C]`, before the sigmoid.
@@ -89,7 +89,7 @@ def adapt(
       taps: inner maps `[B, h, w, c]` by the name that strategies call them, as in
         `{"C3": "conv3_block4_out"}`. With the names C3 to C5 and P3 to P5 the
         strategies' defaults find them; where they are missing, name taps there.
-      scale: what pictures in 0..255 are multiplied with before the model sees them.
+      scale: what images in 0..255 are multiplied with before the model sees them.
         1/127.5, with offset -1, is what integer export and compression expect.
       offset: what is added after it.
       name: of the detector.
@@ -104,7 +104,7 @@ def adapt(
     if anchors.image_size != side:
         fail(
             "anchors of adapt",
-            expected=f"anchors for pictures of {side} px, the model's input",
+            expected=f"anchors for images of {side} px, the model's input",
             got=f"{anchors.image_size} px",
             do=f"Make them with image_size={side}.",
         )
@@ -128,7 +128,7 @@ def _side(graph: keras.Model) -> int:
     if len(graph.inputs) != 1 or len(shape) != 4 or None in shape[1:] or shape[1] != shape[2]:
         fail(
             f"input of model {graph.name}",
-            expected="one picture [B, S, S, 3] of static size",
+            expected="one image [B, S, S, 3] of static size",
             got=", ".join(str(list(i.shape)) for i in graph.inputs),
             do="Build the model on keras.Input((S, S, 3)) and take over the weights.",
         )

@@ -2,7 +2,7 @@
 
 import keras
 
-from mkd_tf.layers import predictions, pyramid
+from mkd_tf.detection.layers import predictions, pyramid
 
 BACKBONE_TAPS = ("C3", "C4", "C5")
 

@@ -18,9 +18,9 @@ import keras
 import numpy as np
 
 from mkd_tf.checks import MkdError, fail
+from mkd_tf.detection.layers import BATCH_NORM_MOMENTUM
 from mkd_tf.detectors.assembly import backbone_of
 from mkd_tf.detectors.base import Detector
-from mkd_tf.layers import BATCH_NORM_MOMENTUM
 
 IMAGENET = "imagenet"
 # A server that has not answered by then will not: the error comes within a minute.

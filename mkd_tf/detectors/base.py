@@ -18,8 +18,8 @@ from typing import Any
 
 import keras
 
-from mkd_tf.anchors import Anchors
 from mkd_tf.checks import check_shape, fail
+from mkd_tf.detection.anchors import Anchors
 
 PREDICTIONS = ("class_logits", "box_encodings")
 TAPS = ("C3", "C4", "C5", "P3", "P4", "P5")

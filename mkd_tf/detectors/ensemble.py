@@ -58,12 +58,12 @@ class Combined(Detector):
     """A detector whose answers come from others; for teachers, so always in inference mode.
 
     Args:
-      layer: from pictures in 0..255 to the dict of outputs.
+      layer: from images in 0..255 to the dict of outputs.
       like: the detector whose anchors, classes and input size it has.
       name: of the model.
     """
 
-    scaling = (1.0, 0.0)  # Its layer takes pictures as they are.
+    scaling = (1.0, 0.0)  # Its layer takes images as they are.
 
     def __init__(self, layer: keras.layers.Layer, like: keras.Model, name: str):
         side = like.image_size
@@ -155,7 +155,7 @@ def check_members(members: Sequence[keras.Model]) -> None:
                 do=do,
             )
         if member.image_size != first.image_size:
-            fail(where, expected=f"pictures of {first.image_size} px", got=f"{member.image_size} px", do=do)
+            fail(where, expected=f"images of {first.image_size} px", got=f"{member.image_size} px", do=do)
         ours, theirs = first.anchors.boxes, member.anchors.boxes
         if ours.shape != theirs.shape or not np.allclose(ours, theirs, atol=1e-3):
             fail(

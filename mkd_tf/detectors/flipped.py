@@ -1,9 +1,9 @@
-"""A teacher that looks at a picture and at its mirror image: both answers are averaged.
+"""A teacher that looks at an image and at its mirror image: both answers are averaged.
 
 What it finds in the mirror image is carried back before: anchors change places with
 those they are mirrored to, tx (and ty, in a half turn) changes its sign, maps are
 mirrored. Predictions are averaged as in `ensemble`, maps by their mean. Its answer
-to a mirrored picture is the mirrored answer, whatever the network.
+to a mirrored image is the mirrored answer, whatever the network.
 
 Reference: test-time augmentation as in Krizhevsky et al., NeurIPS 2012, Sec. 4.1;
 for a teacher, Radosavovic et al., "Data Distillation", CVPR 2018, Sec. 3.
@@ -15,12 +15,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from mkd_tf.anchors import Anchors
 from mkd_tf.checks import check_one_of, fail
+from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detectors.base import PREDICTIONS
 from mkd_tf.detectors.ensemble import DISTRIBUTIONS, Combined, mean_predictions
 
-# Axes of a picture `[B, y, x, 3]` that the second view reverses.
+# Axes of an image `[B, y, x, 3]` that the second view reverses.
 VIEWS = {"flip": (2,), "half_turn": (1, 2)}
 # Anchors are told apart by 1/16 px.
 _STEPS_PER_PX = 16
@@ -60,7 +60,7 @@ def mirrored_anchors(anchors: Anchors, axes: tuple[int, ...]) -> np.ndarray:
 
 @keras.saving.register_keras_serializable("mkd_tf")
 class Flipped(Combined):
-    """A detector over a picture and its mirror image; see the module.
+    """A detector over an image and its mirror image; see the module.
 
     It costs twice what the network costs: the network runs once, over both views in
     one batch.
@@ -87,7 +87,7 @@ class Flipped(Combined):
 
 
 class _BothViews(keras.layers.Layer):
-    """Runs a network on pictures and their mirror images, averages what belongs together."""
+    """Runs a network on images and their mirror images, averages what belongs together."""
 
     def __init__(self, network: keras.Model, axes: tuple[int, ...], **kwargs: Any):
         super().__init__(**kwargs)
@@ -108,7 +108,7 @@ class _BothViews(keras.layers.Layer):
         return found
 
     def _back(self, name: str, x):
-        """Carries one view's dense prediction `[B, N, ...]` back to the picture's anchors."""
+        """Carries one view's dense prediction `[B, N, ...]` back to the image's anchors."""
         x = ops.take(x, self._partners, axis=1)
         if name == "box_encodings":
             return x * self._signs

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import keras
 
-from mkd_tf.anchors import grid_anchors
 from mkd_tf.checks import check_positive
+from mkd_tf.detection.anchors import grid_anchors
 from mkd_tf.detectors.assembly import core_of
 from mkd_tf.detectors.backbone_weights import Original, load_backbone, use_batch_norm_momentum
 from mkd_tf.detectors.base import Detector

@@ -13,12 +13,12 @@ import keras
 import numpy as np
 from keras import layers
 
-from mkd_tf.anchors import grid_anchors
 from mkd_tf.checks import check_one_of, check_positive, fail
+from mkd_tf.detection.anchors import grid_anchors
+from mkd_tf.detection.layers import conv_bn, residual_block
 from mkd_tf.detectors.assembly import core_of
 from mkd_tf.detectors.backbone_weights import Original, load_backbone, use_batch_norm_momentum
 from mkd_tf.detectors.base import Detector
-from mkd_tf.layers import conv_bn, residual_block
 
 # Basic blocks per stage, at strides 4, 8, 16, 32.
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -122,9 +122,9 @@ def _from_scaled_rgb(weights: list[np.ndarray]) -> list[np.ndarray]:
 
     With x = 127.5 (s + 1) the sum of W (x - mean) is that of 127.5 W s, plus W (127.5 - mean),
     which is constant and goes into the bias. Exact wherever the kernel sees the
-    picture alone. In the padding, where the original is fed the means, s = 0 stands
+    image alone. In the padding, where the original is fed the means, s = 0 stands
     for mid-grey instead (up to 24 of 255 levels away): the outputs there, two cells
-    wide, are those of a picture with a grey frame.
+    wide, are those of an image with a grey frame.
     """
     kernel, bias = (w.astype("float64") for w in weights)
     kernel = kernel[:, :, ::-1]

@@ -18,7 +18,7 @@ def assemble_teacher(
     Args:
       networks: detectors or `.keras` files; a string may hold several files, separated
         by commas. More than one become an `Ensemble`.
-      views: `none`; `flip` or `half_turn` for a second view of each picture, see `Flipped`.
+      views: `none`; `flip` or `half_turn` for a second view of each image, see `Flipped`.
 
     Raises:
       MkdError: if a file cannot be read, or the networks do not go together.

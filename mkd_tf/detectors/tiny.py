@@ -16,10 +16,10 @@ from typing import Any
 
 import keras
 
-from mkd_tf.anchors import grid_anchors
 from mkd_tf.checks import check_one_of, fail
+from mkd_tf.detection.anchors import grid_anchors
+from mkd_tf.detection.layers import conv_bn, plain_block, predictions, pyramid, residual_block
 from mkd_tf.detectors.base import Detector
-from mkd_tf.layers import conv_bn, plain_block, predictions, pyramid, residual_block
 
 BLOCKS = {"residual": residual_block, "plain": plain_block, "single": conv_bn}
 STEMS = ("conv", "patch")

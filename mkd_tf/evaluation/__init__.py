@@ -1,1 +1,1 @@
-"""Evaluation: running a model over pictures, measuring it, drawing what it found."""
+"""Evaluation: running a model over images, measuring it, drawing what it found."""

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from mkd_tf.boxes import pairwise_iou
 from mkd_tf.checks import check_fraction, check_positive, fail
+from mkd_tf.detection.boxes import pairwise_iou
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth
-from mkd_tf.postprocess import Detections
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Shares:
 
 
 def found_objects(truth: Truth, detections: Detections, score: float, iou: float) -> np.ndarray:
-    """Whether each object of one picture is found: `[M]` bool; difficult ones and crowds never.
+    """Whether each object of one image is found: `[M]` bool; difficult ones and crowds never.
 
     Args:
-      truth: what is in the picture.
-      detections: what was found in it, as fractions of the picture.
+      truth: what is in the image.
+      detections: what was found in it, as fractions of the image.
       score: least score of a detection.
       iou: least overlap.
     """
@@ -89,7 +89,7 @@ def beyond(
     """Counts the objects that student and teacher find, overall and per class.
 
     Args:
-      truth: one record per picture.
+      truth: one record per image.
       student: what the student found in each, in the same order.
       teacher: what the teacher found in each.
       class_names: the C names, in the order of the labels.
@@ -110,7 +110,7 @@ def beyond(
         if len(detections) != len(truth):
             fail(
                 f"detections of the {role}",
-                expected=f"one record for each of the {len(truth)} pictures",
+                expected=f"one record for each of the {len(truth)} images",
                 got=str(len(detections)),
                 do="Pass all lists in the same order.",
             )

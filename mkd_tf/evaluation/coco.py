@@ -1,7 +1,7 @@
-"""Average precision by the COCO protocol, on pixels of the original pictures.
+"""Average precision by the COCO protocol, on pixels of the original images.
 
 AP is the mean precision over recalls 0, 0.01, ... 1, IoU thresholds 0.50, 0.55,
-... 0.95 and classes, of at most 100 detections per picture and class
+... 0.95 and classes, of at most 100 detections per image and class
 (Lin et al., "Microsoft COCO", ECCV 2014, and the reference implementation,
 which faster-coco-eval follows).
 
@@ -20,7 +20,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from mkd_tf.checks import check_shape, fail
-from mkd_tf.postprocess import Detections
+from mkd_tf.detection.postprocess import Detections
 
 MAX_DETECTIONS = 100
 METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
@@ -31,13 +31,13 @@ _IGNORED_AREA = -1.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Truth:
-    """What is in one picture.
+    """What is in one image.
 
     Attributes:
-      image_id: the picture's name.
-      height: of the original picture, in pixels.
-      width: of the original picture, in pixels.
-      boxes: `[M, 4]` float yxyx in pixels of the original picture.
+      image_id: the image's name.
+      height: of the original image, in pixels.
+      width: of the original image, in pixels.
+      boxes: `[M, 4]` float yxyx in pixels of the original image.
       labels: `[M]` int.
       is_difficult: `[M]` bool.
       is_crowd: `[M]` bool.
@@ -55,7 +55,7 @@ class Truth:
 
     @classmethod
     def of(cls, element: Mapping[str, Any]) -> "Truth":
-        """Returns the truth of a data element with or without its picture (see `data.base`)."""
+        """Returns the truth of a data element with or without its image (see `data.base`)."""
         height, width = element["image"].shape[:2] if "image" in element else element["height_width"]
         objects = element["objects"]
         boxes = np.asarray(objects["bbox"], "float64").reshape(-1, 4) * [height, width, height, width]
@@ -84,23 +84,23 @@ def _check(where: str, boxes: np.ndarray, labels: np.ndarray, num_classes: int) 
         )
 
 
-def _annotations(boxes: np.ndarray, labels: np.ndarray, picture: int) -> list[dict]:
+def _annotations(boxes: np.ndarray, labels: np.ndarray, image: int) -> list[dict]:
     # COCO boxes are x, y, width, height; its ids start at 1, since 0 means "no match" to it.
     xywh = np.concatenate([boxes[:, 1::-1], (boxes[:, 2:] - boxes[:, :2])[:, ::-1]], axis=1).astype("float64")
     return [
-        {"image_id": picture + 1, "category_id": label + 1, "bbox": box}
+        {"image_id": image + 1, "category_id": label + 1, "bbox": box}
         for box, label in zip(xywh.tolist(), np.asarray(labels).tolist(), strict=True)
     ]
 
 
 def _truth_annotations(truth: Sequence[Truth], num_classes: int) -> list[dict]:
     annotations: list[dict] = []
-    for picture, t in enumerate(truth):
+    for image, t in enumerate(truth):
         _check(f"truth of {t.image_id}", t.boxes, t.labels, num_classes)
         box_areas = np.prod(np.asarray(t.boxes)[:, 2:] - np.asarray(t.boxes)[:, :2], axis=1)
         areas = box_areas if t.areas is None else np.where(np.isnan(t.areas), box_areas, t.areas)
         areas = np.where(t.is_difficult, _IGNORED_AREA, areas)
-        made = _annotations(t.boxes, t.labels, picture)
+        made = _annotations(t.boxes, t.labels, image)
         for annotation, crowd, area in zip(made, t.is_crowd.tolist(), areas.tolist(), strict=True):
             annotation["id"] = len(annotations) + 1
             annotation["iscrowd"] = int(crowd)
@@ -113,10 +113,10 @@ def _found_annotations(
     truth: Sequence[Truth], detections: Sequence[Detections], num_classes: int
 ) -> list[dict]:
     annotations: list[dict] = []
-    for picture, (t, d) in enumerate(zip(truth, detections, strict=True)):
+    for image, (t, d) in enumerate(zip(truth, detections, strict=True)):
         _check(f"detections of {t.image_id}", d.boxes, d.labels, num_classes)
         boxes = d.boxes.astype("float64") * [t.height, t.width, t.height, t.width]
-        found = _annotations(boxes, d.labels, picture)
+        found = _annotations(boxes, d.labels, image)
         for annotation, score in zip(found, d.scores.tolist(), strict=True):
             annotation["score"] = score
             annotation["segmentation"] = []  # Else the evaluator makes a polygon of each.
@@ -140,7 +140,7 @@ def coco_metrics(
     """Measures detections against the truth.
 
     Args:
-      truth: one record per picture, with or without objects.
+      truth: one record per image, with or without objects.
       detections: what was found in each, in the same order.
       class_names: the C names, in the order of the labels.
 
@@ -154,7 +154,7 @@ def coco_metrics(
     if len(truth) != len(detections) or not truth:
         fail(
             "detections",
-            expected=f"one record for each of the {len(truth)} pictures (and at least one picture)",
+            expected=f"one record for each of the {len(truth)} images (and at least one image)",
             got=str(len(detections)),
             do="Pass both lists in the same order.",
         )

@@ -28,7 +28,7 @@ def _depthwise(out: list[int], inputs: list[list[int]], _: Any) -> int:
 
 
 def _transposed(_: list[int], inputs: list[list[int]], __: Any) -> int:
-    # Inputs are the size wanted, the kernel `[kh, kw, out, in]` and the picture, of
+    # Inputs are the size wanted, the kernel `[kh, kw, out, in]` and the image, of
     # which each position meets the whole kernel.
     return math.prod(inputs[2]) * math.prod(inputs[1][:3])
 
@@ -56,7 +56,7 @@ def _node_macs(node: Any, out: list[int], inputs: list[list[int]]) -> int:
             f"macs of {node.name}",
             expected="static shapes",
             got=f"{inputs} to {out}, where -1 is unknown",
-            do="Build the model for one picture size.",
+            do="Build the model for one image size.",
         )
     return _COUNTED[node.op](out, inputs, node.attr)
 
@@ -80,16 +80,16 @@ def _graph_macs(nodes: Iterable[Any], arguments: dict[str, list[list[int]]], lib
 
 
 def macs(model: keras.Model) -> int:
-    """Counts the multiply-adds of one picture.
+    """Counts the multiply-adds of one image.
 
     Counted are convolutions (plain, grouped, depthwise, separable, transposed) and
     matrix products, at every call of a shared layer. Left out, as is usual, are
     biases, normalisation, activations, pooling and resizing. Padding is counted as
-    if it were picture. The traced graph is read, so that nested models and layers
+    if it were image. The traced graph is read, so that nested models and layers
     of one's own are seen for what they compute.
 
     Args:
-      model: one picture input whose height and width are static; `inference()` of a detector.
+      model: one image input whose height and width are static; `inference()` of a detector.
     """
     shape = tuple(model.inputs[0].shape[1:])
     if len(model.inputs) != 1 or None in shape:
@@ -97,10 +97,10 @@ def macs(model: keras.Model) -> int:
             f"macs of {model.name}",
             expected="one input of static height and width",
             got=f"inputs of shape {[tuple(i.shape) for i in model.inputs]}",
-            do="Build the model for one picture size.",
+            do="Build the model for one image size.",
         )
-    picture = tf.TensorSpec((1, *shape), model.inputs[0].dtype)
-    traced = tf.function(lambda x: model(x, training=False)).get_concrete_function(picture)
+    image = tf.TensorSpec((1, *shape), model.inputs[0].dtype)
+    traced = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
     graph = traced.graph.as_graph_def(add_shapes=True)
     return _graph_macs(graph.node, {}, {f.signature.name: f for f in graph.library.function})
 
@@ -132,7 +132,7 @@ def interleaved_ms(
 ) -> dict[str, list[float]]:
     """Times several calls in turns: what else the machine does falls on all of them alike.
 
-    In bursts, as a camera's pictures go to one network: with another one's call before each,
+    In bursts, as a camera's images go to one network: with another one's call before each,
     small networks would be timed with what that left in the caches.
 
     Args:

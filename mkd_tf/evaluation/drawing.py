@@ -1,6 +1,6 @@
-"""Pictures with what was found drawn into them, for a reader's eye.
+"""Images with what was found drawn into them, for a reader's eye.
 
-Small pictures are enlarged, and lines and letters grow with the picture, so that a
+Small images are enlarged, and lines and letters grow with the image, so that a
 thumbnail and a photograph read alike.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth
-from mkd_tf.postprocess import Detections
 
 MIN_LONG_SIDE_PX = 640
 # Told apart by colour-blind readers: Okabe and Ito, "Color Universal Design", 2008,
@@ -42,12 +42,12 @@ def _ink(background: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def _enlarged(image: np.ndarray) -> Image.Image:
-    picture = Image.fromarray(image)
-    factor = MIN_LONG_SIDE_PX / max(picture.size)
+    drawn = Image.fromarray(image)
+    factor = MIN_LONG_SIDE_PX / max(drawn.size)
     if factor <= 1:
-        return picture
-    size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-    return picture.resize(size, Image.Resampling.LANCZOS)
+        return drawn
+    size = (max(1, round(drawn.width * factor)), max(1, round(drawn.height * factor)))
+    return drawn.resize(size, Image.Resampling.LANCZOS)
 
 
 def _overlap(a: Rectangle, b: Rectangle) -> float:
@@ -55,19 +55,19 @@ def _overlap(a: Rectangle, b: Rectangle) -> float:
 
 
 class _Canvas:
-    """A picture, its scale of lines and letters, and where tags already lie. Boxes are x0 y0 x1 y1 px."""
+    """An image, its scale of lines and letters, and where tags already lie. Boxes are x0 y0 x1 y1 px."""
 
-    def __init__(self, picture: Image.Image):
-        self.picture = picture
-        self.draw = ImageDraw.Draw(picture)
-        long_side = max(picture.size)
+    def __init__(self, image: Image.Image):
+        self.image = image
+        self.draw = ImageDraw.Draw(image)
+        long_side = max(image.size)
         self.line = max(3, round(long_side / 320))
         self.font = ImageFont.load_default(max(12, round(long_side / 46)))
         self.tags: list[Rectangle] = []
 
     def pixels(self, fractions: np.ndarray) -> Rectangle:
         """Turns a yxyx box in fractions into a rectangle of the canvas, at least a line wide."""
-        width, height = self.picture.size
+        width, height = self.image.size
         y0, x0, y1, x1 = np.clip(np.nan_to_num(fractions), 0, 1).tolist()
         left, top = min(x0 * width, width - 1), min(y0 * height, height - 1)
         return left, top, max(min(x1 * width, width - 1), left), max(min(y1 * height, height - 1), top)
@@ -99,7 +99,7 @@ class _Canvas:
                 self.draw.line(dash, fill=_LIGHT, width=self.line)
 
     def _places(self, box: Rectangle, width: float, height: float) -> list[Rectangle]:
-        """Where a tag may go, the best place first; all inside the picture."""
+        """Where a tag may go, the best place first; all inside the image."""
         left, top, right, bottom = box
         corners = [
             (left, top - height),
@@ -112,8 +112,8 @@ class _Canvas:
         ]
         places = []
         for x, y in corners:
-            x = min(max(x, 0), max(self.picture.width - width, 0))
-            y = min(max(y, 0), max(self.picture.height - height, 0))
+            x = min(max(x, 0), max(self.image.width - width, 0))
+            y = min(max(y, 0), max(self.image.height - height, 0))
             places.append((x, y, x + width, y + height))
         return places
 
@@ -141,7 +141,7 @@ def draw(
 
     Args:
       image: `[H, W, 3]` uint8.
-      detections: what was found, boxes as fractions of the picture.
+      detections: what was found, boxes as fractions of the image.
       class_names: names in the order of the labels.
       score_threshold: detections below it are left out.
       truth: what is there, on the pixels of `image`.
@@ -160,41 +160,41 @@ def draw(
         canvas.outline(box, class_color(label))
     for box, label, score in zip(boxes, shown.labels.tolist(), shown.scores.tolist(), strict=True):
         canvas.tag(box, f"{class_names[label]} {score:.2f}", class_color(label))
-    return np.asarray(canvas.picture)
+    return np.asarray(canvas.image)
 
 
 def contact_sheet(
     images: Sequence[np.ndarray], columns: int, cell_px: int = MIN_LONG_SIDE_PX, gap_px: int = 8
 ) -> np.ndarray:
-    """Returns pictures in rows of `columns` on white, each fitted into a square cell and centred.
+    """Returns images in rows of `columns` on white, each fitted into a square cell and centred.
 
     Args:
       images: `[H, W, 3]` uint8 each, of any sizes.
       columns: cells per row.
-      cell_px: side of a cell; rows are as high as their highest picture.
+      cell_px: side of a cell; rows are as high as their highest image.
       gap_px: between cells and around them.
     """
     fitted = []
     for image in images:
-        picture = Image.fromarray(image)
-        factor = cell_px / max(picture.size)
-        size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
-        fitted.append(picture.resize(size, Image.Resampling.LANCZOS))
+        drawn = Image.fromarray(image)
+        factor = cell_px / max(drawn.size)
+        size = (max(1, round(drawn.width * factor)), max(1, round(drawn.height * factor)))
+        fitted.append(drawn.resize(size, Image.Resampling.LANCZOS))
     rows = [fitted[i : i + columns] for i in range(0, len(fitted), columns)]
-    heights = [max(picture.height for picture in row) for row in rows]
+    heights = [max(drawn.height for drawn in row) for row in rows]
     width = min(columns, max(len(fitted), 1)) * (cell_px + gap_px) + gap_px
     sheet = Image.new("RGB", (width, sum(heights) + gap_px * (len(rows) + 1)), _LIGHT)
     top = gap_px
     for row, height in zip(rows, heights, strict=True):
-        for column, picture in enumerate(row):
-            left = gap_px + column * (cell_px + gap_px) + (cell_px - picture.width) // 2
-            sheet.paste(picture, (left, top + (height - picture.height) // 2))
+        for column, drawn in enumerate(row):
+            left = gap_px + column * (cell_px + gap_px) + (cell_px - drawn.width) // 2
+            sheet.paste(drawn, (left, top + (height - drawn.height) // 2))
         top += height + gap_px
     return np.asarray(sheet)
 
 
 def png_bytes(image: np.ndarray) -> bytes:
-    """Returns a picture `[H, W, 3]` uint8 as the content of a PNG file."""
+    """Returns an image `[H, W, 3]` uint8 as the content of a PNG file."""
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "PNG")
     return stream.getvalue()

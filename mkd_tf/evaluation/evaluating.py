@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from mkd_tf.conversion.model_files import load_runner
 from mkd_tf.data.base import Dataset
 from mkd_tf.evaluation.coco import METRICS
 from mkd_tf.evaluation.evaluator import EvaluationSet
-from mkd_tf.evaluation.loading import load_runner
 from mkd_tf.evaluation.voc import VOC_METRICS
 
 
@@ -20,12 +20,12 @@ def evaluate_model(path: str, dataset: Dataset, split: str, fit: str, console: C
       MkdError: if the model or the split is not there, or their classes differ.
     """
     runner = load_runner(path)
-    pictures = dataset.split(split)
+    images = dataset.split(split)
     with Progress(console=console, transient=True) as progress:
-        reading = progress.add_task("reading", total=len(pictures))
-        measured = progress.add_task("detecting", total=len(pictures))
+        reading = progress.add_task("reading", total=len(images))
+        measured = progress.add_task("detecting", total=len(images))
         ready = EvaluationSet.from_split(
-            pictures, runner.image_size, fit, lambda done, total: progress.update(reading, completed=done)
+            images, runner.image_size, fit, lambda done, total: progress.update(reading, completed=done)
         )
         return ready.evaluate(
             runner,

@@ -1,4 +1,4 @@
-"""A split made ready for evaluation: pictures fitted once, measured many times."""
+"""A split made ready for evaluation: images fitted once, measured many times."""
 
 import concurrent.futures
 from collections.abc import Callable, Iterator, Sequence
@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from mkd_tf.checks import check_one_of, check_positive, fail
-from mkd_tf.data.base import Element, annotation_of, picture_of
-from mkd_tf.data.pictures import fit_picture
+from mkd_tf.data.base import Element, annotation_of, image_of
+from mkd_tf.data.image_files import fit_image
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth, coco_metrics
 from mkd_tf.evaluation.runners import Runner, on_original
 from mkd_tf.evaluation.voc import voc_metrics
-from mkd_tf.postprocess import Detections
 
 FITS = ("stretch", "letterbox")
 MEMORY_BYTES = 512 * 2**20
@@ -25,15 +25,15 @@ def _ignore_progress(done: int, total: int) -> None:
 
 
 class EvaluationSet:
-    """The pictures of a labelled split at one model's input size, and what is in them.
+    """The images of a labelled split at one model's input size, and what is in them.
 
-    A split whose fitted pictures take at most `MEMORY_BYTES` stays in memory; a
+    A split whose fitted images take at most `MEMORY_BYTES` stays in memory; a
     larger one is decoded for each evaluation, a batch at a time, and not before where
     it tells its boxes without (`data.base.AnnotatedSplit`).
 
     Attributes:
-      truth: one record per picture, on the pixels of the original.
-      image_size: side of the fitted pictures in pixels.
+      truth: one record per image, on the pixels of the original.
+      image_size: side of the fitted images in pixels.
       fit: `stretch` or `letterbox`.
     """
 
@@ -43,13 +43,13 @@ class EvaluationSet:
         truth: Sequence[Truth],
         image_size: int,
         fit: str,
-        pictures: np.ndarray | None,
+        images: np.ndarray | None,
     ):
         self.truth = tuple(truth)
         self.image_size = image_size
         self.fit = fit
         self._split = split
-        self._pictures = pictures
+        self._images = images
 
     @classmethod
     def from_split(
@@ -60,73 +60,71 @@ class EvaluationSet:
         on_progress: Progress | None = None,
         memory_bytes: int = MEMORY_BYTES,
     ) -> "EvaluationSet":
-        """Reads what is in every picture, and the pictures themselves where they are kept.
+        """Reads what is in every image, and the images themselves where they are kept.
 
         Args:
           split: elements as in `data.base`, all of them labelled.
           image_size: side of the model's input in pixels.
           fit: `stretch`, or `letterbox` to keep the aspect ratio.
           on_progress: called with how many are done, and how many there are.
-          memory_bytes: above it, pictures are not kept.
+          memory_bytes: above it, images are not kept.
 
         Raises:
-          MkdError: if the split is empty or has a picture without labels.
+          MkdError: if the split is empty or has an image without labels.
         """
         check_one_of("fit", fit, FITS)
         check_positive("image_size", image_size)
         total = len(split)
         if not total:
-            fail(
-                "evaluation split", expected="at least one picture", got="none", do="Choose another --split."
-            )
+            fail("evaluation split", expected="at least one image", got="none", do="Choose another --split.")
         report = on_progress or _ignore_progress
         keep = total * image_size**2 * 3 <= memory_bytes
-        pictures = np.empty((total, image_size, image_size, 3), "uint8") if keep else None
+        images = np.empty((total, image_size, image_size, 3), "uint8") if keep else None
         truth = []
         for index in range(total):
-            element = annotation_of(split, index) if pictures is None else split[index]
+            element = annotation_of(split, index) if images is None else split[index]
             if not element["is_labelled"]:
                 fail(
-                    f"picture {element['image/id']}",
-                    expected="a labelled picture",
+                    f"image {element['image/id']}",
+                    expected="a labelled image",
                     got="one without labels",
                     do="Evaluate on a labelled split; without labels nothing can be measured.",
                 )
             truth.append(Truth.of(element))
-            if pictures is not None:
-                pictures[index] = fit_picture(element["image"], image_size, fit)
+            if images is not None:
+                images[index] = fit_image(element["image"], image_size, fit)
             report(index + 1, total)
-        return cls(split, truth, image_size, fit, pictures)
+        return cls(split, truth, image_size, fit, images)
 
     def __len__(self) -> int:
         return len(self.truth)
 
     def batches(self, batch_size: int) -> Iterator[np.ndarray]:
-        """Yields fitted pictures `[<= batch_size, S, S, 3]` uint8 in the order of the split."""
+        """Yields fitted images `[<= batch_size, S, S, 3]` uint8 in the order of the split."""
         check_positive("batch_size", batch_size)
         for start in range(0, len(self), batch_size):
             stop = min(start + batch_size, len(self))
-            if self._pictures is not None:
-                yield self._pictures[start:stop]
+            if self._images is not None:
+                yield self._images[start:stop]
             else:
                 with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
                     yield np.stack(list(pool.map(self._fitted, range(start, stop))))
 
     def _fitted(self, index: int) -> np.ndarray:
-        return fit_picture(picture_of(self._split, index), self.image_size, self.fit)
+        return fit_image(image_of(self._split, index), self.image_size, self.fit)
 
     def detections(
         self, runner: Runner, batch_size: int = 32, on_progress: Progress | None = None
     ) -> list[Detections]:
-        """Returns what `runner` finds in each picture, as fractions of the original.
+        """Returns what `runner` finds in each image, as fractions of the original.
 
         Raises:
-          MkdError: if the runner takes pictures of another size.
+          MkdError: if the runner takes images of another size.
         """
         if runner.image_size != self.image_size:
             fail(
                 "evaluation",
-                expected=f"a model for pictures of {self.image_size} px",
+                expected=f"a model for images of {self.image_size} px",
                 got=f"one for {runner.image_size} px",
                 do=f"Make the evaluation set with image_size={runner.image_size}.",
             )
@@ -151,11 +149,11 @@ class EvaluationSet:
         Args:
           runner: the model.
           class_names: those of the data set, in the order of its labels.
-          batch_size: pictures per call of the runner.
-          on_progress: called with how many pictures are done, and how many there are.
+          batch_size: images per call of the runner.
+          on_progress: called with how many images are done, and how many there are.
 
         Raises:
-          MkdError: if the model was made for another picture size or other classes.
+          MkdError: if the model was made for another image size or other classes.
         """
         if tuple(runner.class_names) != tuple(class_names):
             fail(

@@ -1,4 +1,4 @@
-"""Pictures of a run: what each role sees of the same test pictures, side by side."""
+"""Images of a run: what each role sees of the same test images, side by side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mkd_tf.data.base import Element
-from mkd_tf.data.pictures import fit_picture
+from mkd_tf.data.image_files import fit_image
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth
 from mkd_tf.evaluation.drawing import contact_sheet, draw, png_bytes
 from mkd_tf.evaluation.runners import Runner, on_original
 from mkd_tf.files import write_bytes
-from mkd_tf.postprocess import Detections
 
 _CELL_PX = 320
 
@@ -40,14 +40,14 @@ def write_examples(
     rows: int = 4,
     score_threshold: float = 0.3,
 ) -> None:
-    """Writes `examples.png`, a row per picture and a column per role, and the pictures themselves.
+    """Writes `examples.png`, a row per image and a column per role, and the images themselves.
 
     Args:
-      folder: gets `examples.png` and a folder `examples` of untouched pictures.
+      folder: gets `examples.png` and a folder `examples` of untouched images.
       split: labelled elements; `rows` of them are taken at equal distances.
       runners: by the title of their column.
-      fit: how pictures are brought to the input.
-      rows: how many pictures.
+      fit: how images are brought to the input.
+      rows: how many images.
       score_threshold: lowest score that is drawn.
     """
     cells = []
@@ -58,7 +58,7 @@ def write_examples(
         names = next(iter(runners.values())).class_names
         cells.append(_titled(draw(image, _true_boxes(truth), names), "truth"))
         for title, runner in runners.items():
-            seen = runner(fit_picture(image, runner.image_size, fit)[None])[0]
+            seen = runner(fit_image(image, runner.image_size, fit)[None])[0]
             seen = on_original(seen, image.shape[:2], fit)
             cells.append(_titled(draw(image, seen, names, score_threshold), title))
     write_bytes(folder / "examples.png", png_bytes(contact_sheet(cells, len(runners) + 1, _CELL_PX)))

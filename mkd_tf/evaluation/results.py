@@ -135,7 +135,7 @@ def results_table(results: Results) -> Table:
     splits = sorted({e["split"] for e in results["roles"].values() if e.get("split")})
     table = Table(title=f"Average precision on {', '.join(splits)}" if splits else None)
     table.add_column("role")
-    for title in ("AP", "AP50", "AP75", "parameters", "MACs", "picture px", "epochs / steps", "seconds"):
+    for title in ("AP", "AP50", "AP75", "parameters", "MACs", "image px", "epochs / steps", "seconds"):
         table.add_column(title, justify="right")
     for role in in_order(results["roles"]):
         entry = results["roles"][role]

@@ -10,16 +10,16 @@ import numpy as np
 import tensorflow as tf
 
 from mkd_tf.checks import check_shape
-from mkd_tf.data.pictures import fit_boxes
+from mkd_tf.data.image_files import fit_boxes
+from mkd_tf.detection.postprocess import Detections, PostprocessConfig, batch_detections
 from mkd_tf.detectors.base import Detector
-from mkd_tf.postprocess import Detections, PostprocessConfig, batch_detections
 
 
 class Runner(Protocol):
-    """Finds objects in pictures that have the model's size.
+    """Finds objects in images that have the model's size.
 
     Attributes:
-      image_size: side of the square pictures it takes, in pixels.
+      image_size: side of the square images it takes, in pixels.
       class_names: the classes, in the order of the labels it gives.
     """
 
@@ -57,7 +57,7 @@ class KerasRunner:
         """Returns what is in each of `images` `[B, S, S, 3]`, uint8 or float in 0..255.
 
         Raises:
-          MkdError: if the pictures do not have the detector's size.
+          MkdError: if the images do not have the detector's size.
         """
         check_shape("images", images.shape, (None, self.image_size, self.image_size, 3))
         outputs = self._forward(tf.constant(images, tf.float32))
@@ -70,11 +70,11 @@ class KerasRunner:
 
 
 def on_original(found: Detections, height_width: tuple[int, int], fit: str) -> Detections:
-    """Carries detections from a fitted picture back to the original it was made from.
+    """Carries detections from a fitted image back to the original it was made from.
 
     Args:
       found: boxes as fractions of the fitted square.
-      height_width: of the original picture in pixels.
+      height_width: of the original image in pixels.
       fit: how it was fitted, `stretch` or `letterbox`.
 
     Returns:

@@ -1,6 +1,6 @@
 """Average precision by the Pascal VOC protocol, at IoU 0.5.
 
-Detections of a class are taken by falling score over all pictures. One belongs to
+Detections of a class are taken by falling score over all images. One belongs to
 the object of its class that it overlaps most; it is a hit if the IoU is at least 0.5
 and the object has no hit yet, and false if it has one or the IoU is lower. Difficult
 objects are not counted, and a detection that belongs to one is neither hit nor false.
@@ -12,7 +12,7 @@ means over the classes that have objects.
 Reference: Everingham et al., "The Pascal Visual Object Classes Challenge", IJCV 2010,
 and its development kit (`VOCevaldet.m`). Departures: boxes are continuous, where the
 kit adds 1 to width and height; recalls are compared exactly; at most 100 detections
-per picture and class take part, as everywhere here. VOC knows no crowds: of other
+per image and class take part, as everywhere here. VOC knows no crowds: of other
 sets, a detection that would be false is not counted if at least half of it lies in a
 crowd of its class, and a crowd is nobody's miss.
 """
@@ -22,8 +22,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from mkd_tf.checks import fail
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth
-from mkd_tf.postprocess import Detections
 
 VOC_METRICS = ("VOC_AP", "VOC07_AP")
 _MIN_IOU = 0.5
@@ -46,7 +46,7 @@ def overlaps(found: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _match(truth: Truth, found: Detections) -> tuple[np.ndarray, np.ndarray]:
-    """Finds what each detection of a picture belongs to.
+    """Finds what each detection of an image belongs to.
 
     Returns:
       `owner` `[D]` int, the object that it overlaps enough, -1 for none; `in_crowd`
@@ -68,7 +68,7 @@ def _class_ap(scores: np.ndarray, owners: np.ndarray, neutral: np.ndarray, count
 
     Args:
       scores: `[D]`.
-      owners: `[D]` int, unique over all pictures; -1 for none.
+      owners: `[D]` int, unique over all images; -1 for none.
       neutral: `[D]` bool, whether it is not counted unless it is a hit. A detection
         of a difficult object is neutral and has no owner.
       count: objects that are not difficult.
@@ -95,7 +95,7 @@ def voc_metrics(
     """Measures detections against the truth.
 
     Args:
-      truth: one record per picture, with or without objects.
+      truth: one record per image, with or without objects.
       detections: what was found in each, in the same order; boxes as fractions.
       class_names: the C names, in the order of the labels.
 
@@ -108,7 +108,7 @@ def voc_metrics(
     if len(truth) != len(detections) or not truth:
         fail(
             "detections",
-            expected=f"one record for each of the {len(truth)} pictures (and at least one picture)",
+            expected=f"one record for each of the {len(truth)} images (and at least one image)",
             got=str(len(detections)),
             do="Pass both lists in the same order.",
         )

@@ -4,7 +4,7 @@ from mkd_tf.registry import Table
 from mkd_tf.strategies.attention_map import AttentionMap
 from mkd_tf.strategies.base import Port, Strategy
 from mkd_tf.strategies.exploration import Exploration
-from mkd_tf.strategies.guide import Hint
+from mkd_tf.strategies.hint import Hint
 from mkd_tf.strategies.keras_losses import KerasDistillation, as_strategy
 from mkd_tf.strategies.layer_relation import LayerRelation
 from mkd_tf.strategies.localization import Localization

@@ -17,8 +17,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from mkd_tf.anchors import Anchors
 from mkd_tf.checks import check_fraction, check_one_of, fail
+from mkd_tf.detection.anchors import Anchors
 
 SOURCES = ("teacher", "guide", "best")
 """Whom a strategy may imitate; `best` is teacher or guide, whichever is more confident, per anchor."""
@@ -178,7 +178,7 @@ def pair_levels(source: Port, target: Port, taps: tuple[str, ...]) -> list[tuple
 def match_anchors(source: Anchors, target: Anchors, least_iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
     """Finds for every anchor of the target the source's anchor nearest to it.
 
-    Compared by IoU as fractions of the picture, so it joins detectors of other
+    Compared by IoU as fractions of the image, so it joins detectors of other
     input sizes and other anchor grids; for equal grids it is the identity.
 
     Returns:

@@ -19,8 +19,8 @@ CKA is |f_e' f_T|^2 / (|f_e' f_e| |f_T' f_T|) with Frobenius norms: 1 for equal 
 0 when no channel of one correlates with any of the other. A cosine channel by channel
 would be satisfied by a permutation of what was inherited; CKA is not. Maps correlate by
 chance, the more the fewer cells they have (0.05 on 24 x 24 and 0.3 on 6 x 6 cells, eight
-channels of a trained student and teacher on different pictures), and they share borders.
-How much that is in a given picture is seen where the source's factor is mirrored, left to
+channels of a trained student and teacher on different images), and they share borders.
+How much that is in a given image is seen where the source's factor is mirrored, left to
 right, top to bottom or both, which keeps all of it but what is where. So the pull ends at
 independence: from there on the term and its gradient are exactly 0, where the negative
 distance of the reference pulls for ever.
@@ -36,8 +36,8 @@ can be matched in full. Distances are scale-free. Head and wrongness are ours.
 import keras
 from keras import ops
 
-from mkd_tf import boxes as box_math
 from mkd_tf.checks import check_at_least, check_fraction, check_positive, fail
+from mkd_tf.detection import boxes as box_math
 from mkd_tf.strategies.base import (
     Port,
     Strategy,
@@ -48,7 +48,7 @@ from mkd_tf.strategies.base import (
     standardize,
 )
 from mkd_tf.strategies.exploration_head import ExplorationHead, head_loss, wrongness
-from mkd_tf.strategies.guide import foreground, hint_loss
+from mkd_tf.strategies.hint import foreground, hint_loss
 
 PARTS = ("inherit", "explore", "head")
 

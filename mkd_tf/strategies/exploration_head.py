@@ -12,7 +12,7 @@ with v_n = 1 + gamma d_n and the wrongness d_n in 0..1 of the source at location
                     teacher's box that stands for the truth, of which no more can be asked
     elsewhere       its largest probability of any class: it claims what is not there
 
-v is not divided by its mean. In a picture with one object that the source misses,
+v is not divided by its mean. In an image with one object that the source misses,
 all of whose locations are equally wrong, this would cancel what is asked for. So the
 size does depend on the source, within known limits: it lies between the plain loss
 (a source without fault, or gamma 0) and 1 + gamma times that.
@@ -28,10 +28,10 @@ import math
 import keras
 from keras import ops
 
-from mkd_tf import boxes as box_math
-from mkd_tf import losses
-from mkd_tf.anchors import Anchors
-from mkd_tf.targets import without_ignored
+from mkd_tf.detection import boxes as box_math
+from mkd_tf.detection import losses
+from mkd_tf.detection.anchors import Anchors
+from mkd_tf.detection.targets import without_ignored
 
 
 def wrongness(source_logits, source_boxes, targets: dict, matched):
@@ -57,7 +57,7 @@ def head_loss(predictions, targets: dict, anchors: Anchors, emphasis, beta: floa
 
     Args:
       predictions: the head's `class_logits` `[B, N, C]` and `box_encodings` `[B, N, 4]`.
-      targets: `labels`, `boxes`, `weights`, and `known` `[B]`; 0 for a picture of which
+      targets: `labels`, `boxes`, `weights`, and `known` `[B]`; 0 for an image of which
         nothing is known. With `ignored`, as the task's.
       anchors: the target's.
       emphasis: `[B, N]` float, v of the module.

@@ -1,26 +1,26 @@
 """Foreground: where on a feature map the objects are.
 
-Most cells of a picture are empty, so a term over all of them is about background
+Most cells of an image are empty, so a term over all of them is about background
 (Wang et al., "Distilling Object Detectors with Fine-grained Feature Imitation",
 CVPR 2019). Departure: a cell counts when an anchor that was assigned to an object
-lies in it, at any level; the rest keeps the weight `BACKGROUND`, so that a picture
+lies in it, at any level; the rest keeps the weight `BACKGROUND`, so that an image
 without objects still says something.
 """
 
 import numpy as np
 from keras import ops
 
-from mkd_tf.anchors import Anchors
+from mkd_tf.detection.anchors import Anchors
 
 MASKS = ("none", "foreground")
 """Where a term counts: everywhere, or mostly where objects are."""
 
 BACKGROUND = 0.1
-"""Weight of a cell without an object under the foreground mask; above 0, for empty pictures."""
+"""Weight of a cell without an object under the foreground mask; above 0, for empty images."""
 
 
 def cells_of_anchors(anchors: Anchors, grid: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the cells of a grid over the picture that share area with each anchor's own cell.
+    """Finds the cells of a grid over the image that share area with each anchor's own cell.
 
     An anchor's own cell is that of its level's grid, so that the answer is the same
     for levels finer and coarser than `grid`, and for sizes that do not divide.

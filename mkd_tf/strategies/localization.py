@@ -10,14 +10,14 @@ Reference: Zheng et al., "Localization Distillation for Dense Object Detection",
 2022, Eq. 3-4 and its code (tau 10, tau^2). Departures: the distribution is over box
 encodings, not over distances of the edges (see `losses.distribution_focal`); the
 regions, positives and a "valuable" ring around them with a weight each, are the
-source's confidence, which is known on pictures without labels too.
+source's confidence, which is known on images without labels too.
 """
 
 import keras
 from keras import ops
 
-from mkd_tf import losses
 from mkd_tf.checks import check_positive, fail
+from mkd_tf.detection import losses
 from mkd_tf.strategies.soft_targets import Dense, confidence, normalizer
 
 

@@ -26,9 +26,9 @@ than anything else.
 import keras
 from keras import ops
 
-from mkd_tf import boxes as box_math
-from mkd_tf import losses
 from mkd_tf.checks import check_one_of, check_positive, fail
+from mkd_tf.detection import boxes as box_math
+from mkd_tf.detection import losses
 from mkd_tf.strategies.base import SOURCES, Strategy, match_anchors
 from mkd_tf.strategies.foreground import MASKS
 
@@ -94,7 +94,7 @@ def normalizer(source_logits, matched):
     return ops.maximum(ops.sum(confidence(source_logits) * matched, axis=-1), 1.0)
 
 
-def surer(first, second):
+def more_confident(first, second):
     """Chooses per anchor the source of higher confidence, the first where they are equal.
 
     Args:
@@ -151,11 +151,11 @@ class Dense(Strategy):
         for role, (anchors, index, matched) in zip(self.roles, self._matches, strict=True):
             seen = read(outputs[role], anchors), outputs[role]["class_logits"]
             found.append((*(ops.take(x, index, axis=1) for x in seen), matched))
-        return found[0] if len(found) == 1 else surer(*found)
+        return found[0] if len(found) == 1 else more_confident(*found)
 
 
 def fractions(anchors):
-    """Centres and sizes as fractions of the picture: `[N, 4]`."""
+    """Centres and sizes as fractions of the image: `[N, 4]`."""
     return anchors.centers_and_sizes() / anchors.image_size
 
 

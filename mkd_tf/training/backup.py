@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from mkd_tf.checks import MkdError, fail
-from mkd_tf.files import beside, write_json
+from mkd_tf.files import atomic_write, write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ def save_backup(folder: Path, epoch: int, arrays: Mapping[str, np.ndarray], stat
     part = final.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    with beside(part / "arrays.npz") as stream:
+    with atomic_write(part / "arrays.npz") as stream:
         np.savez(stream, allow_pickle=False, **dict(arrays))
     write_json(part / "state.json", dict(state))
     shutil.rmtree(final, ignore_errors=True)

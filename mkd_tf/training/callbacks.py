@@ -54,7 +54,7 @@ class StageRecord(keras.callbacks.Callback):
     Args:
       folder: of the stage.
       averaged: the model whose shipped form is validated and saved.
-      validation: pictures to select `best.keras` on.
+      validation: images to select `best.keras` on.
       eval_every: epochs between validations.
       owners: variables that a backup holds, by owner.
       report: called after each epoch with its row.

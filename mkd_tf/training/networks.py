@@ -12,7 +12,7 @@ from mkd_tf.config import SEEDS_PER_RUN, Config
 from mkd_tf.detectors import Detector, build_detector, takes_backbone_weights
 from mkd_tf.detectors.files import load_detector, take_weights
 from mkd_tf.detectors.teachers import assemble_teacher
-from mkd_tf.distiller import Distiller
+from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.registry import parse_specs
 from mkd_tf.strategies import STRATEGIES, Strategy
 from mkd_tf.training.plan import Stage
@@ -69,7 +69,7 @@ class Networks:
         if network.image_size != image_size:
             fail(
                 f"{role} {path}",
-                expected=f"pictures of {image_size} px",
+                expected=f"images of {image_size} px",
                 got=f"{network.image_size} px",
                 do=f"Set --{role}_image_size={network.image_size}.",
             )

@@ -13,9 +13,9 @@ from mkd_tf.checks import fail
 from mkd_tf.config import OptimizerConfig, RunConfig
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import save_detector
-from mkd_tf.distiller import Distiller
+from mkd_tf.distillation.distiller import Distiller
+from mkd_tf.distillation.schedules import WarmupCosine
 from mkd_tf.evaluation.evaluator import EvaluationSet
-from mkd_tf.schedules import WarmupCosine
 from mkd_tf.training.backup import load_backup
 from mkd_tf.training.callbacks import StageRecord, WeightAveraging
 from mkd_tf.training.progress import StageProgress
@@ -66,7 +66,7 @@ def train_stage(
       averaged: for each role that learns a second network of the same form; it ends at
         the averaged weights.
       batches: makes the training batches from a given step on.
-      validation: pictures to select `best.keras` on.
+      validation: images to select `best.keras` on.
       folder: of the stage.
       epochs: length of the run.
       steps_per_epoch: steps between two backups.

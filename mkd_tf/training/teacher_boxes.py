@@ -1,7 +1,7 @@
-"""The teacher's boxes on pictures without labels: made once per original picture, kept in a file.
+"""The teacher's boxes on images without labels: made once per original image, kept in a file.
 
-Each time a picture is used, its boxes go through the same fresh augmentation as
-the picture: a pool augmented once and used again overfits.
+Each time an image is used, its boxes go through the same fresh augmentation as
+the image: a pool augmented once and used again overfits.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,22 +10,22 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from mkd_tf.data.store import Boxes, PictureStore, Row, pad_boxes
+from mkd_tf.data.pipeline.image_store import Boxes, ImageStore, Row, pad_boxes
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.runners import Runner
-from mkd_tf.files import beside
-from mkd_tf.postprocess import Detections
+from mkd_tf.files import atomic_write
 
 _BATCH = 32
 
 
-def look(
-    store: PictureStore, indices: np.ndarray, runner: Runner, on_progress: Callable[[int, int], None]
+def detect(
+    store: ImageStore, indices: np.ndarray, runner: Runner, on_progress: Callable[[int, int], None]
 ) -> list[Detections]:
-    """Returns what `runner` finds in the store's pictures, boxes as fractions of the canvas."""
+    """Returns what `runner` finds in the store's images, boxes as fractions of the canvas."""
     found: list[Detections] = []
     size = (runner.image_size, runner.image_size)
     for start in range(0, len(indices), _BATCH):
-        canvases = store.pictures(indices[start : start + _BATCH]).astype("float32")
+        canvases = store.images(indices[start : start + _BATCH]).astype("float32")
         fitted = ops.image.resize(canvases, size, interpolation="bilinear", antialias=True)
         found += runner(ops.convert_to_numpy(fitted))
         on_progress(len(found), len(indices))
@@ -33,42 +33,42 @@ def look(
 
 
 def write_rows(path: Path, indices: np.ndarray, found: list[Detections]) -> None:
-    """Keeps detections of pictures `indices`: one table of (picture, box, label, score)."""
+    """Keeps detections of images `indices`: one table of (image, box, label, score)."""
     table = [
         np.concatenate([np.full((len(d), 1), i), d.boxes, d.labels[:, None], d.scores[:, None]], axis=1)
         for i, d in zip(indices, found, strict=True)
     ]
-    with beside(path) as stream:
+    with atomic_write(path) as stream:
         np.savez(stream, rows=np.concatenate(table).astype("float32"), indices=indices)
 
 
 def read_rows(path: Path) -> dict[int, Row]:
-    """Returns each picture's (boxes, labels, weights); a box weighs what the teacher scored it."""
+    """Returns each image's (boxes, labels, weights); a box weighs what the teacher scored it."""
     with np.load(path, allow_pickle=False) as stored:
         rows, indices = stored["rows"], stored["indices"]
-    # Written picture after picture: each one's rows lie together.
+    # Written image after image: each one's rows lie together.
     starts = np.searchsorted(rows[:, 0], indices)
     groups = zip(indices.tolist(), np.split(rows, starts[1:]), strict=True)
     return {i: (r[:, 1:5], r[:, 5].astype("int32"), r[:, 6]) for i, r in groups}
 
 
 def with_teacher_boxes(
-    store: PictureStore, indices: np.ndarray, rows: Mapping[int, Row], least_score: float
+    store: ImageStore, indices: np.ndarray, rows: Mapping[int, Row], least_score: float
 ) -> Boxes:
-    """Returns the truth, but for pictures `indices` the teacher's boxes that score enough.
+    """Returns the truth, but for images `indices` the teacher's boxes that score enough.
 
-    With `least_score` 1 nothing is known of these pictures: they take part in
+    With `least_score` 1 nothing is known of these images: they take part in
     distillation only.
     """
     replaced = set(indices.tolist())
     least = least_score if least_score < 1 else np.inf  # A score can round to 1.
     known = np.array([i not in replaced or least < 1 for i in range(len(store))])
-    per_picture = []
+    per_image = []
     for i in range(len(store)):
         if i not in replaced:
-            per_picture.append(store.row(i))
+            per_image.append(store.row(i))
             continue
         boxes, labels, weights = rows[i]
         keep = weights >= least
-        per_picture.append((boxes[keep], labels[keep], weights[keep]))
-    return pad_boxes(per_picture, known)
+        per_image.append((boxes[keep], labels[keep], weights[keep]))
+    return pad_boxes(per_image, known)

@@ -57,18 +57,18 @@ def lock(folder: Path) -> IO[str]:
     return handle
 
 
-def check_pictures(folder: Path, digest: str) -> None:
-    """Ties the work directory to the pictures it was begun with.
+def check_images(folder: Path, digest: str) -> None:
+    """Ties the work directory to the images it was begun with.
 
     Raises:
       MkdError: if they, their order or their labels have changed since.
     """
-    path = folder / "pictures.sha256"
+    path = folder / "images.sha256"
     if not path.exists():
         write_bytes(path, digest.encode())
     elif path.read_text(encoding="utf-8").strip() != digest:
         raise MkdError(
-            f"workdir {folder}: the pictures or labels have changed since it was begun. "
+            f"workdir {folder}: the images or labels have changed since it was begun. "
             "Train in another --workdir, or restore the data set."
         )
 

@@ -9,7 +9,7 @@ import tf_keras
 
 from mkd_tf.compression.detector import TwinLayer
 from mkd_tf.compression.twin import keras_twin
-from mkd_tf.layers import NearestUpsample, conv_bn
+from mkd_tf.detection.layers import NearestUpsample, conv_bn
 
 SIDE = 16
 

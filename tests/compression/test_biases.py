@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from mkd_tf.compression.quantization import INPUT_RANGE, quantization_aware, seed_ranges
 from mkd_tf.compression.twin import keras_twin
-from mkd_tf.layers import NearestUpsample
+from mkd_tf.detection.layers import NearestUpsample
 from tests import int8
 
 SIDE = 8

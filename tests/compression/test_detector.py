@@ -20,7 +20,7 @@ def student():
 @pytest.fixture(scope="module")
 def quantized(student):
     found = CompressedDetector(student)
-    found.prepare(harness.pictures(8))
+    found.prepare(harness.random_images(8))
     return found
 
 
@@ -42,8 +42,8 @@ def test_it_keeps_the_contract(quantized, student):
 
 
 def test_it_emulates_the_student(quantized, student):
-    pictures = harness.pictures(8)
-    expected, found = (m.predict(pictures, verbose=0) for m in (student, quantized))
+    images = harness.random_images(8)
+    expected, found = (m.predict(images, verbose=0) for m in (student, quantized))
     for name in ("class_logits", "box_encodings"):
         error, spread = np.abs(found[name] - expected[name]), expected[name].std()
         assert 0 < error.mean() < spread / 10, name
@@ -52,9 +52,9 @@ def test_it_emulates_the_student(quantized, student):
 def test_a_file_says_all_there_is_to_say(quantized, tmp_path):
     mkd_tf.save_detector(quantized, tmp_path / "quantized.keras")
     loaded = mkd_tf.load_detector(tmp_path / "quantized.keras")
-    pictures = harness.pictures(4)
-    for name, expected in quantized.predict(pictures, verbose=0).items():
-        np.testing.assert_allclose(loaded.predict(pictures, verbose=0)[name], expected, atol=1e-6)
+    images = harness.random_images(4)
+    for name, expected in quantized.predict(images, verbose=0).items():
+        np.testing.assert_allclose(loaded.predict(images, verbose=0)[name], expected, atol=1e-6)
 
 
 def distiller(student, teacher):
@@ -67,7 +67,7 @@ def distiller(student, teacher):
 
 def test_it_learns_in_the_distiller_with_every_term(student):
     quantized, teacher = CompressedDetector(student), harness.build("tiny(size='guide')", seed=1)
-    quantized.prepare(harness.pictures(8))
+    quantized.prepare(harness.random_images(8))
     before = [v.numpy() for v in quantized.trainable_variables]
     count = len(student.anchors)
     target = {
@@ -77,7 +77,7 @@ def test_it_learns_in_the_distiller_with_every_term(student):
         "known": np.ones(4, "float32"),
     }
     target["labels"][:, 5], target["boxes"][:, 5], target["weights"][:, 5] = 1, (8, 8, 40, 40), 1
-    batch = {"images": harness.pictures(4), "targets": {"student": target}}
+    batch = {"images": harness.random_images(4), "targets": {"student": target}}
     data = tf.data.Dataset.from_tensors(batch).repeat(6)
     totals = [log["total"] for log in histories(distiller(quantized, teacher), data)]
     assert np.isfinite(totals).all()
@@ -103,8 +103,8 @@ def test_the_way_back_is_the_student_with_what_it_learned(quantized):
 def test_the_float_form_computes_the_same():
     student = made.detector()
     goes_on = CompressedDetector(student, "float")
-    pictures = harness.pictures(4)
+    images = harness.random_images(4)
     assert not goes_on.is_quantized
-    for name, expected in student.predict(pictures, verbose=0).items():
-        np.testing.assert_allclose(goes_on.predict(pictures, verbose=0)[name], expected, atol=1e-5)
-        np.testing.assert_allclose(goes_on.shipped().predict(pictures, verbose=0)[name], expected, atol=1e-5)
+    for name, expected in student.predict(images, verbose=0).items():
+        np.testing.assert_allclose(goes_on.predict(images, verbose=0)[name], expected, atol=1e-5)
+        np.testing.assert_allclose(goes_on.shipped().predict(images, verbose=0)[name], expected, atol=1e-5)

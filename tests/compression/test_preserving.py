@@ -20,7 +20,7 @@ from mkd_tf.compression.preserving import (
 from mkd_tf.compression.pruning import advance, prunable
 from mkd_tf.compression.quantization import QUANTIZE_CONFIGS, quantization_aware, seed_ranges
 from mkd_tf.compression.twin import keras_twin
-from mkd_tf.conversion.weights_report import weights_report
+from mkd_tf.conversion.tflite.weights_report import weights_report
 from tests import int8
 from tests.compression import steps
 

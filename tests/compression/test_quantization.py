@@ -7,14 +7,9 @@ import tensorflow as tf
 import tf_keras
 
 from mkd_tf.checks import MkdError
-from mkd_tf.compression.quantization import (
-    RANGE_DECAY,
-    float_weights,
-    quantization_aware,
-    seed_ranges,
-)
+from mkd_tf.compression.quantization import RANGE_DECAY, float_weights, quantization_aware, seed_ranges
 from mkd_tf.compression.twin import keras_twin, learning
-from mkd_tf.layers import conv_bn
+from mkd_tf.detection.layers import conv_bn
 
 SIDE = 8
 
@@ -29,7 +24,7 @@ def identity_model() -> keras.Model:
 
 
 def filled(low: float, high: float) -> np.ndarray:
-    """One picture whose values run from `low` to `high`."""
+    """One image whose values run from `low` to `high`."""
     return np.linspace(low, high, SIDE * SIDE * 3, dtype="float32").reshape(1, SIDE, SIDE, 3)
 
 
@@ -73,13 +68,13 @@ def test_evaluation_changes_no_range():
 def test_the_emulation_rounds_as_integers_do():
     model = quantization_aware(keras_twin(identity_model()))
     seed_ranges(model, [filled(-1.0, 1.0)])
-    picture = filled(-1.0, 1.0)
+    image = filled(-1.0, 1.0)
     # Input and output have steps of 2 / 255 from about -1: at most half a step each is lost.
-    error = np.abs(model(picture, training=False)["y"].numpy() - picture)
+    error = np.abs(model(image, training=False)["y"].numpy() - image)
     assert 0.3 * 2 / 255 < error.max() < 1.1 * 2 / 255
 
 
-def test_no_calibration_picture_is_an_error():
+def test_no_calibration_image_is_an_error():
     with pytest.raises(MkdError, match="seed_ranges: expected at least one batch, got none"):
         seed_ranges(quantization_aware(keras_twin(identity_model())), [])
 
@@ -134,9 +129,9 @@ def test_average_pooling_becomes_a_fixed_convolution():
     pool = keras.layers.AveragePooling2D(2, padding="same", name="pool")
     model = quantization_aware(keras_twin(keras.Model(inputs, {"y": pool(inputs)})))
     seed_ranges(model, [filled(-1.0, 1.0)])
-    picture = filled(-1.0, 1.0)
-    expected = picture.reshape(1, SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(2, 4))
-    found = model(picture, training=False)["y"].numpy()
+    image = filled(-1.0, 1.0)
+    expected = image.reshape(1, SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(2, 4))
+    found = model(image, training=False)["y"].numpy()
     np.testing.assert_allclose(found, expected, atol=2.1 / 255)
     assert not model.get_layer("quant_pool").trainable
 
@@ -149,11 +144,11 @@ def check_pool(sides: tuple[int, ...], is_padded: bool, **options) -> None:
     maps = [keras.layers.Conv2D(3, max(sides) - side + 1, name=f"to{side}")(inputs) for side in sides]
     twin = keras_twin(keras.Model(inputs, {f"y{x.shape[1]}": pool(x) for x in maps}))
     model = quantization_aware(twin)
-    picture = np.random.default_rng(0).uniform(-1, 1, (2, max(sides), max(sides), 3)).astype("float32")
-    seed_ranges(model, [picture])
+    image = np.random.default_rng(0).uniform(-1, 1, (2, max(sides), max(sides), 3)).astype("float32")
+    seed_ranges(model, [image])
     kind = tf_keras.layers.AveragePooling2D if is_padded else tf_keras.layers.DepthwiseConv2D
     assert type(model.get_layer("quant_pool").layer) is kind
-    expected, found = twin(picture), model(picture, training=False)
+    expected, found = twin(image), model(image, training=False)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=0.02 * np.abs(values).max(), err_msg=name)
 

@@ -31,19 +31,19 @@ def detector() -> Detector:
     return made
 
 
-def pictures(count: int, seed: int = 0) -> np.ndarray:
+def random_images(count: int, seed: int = 0) -> np.ndarray:
     """Returns `[count, 64, 64, 3]` uint8."""
-    return harness.pictures(count, SIDE, seed).astype("uint8")
+    return harness.random_images(count, SIDE, seed).astype("uint8")
 
 
 @functools.cache
 def file(quantization: str, postprocess: str = "detection") -> bytes:
     """The detector as a TFLite file."""
-    return to_tflite(detector(), quantization, pictures(16), postprocess)
+    return to_tflite(detector(), quantization, random_images(16), postprocess)
 
 
 class OwnDetections(Dataset):
-    """Pictures labelled with what the detector finds in them: its AP here is near 100.
+    """Images labelled with what the detector finds in them: its AP here is near 100.
 
     What it finds above 0.5, and above 0.6 in `validation`.
     """
@@ -57,7 +57,7 @@ class OwnDetections(Dataset):
     def _split(self, name):
         if name not in self.split_names:
             raise MkdError(name)
-        images = pictures(6, seed=self.split_names.index(name) + 1)
+        images = random_images(6, seed=self.split_names.index(name) + 1)
         least = 0.6 if name == "validation" else 0.5
         found = [d.above(least) for d in KerasRunner(detector())(images)]
         return [

@@ -3,9 +3,9 @@
 import functools
 
 from mkd_tf.conversion.calibration import Calibration
-from mkd_tf.conversion.diagnosis import Diagnosis, compare
-from mkd_tf.conversion.tflite import convert, float_core
+from mkd_tf.conversion.tflite.convert import convert, float_core
 from mkd_tf.detectors import Detector
+from mkd_tf.diagnosis.layer_errors import Diagnosis, compare
 from tests import harness
 from tests.conversion import made
 
@@ -29,8 +29,8 @@ def detector() -> Detector:
 
 @functools.cache
 def calibration() -> Calibration:
-    """Sixteen pictures."""
-    return Calibration(made.pictures(16), tuple(f"picture{i}" for i in range(16)))
+    """Sixteen images."""
+    return Calibration(made.images(16), tuple(f"image{i}" for i in range(16)))
 
 
 @functools.cache
@@ -41,5 +41,5 @@ def files() -> tuple[bytes, bytes]:
 
 @functools.cache
 def diagnosis() -> Diagnosis:
-    """On four of the calibration pictures, so that no value is outside of its range."""
+    """On four of the calibration images, so that no value is outside of its range."""
     return compare(detector(), *files(), calibration().images[:4])

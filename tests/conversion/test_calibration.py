@@ -1,4 +1,4 @@
-"""Calibration pictures: from the training split, the same for the same seed, never changed."""
+"""Calibration images: from the training split, the same for the same seed, never changed."""
 
 import numpy as np
 import pytest
@@ -10,10 +10,10 @@ from mkd_tf.data.base import Dataset, element
 IDS = [f"p{i}" for i in range(20)]
 
 
-class Pictures(Dataset):
-    """Grey pictures of 20 by 40, each of its own grey, in `train` alone."""
+class Images(Dataset):
+    """Grey images of 20 by 40, each of its own grey, in `train` alone."""
 
-    name, class_names, split_names = "pictures", ("a",), ("train",)
+    name, class_names, split_names = "images", ("a",), ("train",)
 
     def _split(self, name):
         return [
@@ -22,25 +22,25 @@ class Pictures(Dataset):
         ]
 
 
-def test_a_data_set_gives_its_training_pictures_at_the_models_size():
-    chosen = choose_calibration(Pictures(), 32, count=5, seed=3)
+def test_a_data_set_gives_its_training_images_at_the_models_size():
+    chosen = choose_calibration(Images(), 32, count=5, seed=3)
     assert chosen.images.shape == (5, 32, 32, 3) and chosen.images.dtype == np.uint8
-    assert len(set(chosen.picture_ids)) == 5 and set(chosen.picture_ids) <= set(IDS)
-    greys = [10 * int(name[1:]) for name in chosen.picture_ids]
+    assert len(set(chosen.image_ids)) == 5 and set(chosen.image_ids) <= set(IDS)
+    greys = [10 * int(name[1:]) for name in chosen.image_ids]
     np.testing.assert_array_equal(chosen.images[:, 0, 0, 0], greys)
 
 
 def test_the_seed_decides():
-    ids = [choose_calibration(Pictures(), 32, count=5, seed=s).picture_ids for s in (0, 0, 1)]
+    ids = [choose_calibration(Images(), 32, count=5, seed=s).image_ids for s in (0, 0, 1)]
     assert ids[0] == ids[1] != ids[2]
 
 
 def test_more_than_there_are_are_all():
-    assert choose_calibration(Pictures().split("train"), 32, count=99).picture_ids == tuple(IDS)
+    assert choose_calibration(Images().split("train"), 32, count=99).image_ids == tuple(IDS)
 
 
 def test_the_fit_is_that_of_training():
-    stretched, boxed = (choose_calibration(Pictures(), 32, count=20, fit=f) for f in ("stretch", "letterbox"))
+    stretched, boxed = (choose_calibration(Images(), 32, count=20, fit=f) for f in ("stretch", "letterbox"))
     assert (stretched.images[5] == 50).all()
     assert (boxed.images[5, :16] == 50).all() and (boxed.images[5, 16:] == 0).all()
 
@@ -54,7 +54,7 @@ def test_full_range_touches_two_pixels_of_a_copy():
 
 
 def test_mistakes():
-    with pytest.raises(MkdError, match="calibration: expected at least one picture, got an empty set"):
+    with pytest.raises(MkdError, match="calibration: expected at least one image, got an empty set"):
         choose_calibration([], 32)
-    with pytest.raises(MkdError, match="calibration_pictures"):
-        choose_calibration(Pictures(), 32, count=0)
+    with pytest.raises(MkdError, match="calibration_images"):
+        choose_calibration(Images(), 32, count=0)

@@ -18,7 +18,7 @@ def test_differences_by_hand():
 
 
 def test_heads_are_the_detectors_outputs():
-    images = made.pictures(2)
+    images = made.images(2)
     outputs = made.detector().predict(images.astype("float32"), verbose=0)
     heads = keras_heads(made.detector(), images)
     np.testing.assert_allclose(heads["box_encodings"], outputs["box_encodings"], atol=1e-5)
@@ -26,7 +26,7 @@ def test_heads_are_the_detectors_outputs():
 
 
 def test_other_weights_are_far_off():
-    images = made.pictures(2)
+    images = made.images(2)
     other = to_tflite(harness.shake(harness.build("tiny(size='student')", made.CLASSES, seed=5)), "float32")
     found = differences(tflite_heads(other, images), keras_heads(made.detector(), images))
     assert found["scores"]["max"] > 0.3 and found["box_encodings"]["max"] > 0.5

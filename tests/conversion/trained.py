@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 import mkd_tf
-from mkd_tf.boxes import pairwise_iou
 from mkd_tf.data.base import Element, element
+from mkd_tf.detection.boxes import pairwise_iou
 from mkd_tf.detectors import Detector
 
 SIDE = 64
@@ -20,12 +20,12 @@ STEPS = 200
 
 
 def rectangles(count: int, seed: int) -> list[Element]:
-    """Returns `count` pictures of one to four rectangles; what a later one hides is no object."""
+    """Returns `count` images of one to four rectangles; what a later one hides is no object."""
     rng = np.random.default_rng(seed)
-    return [_picture(rng, f"{seed}-{number}") for number in range(count)]
+    return [_image(rng, f"{seed}-{number}") for number in range(count)]
 
 
-def _picture(rng: np.random.Generator, name: str) -> Element:
+def _image(rng: np.random.Generator, name: str) -> Element:
     image = rng.normal(110, 25, (SIDE, SIDE, 3))
     boxes, labels = np.zeros((0, 4), "float32"), np.zeros(0, "int64")
     for _ in range(rng.integers(1, 5)):
@@ -47,7 +47,7 @@ def images(elements: list[Element]) -> np.ndarray:
 
 @functools.cache
 def detector() -> Detector:
-    """The student of the `tiny` family, trained on 128 of these pictures."""
+    """The student of the `tiny` family, trained on 128 of these images."""
     keras.utils.set_random_seed(0)
     student = mkd_tf.DETECTORS.build("tiny(size='student')", image_size=SIDE, class_names=CLASSES)
     batches = mkd_tf.batches_of(

@@ -11,12 +11,12 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from mkd_tf import targets as target_math
-from mkd_tf.anchors import Anchors, grid_anchors
 from mkd_tf.checks import MkdError
+from mkd_tf.detection import targets as target_math
+from mkd_tf.detection.anchors import Anchors, grid_anchors
 from mkd_tf.detectors import AdaptedDetector, adapt
 from mkd_tf.detectors.files import load_detector, save_detector
-from mkd_tf.distiller import Distiller, port_of
+from mkd_tf.distillation.distiller import Distiller, port_of
 from mkd_tf.strategies import AttentionMap, LayerRelation, SoftBoxes, SoftClasses
 from mkd_tf.strategies.base import match_anchors
 
@@ -90,7 +90,7 @@ def test_it_computes_what_the_model_computes():
     np.testing.assert_allclose(found["C3"], tap, atol=1e-5)
 
 
-def test_without_a_scale_the_model_sees_pictures_as_they_are():
+def test_without_a_scale_the_model_sees_images_as_they_are():
     model = user_model()
     expected = model(photos())["scores"]
     np.testing.assert_allclose(adapted(model)(photos())["class_logits"], expected, atol=1e-3)
@@ -220,7 +220,7 @@ def test_mistakes_are_told():
             r"class_logits of adapt: expected \[B, N, 3\], got .*Reshape\(\(-1, 3\)\)",
         ),
         ({"anchors": grid_anchors(SIDE, (4, 8))}, "class_logits of adapt: expected N = 80 rows.* got 160"),
-        ({"anchors": grid_anchors(64, (8,))}, "anchors of adapt: expected anchors for pictures of 32 px"),
+        ({"anchors": grid_anchors(64, (8,))}, "anchors of adapt: expected anchors for images of 32 px"),
         ({"class_names": ("a",)}, r"class_logits of adapt: expected shape \[None, 160, 1\]"),
         ({"taps": {"C3": "scores"}}, r"tap C3 of adapt: expected a map \[B, h, w, c\]"),
         (

@@ -26,7 +26,7 @@ SIDE = 64
 pytestmark = pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 
 
-def picture():
+def image():
     coarse = np.random.default_rng(0).uniform(0, 255, (1, 8, 8, 3))
     return coarse.repeat(8, axis=1).repeat(8, axis=2).astype("float32")
 
@@ -117,17 +117,17 @@ def test_resnet_50_computes_on_our_input_what_the_original_does_on_its_own(tmp_p
     taps = {"C3": "conv3_block4_out", "C4": "conv4_block6_out", "C5": "conv5_block3_out"}
     first = original.get_layer("conv1_conv")
     rest = keras.Model(first.output, {tap: original.get_layer(name).output for tap, name in taps.items()})
-    framed = np.pad(picture(), ((0, 0), (3, 3), (3, 3), (0, 0)), constant_values=127.5)
+    framed = np.pad(image(), ((0, 0), (3, 3), (3, 3), (0, 0)), constant_values=127.5)
     expected = rest(first(preprocess(framed)))
-    found = detector(picture())
+    found = detector(image())
     for tap in taps:
         scale = float(np.abs(expected[tap]).max())
         np.testing.assert_allclose(found[tap], expected[tap], rtol=0, atol=1e-4 * scale, err_msg=tap)
 
     ours = keras.Model(detector.core.input, detector.core.get_layer("conv1_conv").output)
-    theirs = keras.Model(original.input, first.output)(preprocess(picture())).numpy()
-    error = np.abs(ours(picture() / 127.5 - 1).numpy() - theirs) / np.abs(theirs).max()
-    assert error[:, 2:-1, 2:-1].max() < 1e-5, "the first convolution differs inside the picture"
+    theirs = keras.Model(original.input, first.output)(preprocess(image())).numpy()
+    error = np.abs(ours(image() / 127.5 - 1).numpy() - theirs) / np.abs(theirs).max()
+    assert error[:, 2:-1, 2:-1].max() < 1e-5, "the first convolution differs inside the image"
     assert 1e-4 < error.max() < 0.1, "padding with mid-grey instead of the mean is a small difference"
 
 

@@ -5,22 +5,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mkd_tf import layers
 from mkd_tf.checks import MkdError
+from mkd_tf.detection import layers
 from mkd_tf.detectors.base import check_outputs
-from mkd_tf.distiller import port_of
+from mkd_tf.distillation.distiller import port_of
 from tests import harness
 
 SPEC = "tiny(bins=8)"
 
 
 def test_an_untrained_head_says_the_anchor_itself():
-    outputs = harness.build(SPEC).predict(harness.pictures(2), verbose=0)
+    outputs = harness.build(SPEC).predict(harness.random_images(2), verbose=0)
     assert np.abs(outputs["box_encodings"]).max() < 1
 
 
 def test_encodings_are_the_expectation_of_their_own_bins():
-    harness.check_box_logits(harness.shake(harness.build(SPEC)).predict(harness.pictures(2), verbose=0))
+    harness.check_box_logits(harness.shake(harness.build(SPEC)).predict(harness.random_images(2), verbose=0))
 
 
 def test_the_port_tells_the_bins():
@@ -45,7 +45,7 @@ def test_the_expectation_is_not_trained():
 def test_every_bin_learns():
     detector = harness.build(SPEC)
     with tf.GradientTape() as tape:
-        total = tf.reduce_sum(tf.square(detector(harness.pictures(2))["box_encodings"] - 2.0))
+        total = tf.reduce_sum(tf.square(detector(harness.random_images(2))["box_encodings"] - 2.0))
     kernels = [v for v in detector.trainable_variables if "_bins_" in v.path and "kernel" in v.path]
     assert len(kernels) == 4
     for gradient in tape.gradient(total, kernels):
@@ -87,7 +87,7 @@ def test_bands_are_the_whole(monkeypatch):
     assert len(softmaxes(parts.core)) == 4 * (3 + 1 + 1)
     for layer in whole.core.layers:  # Bands change the order of all the weights, not those of a layer.
         parts.core.get_layer(layer.name).set_weights(layer.get_weights())
-    images = harness.pictures(2)
+    images = harness.random_images(2)
     expected = whole.predict(images, verbose=0)
     for name, found in parts.predict(images, verbose=0).items():
         np.testing.assert_allclose(found, expected[name], atol=1e-6)

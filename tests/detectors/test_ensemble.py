@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
-from mkd_tf.conversion.tflite import to_tflite
+from mkd_tf.conversion.tflite.convert import to_tflite
+from mkd_tf.conversion.tflite.runner import TFLiteRunner
 from mkd_tf.detectors.ensemble import Ensemble, mean_predictions
 from mkd_tf.evaluation.cost import macs, parameters
-from mkd_tf.evaluation.tflite_runner import TFLiteRunner
 from tests import harness, reference
 
 SPEC = "tiny(widths=(8, 8, 8, 8), pyramid=8, tower=0, block='plain')"
@@ -57,7 +57,7 @@ def test_the_mean_is_what_the_loops_make():
 
 
 def test_the_mean_by_hand():
-    # Probabilities 0.2 and 0.8 make 0.5; the surer one has four fifths of the say about the box.
+    # Probabilities 0.2 and 0.8 make 0.5; the more_confident one has four fifths of the say about the box.
     logits = np.float32([logit(0.2), logit(0.8)]).reshape(2, 1, 1, 1)
     boxes = np.float32([[10, 0, 5, -5], [0, 10, 5, 5]]).reshape(2, 1, 1, 4)
     found = mean_predictions({"class_logits": logits, "box_encodings": boxes})
@@ -84,7 +84,7 @@ def test_extremes_stay_finite():
 
 
 def test_one_member_is_itself():
-    one, images = member(1), harness.pictures(2)
+    one, images = member(1), harness.random_images(2)
     expected, found = one(images, training=False), Ensemble([one])(images)
     assert set(found) == set(expected)
     for name in expected:
@@ -92,7 +92,7 @@ def test_one_member_is_itself():
 
 
 def test_members_are_averaged_and_taps_are_the_firsts():
-    members, images = [member(seed) for seed in range(3)], harness.pictures(2)
+    members, images = [member(seed) for seed in range(3)], harness.random_images(2)
     ensemble = Ensemble(members)
     outputs = [m(images, training=False) for m in members]
     stacked = {k: np.stack([o[k] for o in outputs]) for k in ("class_logits", "box_encodings")}
@@ -125,7 +125,7 @@ def test_its_cost_is_that_of_all():
             {"num_classes": 2},
             r"member 2 \(tiny\): expected the classes class0, class1, class2, got class0, class1",
         ),
-        ({"image_size": 96}, r"member 2 \(tiny\): expected pictures of 64 px, got 96 px"),
+        ({"image_size": 96}, r"member 2 \(tiny\): expected images of 64 px, got 96 px"),
         ({"spec": "tiny(anchor_scale=3.0)"}, r"member 2 \(tiny\): expected the 84 anchors of the first"),
     ],
 )
@@ -142,7 +142,7 @@ def test_no_member_and_no_core_are_told():
 
 
 def test_a_float_file_is_the_ensemble_and_an_integer_one_is_refused():
-    ensemble, images = Ensemble([member(0), member(1)]), harness.pictures(2).astype("uint8")
+    ensemble, images = Ensemble([member(0), member(1)]), harness.random_images(2).astype("uint8")
     runner = TFLiteRunner(to_tflite(ensemble, "float32", postprocess="raw"))
     expected = ensemble.predict(images.astype("float32"), verbose=0)
     for i, image in enumerate(images):
@@ -163,7 +163,7 @@ def test_distributions_are_averaged_where_all_have_them():
 
         return Detector(core, detector.anchors, detector.class_names, {"name": f"bins{seed}"})
 
-    images, members = harness.pictures(2), [with_bins(0, 5), with_bins(1, 5)]
+    images, members = harness.random_images(2), [with_bins(0, 5), with_bins(1, 5)]
     outputs = [m(images, training=False) for m in members]
     names = ("class_logits", "box_encodings", "box_logits")
     expected = mean_predictions({k: np.stack([o[k] for o in outputs]) for k in names})

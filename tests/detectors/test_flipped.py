@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from mkd_tf.anchors import STRIDES, Anchors, grid_anchors
 from mkd_tf.checks import MkdError
+from mkd_tf.detection.anchors import STRIDES, Anchors, grid_anchors
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.ensemble import mean_predictions
 from mkd_tf.detectors.flipped import VIEWS, Flipped, mirrored_anchors
@@ -89,7 +89,7 @@ def symmetric_detector(axes, bins=5, num_classes=3):
 @each_view
 def test_a_symmetric_detector_gains_nothing(views):
     detector = symmetric_detector(VIEWS[views])
-    images = harness.pictures(2)
+    images = harness.random_images(2)
     expected, found = detector(images), Flipped(detector, views)(images)
     assert set(found) == set(expected)
     for name in expected:
@@ -106,7 +106,7 @@ def test_a_symmetric_detector_gains_nothing(views):
 def test_two_views_are_what_the_loops_make(views):
     axes = VIEWS[views]
     detector = harness.shake(harness.build(SPEC))
-    images = harness.pictures(2)
+    images = harness.random_images(2)
     found = {k: np.array(x) for k, x in Flipped(detector, views)(images).items()}
     here = {k: np.array(x) for k, x in detector(images, training=False).items()}
     turned = np.flip(images, axes).copy()
@@ -120,7 +120,7 @@ def test_two_views_are_what_the_loops_make(views):
             ]
             mean = np.mean(p, axis=0)
             np.testing.assert_allclose(found["class_logits"][b, n], np.log(mean / (1 - mean)), atol=1e-4)
-            # The box in the mirror image, in pixels, mirrored, and measured from the anchor of the picture.
+            # The box in the mirror image, in pixels, mirrored, and measured from the anchor of the image.
             seen = mirror_box(reference.decode(there["box_encodings"][b, m], anchors[m]), axes)
             surest = [max(row) for row in p]
             box = np.average([here["box_encodings"][b, n], encode(seen, anchors[n])], axis=0, weights=surest)
@@ -136,8 +136,8 @@ def test_two_views_are_what_the_loops_make(views):
 
 
 @each_view
-def test_its_answer_to_a_mirrored_picture_is_the_mirrored_answer(views):
-    axes, images = VIEWS[views], harness.pictures(2)
+def test_its_answer_to_a_mirrored_image_is_the_mirrored_answer(views):
+    axes, images = VIEWS[views], harness.random_images(2)
     teacher = Flipped(harness.shake(harness.build(SPEC)), views)
     found, mirrored = teacher(images), teacher(np.flip(images, axes).copy())
     partners = mirrored_anchors(teacher.anchors, axes)
@@ -150,7 +150,7 @@ def test_its_answer_to_a_mirrored_picture_is_the_mirrored_answer(views):
 
 def test_distributions_are_averaged_too():
     detector = symmetric_detector(())  # Of no symmetry.
-    images = harness.pictures(1)
+    images = harness.random_images(1)
     here, there = (detector(x) for x in (images, images[:, :, ::-1].copy()))
     back = {
         k: np.array(there[k])[:, partners_by_loops(detector.anchors, (2,))]
@@ -198,7 +198,7 @@ def test_a_grid_without_symmetry_is_told():
 
 
 def test_it_has_no_training_mode_and_costs_twice():
-    network, images = harness.shake(harness.build(SPEC)), harness.pictures(2)
+    network, images = harness.shake(harness.build(SPEC)), harness.random_images(2)
     teacher = Flipped(network)
     before = [np.array(v) for v in teacher.variables]
     for a, b in zip(teacher(images).values(), teacher(images, training=True).values(), strict=True):

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
+from mkd_tf.detection.layers import BATCH_NORM_MOMENTUM
 from mkd_tf.detectors import MobileNetV2
 from mkd_tf.detectors.assembly import backbone_of
-from mkd_tf.layers import BATCH_NORM_MOMENTUM
 
 NAMES = ("a", "b")
 
@@ -22,11 +22,11 @@ def test_it_computes_what_the_original_computes():
         layer.set_weights(layers[layer.name].get_weights())
     left_out = [name for name in layers if name not in {x.name for x in backbone.layers}]
     assert left_out[1:] == ["Conv_1", "Conv_1_bn", "out_relu"], "all but the input and the classifier's part"
-    picture = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
-    scaled = keras.applications.mobilenet_v2.preprocess_input(picture.copy())
+    image = np.random.default_rng(0).uniform(0, 255, (1, 64, 64, 3)).astype("float32")
+    scaled = keras.applications.mobilenet_v2.preprocess_input(image.copy())
     names = {"C3": "block_5_add", "C4": "block_12_add", "C5": "block_16_project_BN"}
     expected = keras.Model(original.input, {k: layers[v].output for k, v in names.items()})(scaled)
-    for tap, value in detector(picture).items():
+    for tap, value in detector(image).items():
         if tap in names:
             np.testing.assert_allclose(value, expected[tap], rtol=1e-4, atol=1e-5)
 

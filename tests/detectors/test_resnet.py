@@ -4,9 +4,9 @@ import keras
 import pytest
 
 from mkd_tf.checks import MkdError
+from mkd_tf.detection.layers import BATCH_NORM_MOMENTUM
 from mkd_tf.detectors import DETECTORS, ResNet
 from mkd_tf.detectors.assembly import backbone_of
-from mkd_tf.layers import BATCH_NORM_MOMENTUM
 
 NAMES = ("a", "b")
 

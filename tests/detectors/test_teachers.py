@@ -14,7 +14,7 @@ from mkd_tf.config import TEACHER_VIEWS
 from mkd_tf.detectors import Ensemble, Flipped, assemble_teacher
 from mkd_tf.detectors.files import load_detector, save_detector
 from mkd_tf.detectors.flipped import VIEWS
-from mkd_tf.distiller import Distiller
+from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.strategies import STRATEGIES
 from tests import harness
 from tests.strategies import fakes
@@ -26,11 +26,11 @@ import mkd_tf
 import keras
 import numpy as np
 folder = sys.argv[1]
-pictures = np.load(f"{folder}/pictures.npy")
+images = np.load(f"{folder}/images.npy")
 teacher = keras.saving.load_model(f"{folder}/teacher.keras", safe_mode=True)
 distiller = keras.saving.load_model(f"{folder}/distiller.keras", safe_mode=True)
-np.savez(f"{folder}/file.npz", **teacher(pictures))
-np.savez(f"{folder}/distiller.npz", **distiller.teacher(pictures))
+np.savez(f"{folder}/file.npz", **teacher(images))
+np.savez(f"{folder}/distiller.npz", **distiller.teacher(images))
 """
 
 
@@ -60,7 +60,7 @@ def test_one_network_is_itself(files):
 
 
 def test_several_files_are_an_ensemble(files):
-    images = harness.pictures(2)
+    images = harness.random_images(2)
     found = assemble_teacher(f"{files}/0.keras, {files}/1.keras")
     assert isinstance(found, Ensemble)
     expected = Ensemble([member(0), member(1)])(images)
@@ -93,7 +93,7 @@ def test_a_distiller_learns_from_it_and_a_file_keeps_it(tmp_path):
     strategies = [STRATEGIES.build(spec) for spec in ("soft_classes", "soft_boxes", "layer_relation")]
     distiller = Distiller(member(2), teacher, strategies=strategies)
     distiller.compile(optimizer=keras.optimizers.Adam(3e-3), jit_compile=False)
-    images = harness.pictures(2)
+    images = harness.random_images(2)
     batch = {"images": images, "targets": {"student": fakes.targets(fakes.port(), 2)}}
     before = [np.array(v) for v in teacher.variables]
     history = distiller.fit(
@@ -111,7 +111,7 @@ def test_a_distiller_learns_from_it_and_a_file_keeps_it(tmp_path):
     assert (type(again), again.views, again.name) == (Flipped, "flip", teacher.name)
     assert (again.class_names, again.image_size) == (teacher.class_names, teacher.image_size)
     distiller.save(tmp_path / "distiller.keras")
-    np.save(tmp_path / "pictures.npy", images)
+    np.save(tmp_path / "images.npy", images)
     child = subprocess.run(
         [sys.executable, "-c", _LOAD_ELSEWHERE, tmp_path],
         env=os.environ | {"PYTHONPATH": str(harness.ROOT)},

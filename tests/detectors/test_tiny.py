@@ -15,9 +15,9 @@ def test_a_patch_stem_is_one_convolution_over_separate_patches():
     keras.utils.set_random_seed(0)
     core = Tiny(64, NAMES, size="fast").core
     stem = core.get_layer("stem_conv")
-    picture = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
-    found = keras.Model(core.input, stem.output)(picture)
-    patches = picture.reshape(16, 4, 16, 4, 3).transpose(0, 2, 1, 3, 4).reshape(16, 16, 48)
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
+    found = keras.Model(core.input, stem.output)(image)
+    patches = image.reshape(16, 4, 16, 4, 3).transpose(0, 2, 1, 3, 4).reshape(16, 16, 48)
     expected = patches @ np.asarray(stem.kernel).reshape(48, 16)
     np.testing.assert_allclose(found[0], expected, atol=1e-5)
     assert not [layer.name for layer in core.layers if layer.name.startswith("stage2")]

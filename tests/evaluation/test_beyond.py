@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.beyond import beyond, found_objects
 from mkd_tf.evaluation.coco import Truth
-from mkd_tf.postprocess import Detections
 from tests import reference
 
 HEIGHT, WIDTH = 200, 400
@@ -19,7 +19,7 @@ def truth(boxes, labels, difficult=(), crowd=()):
     """Boxes yxyx px; `difficult` and `crowd` list positions."""
     flags = np.arange(len(labels))
     return Truth(
-        "picture",
+        "image",
         HEIGHT,
         WIDTH,
         np.array(boxes, "float64").reshape(-1, 4),
@@ -44,11 +44,11 @@ def counts(result):
     return tuple(result[k] for k in ("both", "student_only", "teacher_only", "neither"))
 
 
-def test_a_picture_by_hand():
-    pictures = [truth([A, B, C, D], [0, 0, 1, 1]), truth([A], [0]), truth([], [])]
+def test_an_image_by_hand():
+    images = [truth([A, B, C, D], [0, 0, 1, 1]), truth([A], [0]), truth([], [])]
     student = [found([A, B], [0.9, 0.8], [0, 0]), NOTHING, found([A], [0.9], [1])]
     teacher = [found([A, C, D], [0.9, 0.8, 0.7], [0, 1, 0]), found([A], [0.4], [0]), NOTHING]
-    result = beyond(pictures, student, teacher, ["x", "y"])
+    result = beyond(images, student, teacher, ["x", "y"])
     # D has the wrong class.
     assert counts(result) == (1, 1, 2, 1)
     assert result["objects"] == 5
@@ -59,10 +59,10 @@ def test_a_picture_by_hand():
 
 
 def test_the_threshold_of_the_score_holds_for_both():
-    pictures, sure, unsure = [truth([A], [0])], [found([A], [0.5], [0])], [found([A], [0.49], [0])]
-    assert counts(beyond(pictures, sure, unsure, ["x"], score=0.5)) == (0, 1, 0, 0)
-    assert counts(beyond(pictures, unsure, sure, ["x"], score=0.5)) == (0, 0, 1, 0)
-    assert counts(beyond(pictures, unsure, sure, ["x"], score=0.4)) == (1, 0, 0, 0)
+    images, sure, unsure = [truth([A], [0])], [found([A], [0.5], [0])], [found([A], [0.49], [0])]
+    assert counts(beyond(images, sure, unsure, ["x"], score=0.5)) == (0, 1, 0, 0)
+    assert counts(beyond(images, unsure, sure, ["x"], score=0.5)) == (0, 0, 1, 0)
+    assert counts(beyond(images, unsure, sure, ["x"], score=0.4)) == (1, 0, 0, 0)
 
 
 def test_the_threshold_of_the_overlap():
@@ -91,13 +91,13 @@ def test_an_object_is_taken_once_and_a_detection_takes_one():
 @pytest.mark.parametrize("kind", ["difficult", "crowd"])
 def test_difficult_objects_and_crowds_do_not_count(kind):
     # The ignored object lies nearer to the detection than the one that counts.
-    pictures = [truth([A, [0, 5, 50, 55]], [0, 0], **{kind: [0]})]
-    result = beyond(pictures, [found([A], [0.9], [0])], [NOTHING], ["x"])
+    images = [truth([A, [0, 5, 50, 55]], [0, 0], **{kind: [0]})]
+    result = beyond(images, [found([A], [0.9], [0])], [NOTHING], ["x"])
     assert (counts(result), result["objects"]) == ((0, 1, 0, 0), 1)
 
 
 def by_loops(t, d, score, iou):
-    """One picture: walk the detections from the best, each takes its best free object."""
+    """One image: walk the detections from the best, each takes its best free object."""
     scale = np.array([HEIGHT, WIDTH, HEIGHT, WIDTH])
     free = [i for i in range(len(t.labels)) if not (t.is_difficult[i] or t.is_crowd[i])]
     taken = []
@@ -113,32 +113,32 @@ def by_loops(t, d, score, iou):
 @pytest.mark.parametrize("seed", range(6))
 def test_against_the_slow_reference(seed):
     rng = np.random.default_rng(seed)
-    pictures, lists = [], ([], [])
+    images, lists = [], ([], [])
     for _ in range(5):
         count = int(rng.integers(0, 9))
         # Crowded: objects overlap each other.
         corner = rng.uniform(0, 100, (count, 2))
         boxes = np.concatenate([corner, corner + rng.uniform(30, 60, (count, 2))], axis=1)
         labels = rng.integers(0, 2, count)
-        pictures.append(truth(boxes, labels, difficult=np.flatnonzero(rng.uniform(size=count) < 0.2)))
+        images.append(truth(boxes, labels, difficult=np.flatnonzero(rng.uniform(size=count) < 0.2)))
         for held in lists:
             near = np.repeat(boxes, 2, axis=0) + rng.normal(0, 6, (2 * count, 4))
             guessed = np.where(rng.uniform(size=2 * count) < 0.2, 1, np.repeat(labels, 2))
             held.append(found(near, rng.uniform(0, 1, 2 * count), guessed))
     expected = [0, 0, 0, 0]
-    for t, s, d in zip(pictures, *lists, strict=True):
+    for t, s, d in zip(images, *lists, strict=True):
         ours, theirs = by_loops(t, s, 0.25, 0.6), by_loops(t, d, 0.25, 0.6)
         objects = set(np.flatnonzero(~t.is_difficult).tolist())
         groups = (ours & theirs, ours - theirs, theirs - ours, objects - ours - theirs)
         expected = [n + len(group) for n, group in zip(expected, groups, strict=True)]
-    result = beyond(pictures, *lists, ["x", "y"], score=0.25, iou=0.6)
+    result = beyond(images, *lists, ["x", "y"], score=0.25, iou=0.6)
     assert counts(result) == tuple(expected)
     per_class = [counts(r) for r in result["per_class"].values()]
     assert tuple(np.sum(per_class, axis=0)) == tuple(expected)
 
 
 def test_mistakes_are_told():
-    with pytest.raises(MkdError, match="detections of the teacher: expected one .* 1 pictures, got 0"):
+    with pytest.raises(MkdError, match="detections of the teacher: expected one .* 1 images, got 0"):
         beyond([truth([], [])], [NOTHING], [], ["x"])
     with pytest.raises(MkdError, match="labels of the truth: expected 0 to 0.* got 0 to 1"):
         beyond([truth([A, B], [0, 1])], [NOTHING], [NOTHING], ["x"])
@@ -148,5 +148,5 @@ def test_mistakes_are_told():
         beyond([], [], [], ["x"], score=30)
 
 
-def test_no_pictures_are_no_objects():
+def test_no_images_are_no_objects():
     assert beyond([], [], [], ["x"])["objects"] == 0

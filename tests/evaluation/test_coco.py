@@ -7,14 +7,14 @@ import pytest
 
 from mkd_tf.checks import MkdError
 from mkd_tf.data.base import element
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth, coco_metrics
-from mkd_tf.postprocess import Detections
 
 SIDE = 400
 
 
-def truth(boxes, labels, difficult=(), crowd=(), name="picture"):
-    """Boxes yxyx px in a picture of SIDE px; `difficult` and `crowd` list positions."""
+def truth(boxes, labels, difficult=(), crowd=(), name="image"):
+    """Boxes yxyx px in an image of SIDE px; `difficult` and `crowd` list positions."""
     flags = np.arange(len(labels))
     return Truth(
         name,
@@ -54,7 +54,7 @@ def test_thresholds_of_overlap():
     assert (result["AP"], result["AP50"], result["AP75"]) == (pytest.approx(50), pytest.approx(100), 0)
 
 
-def test_sizes_are_those_of_the_original_picture():
+def test_sizes_are_those_of_the_original_image():
     boxes = [[0, 0, 30, 30], [100, 100, 190, 190], [200, 200, 300, 300]]
     result = coco_metrics([truth(boxes, [0, 0, 0])], [found(boxes[1:], [0.9, 0.8], [0, 0])], ["cell"])
     assert (result["AP_small"], result["AP_medium"], result["AP_large"]) == (0, 100, 100)
@@ -73,11 +73,11 @@ def test_a_known_area_of_the_segment_decides_the_size():
     assert coco_metrics([ignored], [found([box], [0.9], [0])], ["cell"])["AP"] is None
 
 
-def test_a_picture_without_objects_counts():
-    pictures = [truth([A], [0]), truth([], [])]
+def test_an_image_without_objects_counts():
+    images = [truth([A], [0]), truth([], [])]
     first = found([A], [0.5], [0])
-    alone = coco_metrics(pictures, [first, found([], [], [])], ["cell"])
-    false = coco_metrics(pictures, [first, found([B], [0.9], [0])], ["cell"])
+    alone = coco_metrics(images, [first, found([], [], [])], ["cell"])
+    false = coco_metrics(images, [first, found([B], [0.9], [0])], ["cell"])
     assert (alone["AP"], false["AP"]) == (pytest.approx(100), pytest.approx(50))
 
 
@@ -95,17 +95,17 @@ def test_a_class_without_objects_stays_out_of_the_mean():
 
 
 def test_crowds_forgive_every_detection_inside():
-    pictures = [truth([A, [100, 100, 300, 300]], [0, 0], crowd=[1])]
+    images = [truth([A, [100, 100, 300, 300]], [0, 0], crowd=[1])]
     detections = [found([B, C, A], [0.9, 0.8, 0.7], [0, 0, 0])]
-    assert coco_metrics(pictures, detections, ["cell"])["AP"] == pytest.approx(100)
+    assert coco_metrics(images, detections, ["cell"])["AP"] == pytest.approx(100)
     assert coco_metrics([truth([A], [0])], detections, ["cell"])["AP"] == pytest.approx(100 / 3)
 
 
 def test_difficult_objects_are_ignored():
-    pictures = [truth([A, B], [0, 0], difficult=[1])]
+    images = [truth([A, B], [0, 0], difficult=[1])]
 
     def ap(*args):
-        return coco_metrics(pictures, [found(*args)], ["cell"])["AP"]
+        return coco_metrics(images, [found(*args)], ["cell"])["AP"]
 
     assert ap([A], [0.9], [0]) == pytest.approx(100)
     assert ap([B, A], [0.9, 0.8], [0, 0]) == pytest.approx(100)
@@ -114,13 +114,13 @@ def test_difficult_objects_are_ignored():
 
 
 def test_mistakes_are_told():
-    with pytest.raises(MkdError, match="each of the 1 pictures"):
+    with pytest.raises(MkdError, match="each of the 1 images"):
         coco_metrics([truth([A], [0])], [], ["cell"])
-    with pytest.raises(MkdError, match="at least one picture"):
+    with pytest.raises(MkdError, match="at least one image"):
         coco_metrics([], [], ["cell"])
     with pytest.raises(MkdError, match="truth of left labels: expected 0 to 0"):
         coco_metrics([truth([A], [1], name="left")], [found([], [], [])], ["cell"])
-    with pytest.raises(MkdError, match="detections of picture labels"):
+    with pytest.raises(MkdError, match="detections of image labels"):
         coco_metrics([truth([A], [0])], [found([A], [0.9], [2])], ["cell", "other"])
 
 
@@ -151,10 +151,10 @@ def overlap(a, b):
     return height * width / union
 
 
-def ap50_by_loops(pictures, detections, label):
-    """One class at IoU 0.5: match greedily by score within pictures, interpolate at 101 recalls."""
+def ap50_by_loops(images, detections, label):
+    """One class at IoU 0.5: match greedily by score within images, interpolate at 101 recalls."""
     hits = []
-    for t, d in zip(pictures, detections, strict=True):
+    for t, d in zip(images, detections, strict=True):
         free = [box for box, this in zip(t.boxes, t.labels, strict=True) if this == label]
         rows = sorted(zip(d.scores, d.boxes * SIDE, d.labels, strict=True), key=lambda row: -row[0])
         for score, box, this in rows:
@@ -165,7 +165,7 @@ def ap50_by_loops(pictures, detections, label):
             if hit:
                 free = [other for other in free if other is not best]
             hits.append((score, hit))
-    objects = sum(int(np.sum(t.labels == label)) for t in pictures)
+    objects = sum(int(np.sum(t.labels == label)) for t in images)
     points, right = [], 0
     for rank, (_, hit) in enumerate(sorted(hits, key=lambda row: -row[0]), start=1):
         right += hit
@@ -179,19 +179,17 @@ def ap50_by_loops(pictures, detections, label):
 @pytest.mark.parametrize("seed", range(8))
 def test_ap50_agrees_with_the_slow_reference(seed):
     rng = np.random.default_rng(seed)
-    pictures, detections = [], []
+    images, detections = [], []
     for _ in range(6):
         count = int(rng.integers(1, 6))
         corner = rng.uniform(0, 300, (count, 2))
         boxes = np.concatenate([corner, corner + rng.uniform(20, 100, (count, 2))], axis=1)
         labels = rng.integers(0, 2, count)
-        pictures.append(truth(boxes, labels))
+        images.append(truth(boxes, labels))
         near = np.repeat(boxes, 2, axis=0) + rng.normal(0, 12, (2 * count, 4))
         near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
         wrong = rng.uniform(size=2 * count) < 0.2
         guessed = np.where(wrong, 1 - np.repeat(labels, 2), np.repeat(labels, 2))
         detections.append(found(near, rng.uniform(0.05, 1, 2 * count), guessed))
-    expected = [ap50_by_loops(pictures, detections, label) for label in (0, 1)]
-    assert coco_metrics(pictures, detections, ["a", "b"])["AP50"] == pytest.approx(
-        np.mean(expected), abs=1e-6
-    )
+    expected = [ap50_by_loops(images, detections, label) for label in (0, 1)]
+    assert coco_metrics(images, detections, ["a", "b"])["AP50"] == pytest.approx(np.mean(expected), abs=1e-6)

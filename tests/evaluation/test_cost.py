@@ -68,7 +68,7 @@ def test_latency_is_a_median_after_the_warm_up(monkeypatch):
     clock = itertools.chain([0, 1, 10, 19, 20, 22])
     monkeypatch.setattr(cost.time, "perf_counter", lambda: next(clock))
     calls = []
-    assert cost.latency_ms(calls.append, "picture", warm_up=2, runs=3) == 2000
-    assert calls == ["picture"] * 5
+    assert cost.latency_ms(calls.append, "image", warm_up=2, runs=3) == 2000
+    assert calls == ["image"] * 5
     with pytest.raises(MkdError, match="runs"):
-        cost.latency_ms(calls.append, "picture", runs=0)
+        cost.latency_ms(calls.append, "image", runs=0)

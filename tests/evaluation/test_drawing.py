@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth
 from mkd_tf.evaluation.drawing import MIN_LONG_SIDE_PX, PALETTE, class_color, contact_sheet, draw, png_bytes
-from mkd_tf.postprocess import Detections
 
 NAMES = ("cell", "plate")
 
@@ -36,7 +36,7 @@ def painted(image, color):
         ((2000, 3, 3), (2000, 3, 3)),
     ],
 )
-def test_small_pictures_grow_and_any_shape_works(shape, expected):
+def test_small_images_grow_and_any_shape_works(shape, expected):
     assert MIN_LONG_SIDE_PX == 640
     image = np.full(shape, 128, "uint8")
     drawn = draw(image, found([[0.2, 0.2, 0.8, 0.8]], [0.9], [0]), NAMES)
@@ -96,7 +96,7 @@ def test_contact_sheet_worked_by_hand():
     red, wide = np.zeros((10, 10, 3), "uint8"), np.zeros((10, 20, 3), "uint8")
     red[..., 0], wide[..., 2] = 255, 255
     sheet = contact_sheet([red, wide, wide], 2, cell_px=100, gap_px=10)
-    # Two columns of 100 px with gaps of 10; rows as high as their highest picture: 100 and 50.
+    # Two columns of 100 px with gaps of 10; rows as high as their highest image: 100 and 50.
     assert sheet.shape == (180, 230, 3)
     assert sheet[60, 60].tolist() == [255, 0, 0] and sheet[60, 170].tolist() == [0, 0, 255]
     assert sheet[20, 170].tolist() == [255, 255, 255]
@@ -104,7 +104,7 @@ def test_contact_sheet_worked_by_hand():
     assert contact_sheet([red], 3, cell_px=100, gap_px=10).shape == (120, 120, 3)
 
 
-def test_a_png_holds_the_picture():
+def test_a_png_holds_the_image():
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), "uint8")
     content = png_bytes(image)
     assert content.startswith(b"\x89PNG")

@@ -7,17 +7,17 @@ import pytest
 
 from mkd_tf.checks import MkdError
 from mkd_tf.data.base import AnnotatedSplit, annotation, element
-from mkd_tf.data.pictures import fit_boxes
+from mkd_tf.data.image_files import fit_boxes
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.detectors import Tiny
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.evaluation.runners import KerasRunner
-from mkd_tf.postprocess import Detections
 
 CLASSES = ("dark", "bright")
 
 
 class Split(Sequence):
-    """Pictures 50 high and 100 wide with one object each; counts how often one is decoded."""
+    """Images 50 high and 100 wide with one object each; counts how often one is decoded."""
 
     def __init__(self, count, labelled=True):
         self.count, self.labelled, self.decoded = count, labelled, 0
@@ -33,7 +33,7 @@ class Split(Sequence):
 
 
 class Oracle:
-    """Knows the object from the picture's brightness, which is its index."""
+    """Knows the object from the image's brightness, which is its index."""
 
     image_size = 32
     class_names = CLASSES
@@ -67,7 +67,7 @@ def test_an_oracle_scores_full_marks_from_memory_or_streamed(fit, memory_bytes):
 
 
 class AnnotatedCopy(AnnotatedSplit):
-    """The same pictures, whose boxes are known without decoding."""
+    """The same images, whose boxes are known without decoding."""
 
     def __init__(self, split):
         self.split = split
@@ -75,7 +75,7 @@ class AnnotatedCopy(AnnotatedSplit):
     def __len__(self):
         return len(self.split)
 
-    def picture(self, index):
+    def image(self, index):
         return self.split[index]["image"]
 
     def annotation(self, index):
@@ -97,7 +97,7 @@ def test_an_annotated_split_that_is_not_kept_is_decoded_batch_by_batch_only():
     assert examples.evaluate(Oracle("stretch"), CLASSES)["AP"] == pytest.approx(100)
 
 
-def test_another_fit_than_the_pictures_misses():
+def test_another_fit_than_the_images_misses():
     examples = EvaluationSet.from_split(Split(4), 32, "letterbox")
     assert examples.evaluate(Oracle("stretch"), CLASSES)["AP"] < 50
 
@@ -117,14 +117,14 @@ def test_a_detector_is_measured():
 
 
 def test_mistakes_are_told():
-    with pytest.raises(MkdError, match="picture 0: expected a labelled picture"):
+    with pytest.raises(MkdError, match="image 0: expected a labelled image"):
         EvaluationSet.from_split(Split(2, labelled=False), 32)
-    with pytest.raises(MkdError, match="at least one picture"):
+    with pytest.raises(MkdError, match="at least one image"):
         EvaluationSet.from_split(Split(0), 32)
     with pytest.raises(MkdError, match="fit"):
         EvaluationSet.from_split(Split(2), 32, "crop")
     examples = EvaluationSet.from_split(Split(2), 64)
-    with pytest.raises(MkdError, match="pictures of 64 px, got one for 32 px"):
+    with pytest.raises(MkdError, match="images of 64 px, got one for 32 px"):
         examples.evaluate(Oracle("stretch"), CLASSES)
     with pytest.raises(MkdError, match="classes bright, dark, in this order, got dark, bright"):
         examples.evaluate(Oracle("stretch"), CLASSES[::-1])

@@ -1,4 +1,4 @@
-"""The program predict: every good picture drawn, every bad one reported, no original touched."""
+"""The program predict: every good image drawn, every bad one reported, no original touched."""
 
 import io
 import json
@@ -9,13 +9,13 @@ from PIL import Image
 from rich.console import Console
 
 from mkd_tf.checks import MkdError
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.detectors import Tiny
-from mkd_tf.evaluation.predicting import find_pictures, predict_folder
-from mkd_tf.postprocess import Detections
+from mkd_tf.evaluation.predicting import find_images, predict_folder
 
 
 class Half:
-    """Finds one object in the left half of every picture, and one it is not sure of."""
+    """Finds one object in the left half of every image, and one it is not sure of."""
 
     image_size = 32
     class_names = ("cell", "plate")
@@ -37,15 +37,15 @@ def save(path, height=50, width=100):
 
 @pytest.fixture
 def folder(tmp_path):
-    pictures = tmp_path / "in"
-    pictures.mkdir()
-    save(pictures / "b.png")
-    save(pictures / "a.JPG")
-    save(pictures / "a.png", 40, 40)
-    (pictures / "notes.txt").write_text("no picture")
-    (pictures / ".hidden.png").write_text("no picture")
-    (pictures / "deeper").mkdir()
-    return pictures
+    images = tmp_path / "in"
+    images.mkdir()
+    save(images / "b.png")
+    save(images / "a.JPG")
+    save(images / "a.png", 40, 40)
+    (images / "notes.txt").write_text("no image")
+    (images / ".hidden.png").write_text("no image")
+    (images / "deeper").mkdir()
+    return images
 
 
 @pytest.fixture
@@ -53,19 +53,19 @@ def console():
     return Console(file=io.StringIO(), width=200)
 
 
-def test_pictures_and_a_list_come_out(folder, tmp_path, console):
+def test_images_and_a_list_come_out(folder, tmp_path, console):
     runner, out = Half(), tmp_path / "out"
     before = {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
     outcome = predict_folder(runner, folder, out, console=console)
-    assert (outcome.pictures, outcome.detections, outcome.skipped, outcome.failed) == (3, 3, 1, ())
-    # Two pictures called a: neither drawing overwrites the other.
+    assert (outcome.images, outcome.detections, outcome.skipped, outcome.failed) == (3, 3, 1, ())
+    # Two images called a: neither drawing overwrites the other.
     assert sorted(p.name for p in out.iterdir()) == ["a.JPG.png", "a.png.png", "b.png", "detections.json"]
     with Image.open(out / "b.png") as drawn:
         assert drawn.size == (640, 320)
     assert runner.shapes == [(1, 32, 32, 3)] * 3
     listed = json.loads((out / "detections.json").read_text())
     assert (listed["schema"], listed["class_names"], listed["failed"]) == (1, ["cell", "plate"], [])
-    assert listed["pictures"][2] == {
+    assert listed["images"][2] == {
         "file": "b.png",
         "drawn": "b.png",
         "height": 50,
@@ -88,10 +88,10 @@ def test_each_drawing_has_a_name_of_its_own(tmp_path, console, names, drawn):
     (tmp_path / "in").mkdir()
     for name in names:
         save(tmp_path / "in" / name)
-    if len(find_pictures(tmp_path / "in")[0]) < len(names):
+    if len(find_images(tmp_path / "in")[0]) < len(names):
         pytest.skip("this disk ignores case")
     predict_folder(Half(), tmp_path / "in", tmp_path / "out", console=console)
-    listed = json.loads((tmp_path / "out" / "detections.json").read_text())["pictures"]
+    listed = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
     assert [(p["file"], p["drawn"]) for p in listed] == list(zip(names, drawn, strict=True))
     assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == sorted(drawn)
 
@@ -99,41 +99,41 @@ def test_each_drawing_has_a_name_of_its_own(tmp_path, console, names, drawn):
 def test_letterboxed_boxes_come_back(folder, tmp_path, console):
     predict_folder(Half(), folder / "b.png", tmp_path / "out", fit="letterbox", console=console)
     listed = json.loads((tmp_path / "out" / "detections.json").read_text())
-    # Half the square's height is the whole of a picture twice as wide as high.
-    assert [p["detections"][0]["box"] for p in listed["pictures"]] == [[0, 0, 50, 25]]
+    # Half the square's height is the whole of an image twice as wide as high.
+    assert [p["detections"][0]["box"] for p in listed["images"]] == [[0, 0, 50, 25]]
 
 
-def test_a_bad_picture_is_reported_and_passed_over(folder, tmp_path, console):
+def test_a_bad_image_is_reported_and_passed_over(folder, tmp_path, console):
     (folder / "a.png").write_bytes((folder / "b.png").read_bytes()[:60])
     outcome = predict_folder(Half(), folder, tmp_path / "out", console=console)
-    assert outcome.pictures == 2 and [name for name, _ in outcome.failed] == ["a.png"]
+    assert outcome.images == 2 and [name for name, _ in outcome.failed] == ["a.png"]
     assert "skipped a.png" in console.file.getvalue()
     listed = json.loads((tmp_path / "out" / "detections.json").read_text())
-    assert [p["file"] for p in listed["pictures"]] == ["a.JPG", "b.png"]
+    assert [p["file"] for p in listed["images"]] == ["a.JPG", "b.png"]
     assert listed["failed"][0]["file"] == "a.png" and listed["failed"][0]["reason"]
 
 
-def test_only_bad_pictures_still_give_a_readable_list(tmp_path, console):
-    (tmp_path / "x.png").write_bytes(b"no picture")
+def test_only_bad_images_still_give_a_readable_list(tmp_path, console):
+    (tmp_path / "x.png").write_bytes(b"no image")
     outcome = predict_folder(Half(), tmp_path / "x.png", tmp_path / "out", console=console)
-    assert (outcome.pictures, len(outcome.failed)) == (0, 1)
-    assert json.loads((tmp_path / "out" / "detections.json").read_text())["pictures"] == []
+    assert (outcome.images, len(outcome.failed)) == (0, 1)
+    assert json.loads((tmp_path / "out" / "detections.json").read_text())["images"] == []
 
 
 def test_a_detector_is_taken_as_it_is(folder, tmp_path, console):
     outcome = predict_folder(
         Tiny(32, ("a",)), folder / "b.png", tmp_path / "out", score_threshold=0.001, console=console
     )
-    assert outcome.pictures == 1 and outcome.detections > 0
+    assert outcome.images == 1 and outcome.detections > 0
 
 
 def test_mistakes_are_told(folder, tmp_path, console):
     with pytest.raises(MkdError, match="got nothing there"):
-        find_pictures(tmp_path / "missing")
+        find_images(tmp_path / "missing")
     with pytest.raises(MkdError, match="got an empty folder"):
-        find_pictures(folder / "deeper")
+        find_images(folder / "deeper")
     with pytest.raises(MkdError, match="got 1 other files"):
-        find_pictures(folder / "notes.txt")
+        find_images(folder / "notes.txt")
     for given in (folder, folder / "b.png"):
         with pytest.raises(MkdError, match="would be overwritten"):
             predict_folder(Half(), given, folder / "deeper" / "..", console=console)

@@ -7,13 +7,7 @@ import pytest
 from rich.console import Console
 
 from mkd_tf.checks import MkdError
-from mkd_tf.evaluation.results import (
-    empty_results,
-    merge_role,
-    print_results,
-    read_results,
-    write_results,
-)
+from mkd_tf.evaluation.results import empty_results, merge_role, print_results, read_results, write_results
 
 ENTRY = {
     "AP": 41.23,

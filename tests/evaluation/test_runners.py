@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
-from mkd_tf.data.pictures import fit_boxes
+from mkd_tf.data.image_files import fit_boxes
+from mkd_tf.detection.postprocess import Detections, PostprocessConfig, detections
 from mkd_tf.detectors import Tiny
 from mkd_tf.evaluation.runners import KerasRunner, on_original
-from mkd_tf.postprocess import Detections, PostprocessConfig, detections
 
 SIDE = 64
 ANYTHING = PostprocessConfig(score_threshold=0.0, max_detections=10)
@@ -20,12 +20,12 @@ def detector():
     return Tiny(SIDE, ("a", "b"))
 
 
-def pictures(count, seed=0):
+def random_images(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3), "uint8")
 
 
 def test_it_answers_as_the_detector_and_its_postprocess(detector):
-    images = pictures(3)
+    images = random_images(3)
     outputs = detector(images.astype("float32"), training=False)
     anchors = detector.anchors.centers_and_sizes() / SIDE
     runner = KerasRunner(detector, ANYTHING)
@@ -39,7 +39,7 @@ def test_it_answers_as_the_detector_and_its_postprocess(detector):
 
 
 def test_bytes_and_floats_are_the_same_and_the_last_batch_may_be_smaller(detector):
-    runner, images = KerasRunner(detector, ANYTHING), pictures(5)
+    runner, images = KerasRunner(detector, ANYTHING), random_images(5)
     runner._model.call = None  # It is traced by now, and never again.
     together = runner(images)
     apart = runner(images[:4].astype("float32")) + runner(images[4:])
@@ -49,7 +49,7 @@ def test_bytes_and_floats_are_the_same_and_the_last_batch_may_be_smaller(detecto
 
 
 def test_it_changes_no_variable_and_sees_changed_weights(detector):
-    runner, images = KerasRunner(detector, ANYTHING), pictures(4)
+    runner, images = KerasRunner(detector, ANYTHING), random_images(4)
     before = [v.numpy().copy() for v in detector.variables]
     first = runner(images)[0].scores
     for variable, value in zip(detector.variables, before, strict=True):
@@ -62,7 +62,7 @@ def test_it_changes_no_variable_and_sees_changed_weights(detector):
     assert changed[0] > first[0] + 0.05
 
 
-def test_pictures_of_another_size_are_told(detector):
+def test_images_of_another_size_are_told(detector):
     with pytest.raises(
         MkdError, match=r"images: expected shape \[None, 64, 64, 3\], got shape \[1, 32, 32, 3\]"
     ):
@@ -74,7 +74,7 @@ def found_at(boxes):
 
 
 def test_a_letterboxed_box_comes_back_to_the_original():
-    # 100 high, 200 wide: the picture takes the upper half of the square.
+    # 100 high, 200 wide: the image takes the upper half of the square.
     back = on_original(found_at([[0.1, 0.2, 0.4, 0.6]]), (100, 200), "letterbox")
     np.testing.assert_allclose(back.boxes, [[0.2, 0.2, 0.8, 0.6]], atol=1e-6)
 
@@ -95,13 +95,13 @@ def test_what_lies_in_the_padding_goes():
 def test_many_runners_are_no_retracing(detector, caplog):
     """TensorFlow warns when a function of the same source is traced by five calls in a row."""
     runners = [KerasRunner(detector, ANYTHING) for _ in range(7)]
-    first = runners[0](pictures(1))[0].scores
+    first = runners[0](random_images(1))[0].scores
     for runner in runners[1:]:
-        np.testing.assert_array_equal(runner(pictures(1))[0].scores, first)
+        np.testing.assert_array_equal(runner(random_images(1))[0].scores, first)
     assert "retracing" not in caplog.text
 
 
 def test_a_runner_keeps_what_it_runs():
     runner = KerasRunner(Tiny(SIDE, ("a",)), ANYTHING)
     gc.collect()
-    assert len(runner(pictures(1))[0]) == 10
+    assert len(runner(random_images(1))[0]) == 10

@@ -11,9 +11,9 @@ from tests.evaluation.test_coco import SIDE, A, B, C, found, overlap, truth
 D = [300, 300, 350, 350]
 
 
-def ap(pictures, detections, classes=1):
+def ap(images, detections, classes=1):
     """Area and 11-point AP."""
-    result = voc_metrics(pictures, detections, [f"class {i}" for i in range(classes)])
+    result = voc_metrics(images, detections, [f"class {i}" for i in range(classes)])
     return result["VOC_AP"], result["VOC07_AP"]
 
 
@@ -47,11 +47,11 @@ def test_a_second_detection_of_an_object_is_false():
 def test_the_object_it_overlaps_most_is_its_own_even_if_taken():
     # The second one overlaps B by half as well, but A more: false here, a hit in COCO's matching.
     a, b = [0, 0, 100, 100], [40, 0, 140, 100]
-    pictures = [truth([a, b], [0, 0])]
+    images = [truth([a, b], [0, 0])]
     detections = [found([a, [19, 0, 119, 100]], [0.9, 0.8], [0, 0])]
     assert overlap([19, 0, 119, 100], b) > 0.5
-    assert ap(pictures, detections)[0] == pytest.approx(50)
-    assert coco_metrics(pictures, detections, ["x"])["AP50"] > 90
+    assert ap(images, detections)[0] == pytest.approx(50)
+    assert coco_metrics(images, detections, ["x"])["AP50"] > 90
 
 
 @pytest.mark.parametrize(("width", "expected"), [(50, 100), (49.9, 0)])
@@ -61,26 +61,26 @@ def test_half_is_enough(width, expected):
 
 
 def test_difficult_objects_are_neither_missed_nor_hit():
-    pictures = [truth([A, B], [0, 0], difficult=[1])]
+    images = [truth([A, B], [0, 0], difficult=[1])]
     for boxes, scores in (([A], [0.9]), ([B, A], [0.9, 0.8]), ([B, B, B, A], [0.9, 0.8, 0.7, 0.6])):
-        assert ap(pictures, [found(boxes, scores, [0] * len(boxes))]) == (pytest.approx(100),) * 2
+        assert ap(images, [found(boxes, scores, [0] * len(boxes))]) == (pytest.approx(100),) * 2
     assert ap([truth([B], [0], difficult=[0])], [found([B], [0.9], [0])]) == (None, None)
 
 
 def test_crowds_forgive_what_would_be_false():
     crowd = [90, 90, 400, 400]
-    pictures = [truth([A, B, crowd], [0, 0, 0], crowd=[2])]
+    images = [truth([A, B, crowd], [0, 0, 0], crowd=[2])]
     # C and D lie in the crowd, the second B too; the first B is a hit all the same.
     boxes = [C, D, B, B, A]
-    assert ap(pictures, [found(boxes, [0.9, 0.8, 0.7, 0.6, 0.5], [0] * 5)])[0] == pytest.approx(100)
+    assert ap(images, [found(boxes, [0.9, 0.8, 0.7, 0.6, 0.5], [0] * 5)])[0] == pytest.approx(100)
     other_class = [truth([A, B, crowd], [0, 0, 1], crowd=[2])]
     assert ap(other_class, [found([C, A, B], [0.9, 0.8, 0.7], [0] * 3)], 2)[0] == pytest.approx(100 * 2 / 3)
 
 
 def test_an_object_in_a_crowd_is_hit_even_if_the_crowd_fits_better():
     person, crowd = [0, 0, 60, 100], [0, 0, 90, 100]
-    pictures = [truth([crowd, person], [0, 0], crowd=[0])]
-    assert ap(pictures, [found([[0, 0, 80, 100]], [0.9], [0])]) == (pytest.approx(100),) * 2
+    images = [truth([crowd, person], [0, 0], crowd=[0])]
+    assert ap(images, [found([[0, 0, 80, 100]], [0.9], [0])]) == (pytest.approx(100),) * 2
     assert ap([truth([crowd], [0], crowd=[0])], [found([crowd], [0.9], [0])]) == (None, None)
     missed = [truth([crowd, A], [0, 0], crowd=[0]), truth([B], [0])]
     assert ap(missed, [found([crowd], [0.9], [0]), found([B], [0.8], [0])])[0] == pytest.approx(50)
@@ -94,15 +94,15 @@ def test_overlaps_by_hand():
     np.testing.assert_allclose(shares, [[1, 0.5, 0]])
 
 
-def test_classes_and_pictures_are_apart():
-    pictures = [truth([A], [0]), truth([B], [1])]
+def test_classes_and_images_are_apart():
+    images = [truth([A], [0]), truth([B], [1])]
     swapped = [found([A], [0.9], [1]), found([B], [0.8], [0])]
-    assert ap(pictures, swapped, 3) == (0, 0)
+    assert ap(images, swapped, 3) == (0, 0)
     right = [found([A], [0.9], [0]), found([B], [0.8], [1])]
     # The third class has no object, and no part in the mean.
-    assert ap(pictures, right, 3) == (pytest.approx(100),) * 2
-    other_picture = [found([B], [0.9], [1]), found([A], [0.8], [0])]
-    assert ap(pictures, other_picture, 3) == (0, 0)
+    assert ap(images, right, 3) == (pytest.approx(100),) * 2
+    other_image = [found([B], [0.9], [1]), found([A], [0.8], [0])]
+    assert ap(images, other_image, 3) == (0, 0)
 
 
 def test_nothing_found_is_zero_and_nothing_to_find_is_none():
@@ -112,13 +112,13 @@ def test_nothing_found_is_zero_and_nothing_to_find_is_none():
 
 
 def test_mistakes_are_told():
-    with pytest.raises(MkdError, match="each of the 1 pictures"):
+    with pytest.raises(MkdError, match="each of the 1 images"):
         ap([truth([A], [0])], [])
-    with pytest.raises(MkdError, match="at least one picture"):
+    with pytest.raises(MkdError, match="at least one image"):
         ap([], [])
 
 
-def by_loops(pictures, detections, label):
+def by_loops(images, detections, label):
     """`VOCevaldet.m` of one class, line by line, with both averages."""
     rows = []
     for number, d in enumerate(detections):
@@ -126,10 +126,10 @@ def by_loops(pictures, detections, label):
             if this == label:
                 rows.append((score, number, box * SIDE))
     rows.sort(key=lambda row: -row[0])
-    taken = [[False] * len(t.labels) for t in pictures]
+    taken = [[False] * len(t.labels) for t in images]
     outcomes = []
     for _, number, box in rows:
-        t, best, jmax = pictures[number], -np.inf, None
+        t, best, jmax = images[number], -np.inf, None
         for j in range(len(t.labels)):
             if t.labels[j] == label and overlap(box, t.boxes[j]) > best:
                 best, jmax = overlap(box, t.boxes[j]), j
@@ -140,7 +140,7 @@ def by_loops(pictures, detections, label):
         else:
             outcomes.append((0, 1) if taken[number][jmax] else (1, 0))
             taken[number][jmax] = True
-    count = sum(int(np.sum((t.labels == label) & ~t.is_difficult)) for t in pictures)
+    count = sum(int(np.sum((t.labels == label) & ~t.is_difficult)) for t in images)
     points, tp, fp = [], 0, 0
     for hit, false in outcomes:
         tp, fp = tp + hit, fp + false
@@ -157,18 +157,18 @@ def by_loops(pictures, detections, label):
 @pytest.mark.parametrize("seed", range(8))
 def test_both_agree_with_the_slow_reference(seed):
     rng = np.random.default_rng(seed)
-    pictures, detections = [], []
+    images, detections = [], []
     for _ in range(6):
         count = int(rng.integers(1, 6))
         corner = rng.uniform(0, 300, (count, 2))
         boxes = np.concatenate([corner, corner + rng.uniform(20, 100, (count, 2))], axis=1)
         labels = rng.integers(0, 2, count)
-        pictures.append(truth(boxes, labels, difficult=np.flatnonzero(rng.uniform(size=count) < 0.25)))
+        images.append(truth(boxes, labels, difficult=np.flatnonzero(rng.uniform(size=count) < 0.25)))
         near = np.repeat(boxes, 3, axis=0) + rng.normal(0, 9, (3 * count, 4))
         near[:, 2:] = np.maximum(near[:, 2:], near[:, :2] + 1)
         wrong = rng.uniform(size=3 * count) < 0.2
         guessed = np.where(wrong, 1 - np.repeat(labels, 3), np.repeat(labels, 3))
         detections.append(found(near, rng.uniform(0.05, 1, 3 * count), guessed))
-    expected = 100 * np.mean([by_loops(pictures, detections, label) for label in (0, 1)], axis=0)
+    expected = 100 * np.mean([by_loops(images, detections, label) for label in (0, 1)], axis=0)
     assert 5 < expected[0] < 99
-    assert ap(pictures, detections, 2) == pytest.approx(tuple(expected), abs=1e-9)
+    assert ap(images, detections, 2) == pytest.approx(tuple(expected), abs=1e-9)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mkd_tf.conversion import record
-from mkd_tf.conversion.exporting import ExportOptions
+from mkd_tf.conversion.tflite.format import ExportOptions
+from mkd_tf.deployment import manifest
 
 KIT = Path(__file__).resolve().parents[2] / "export/android"
 KOTLIN = sorted(KIT.glob("*.kt"))
@@ -86,18 +86,18 @@ def test_assets_are_what_the_exporter_writes(tmp_path):
     name = f"student_{options.suffix()}"
     threshold = {"value": 0.4, "f1": 0.5, "chosen": "so"}
     entry = {"flags": dataclasses.asdict(options), "recommended_score_threshold": threshold}
-    record.record(tmp_path, name, b"model", ["one"], entry, "accepted")
-    folder = tmp_path / record.FOLDER
+    manifest.record(tmp_path, name, b"model", ["one"], entry, "accepted")
+    folder = tmp_path / manifest.FOLDER
     kotlin = (KIT / "Detection.kt").read_text()
     assets = dict(re.findall(r'const val (\w+_ASSET) = "(.+)"', kotlin))
-    assert assets == {"MODEL_ASSET": name, "MANIFEST_ASSET": record.MANIFEST}
+    assert assets == {"MODEL_ASSET": name, "MANIFEST_ASSET": manifest.MANIFEST}
     readme = (KIT / "README.md").read_text()
-    for asset in (*assets.values(), record.LABELS):
+    for asset in (*assets.values(), manifest.LABELS):
         assert (folder / asset).is_file() and f"`{asset}`" in readme
     # The way that the Kotlin goes through the manifest, key by key.
     keys = re.findall(r'(?:getJSONObject|optJSONObject|getDouble|getString)\("(\w+)"\)', kotlin)
     assert keys == ["files", "recommended_score_threshold", "value", "flags", "fit"]
-    told = json.loads((folder / record.MANIFEST).read_text())["files"][name]
+    told = json.loads((folder / manifest.MANIFEST).read_text())["files"][name]
     assert told["recommended_score_threshold"]["value"] == 0.4
     assert f'"{told["flags"]["fit"]}"' != '"letterbox"' and '"letterbox"' in kotlin
 
@@ -116,10 +116,10 @@ def test_the_readme_names_every_file_and_only_calls_what_exists():
             assert re.search(rf"\b{name}: ", kotlin), name
 
 
-def test_a_letterboxed_picture_keeps_its_scale():
+def test_a_letterboxed_image_keeps_its_scale():
     """A Canvas takes the density of its bitmap when it is made, and scales bitmaps of another one."""
     body = code(KIT / "Detection.kt").split("fun letterboxed(")[1].split("\n}\n")[0]
-    assert 0 < body.find("square.density = picture.density\n") < body.find("Canvas(square)")
+    assert 0 < body.find("square.density = image.density\n") < body.find("Canvas(square)")
 
 
 def test_the_model_stays_uncompressed():

@@ -15,8 +15,8 @@ from ai_edge_litert import interpreter as litert
 from PIL import Image
 
 from export.coral import detect
-from mkd_tf.conversion.exporting import ExportOptions
-from mkd_tf.conversion.record import record
+from mkd_tf.conversion.tflite.format import ExportOptions
+from mkd_tf.deployment.manifest import record
 from tests.conversion import made
 
 PROGRAM = Path(detect.__file__)
@@ -44,11 +44,11 @@ def exported(tmp_path_factory):
 
 @pytest.fixture
 def board(exported, tmp_path):
-    """What is copied to a board, with two pictures, and an earlier result."""
+    """What is copied to a board, with two images, and an earlier result."""
     for path in exported.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "in").mkdir()
-    for i, image in enumerate(made.pictures(2, seed=3)):
+    for i, image in enumerate(made.images(2, seed=3)):
         Image.fromarray(image).resize((96, 60)).save(tmp_path / f"in/{i}.png")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/0.png.png").write_bytes(b"earlier")
@@ -68,16 +68,16 @@ def call(monkeypatch, board, *flags, model=NAME, source=("--input", "in")):
 
 
 def test_a_folder(board):
-    (board / "in/broken.jpg").write_bytes(b"no picture")
-    (board / "in/notes.txt").write_bytes(b"no picture by its name")
+    (board / "in/broken.jpg").write_bytes(b"no image")
+    (board / "in/notes.txt").write_bytes(b"no image by its name")
     done = run(board)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.strip().splitlines()[-1] == "error: 1 pictures could not be read: broken.jpg"
+    assert done.stderr.strip().splitlines()[-1] == "error: 1 images could not be read: broken.jpg"
     assert "skipped in/broken.jpg: cannot identify" in done.stderr
     assert f"letterbox; scores from {THRESHOLD:.2f}" in done.stderr, "as the manifest says"
     lines = done.stdout.splitlines()
-    assert f"2 pictures, {len(lines)} detections; inference" in done.stderr and len(lines) > 3
+    assert f"2 images, {len(lines)} detections; inference" in done.stderr and len(lines) > 3
     assert all(line.startswith(("0.png: class", "1.png: class")) for line in lines)
     assert min(float(line.split()[2][:-1]) for line in lines) >= THRESHOLD - 0.005
     assert sorted(p.name for p in (board / "out").iterdir()) == ["0.png.png", "1.png.png"]
@@ -90,7 +90,7 @@ def test_json_and_flags_over_the_manifest(board):
     assert done.returncode == 0, done.stderr
     assert "stretch; scores from 0.90" in done.stderr
     told = json.loads(done.stdout)
-    assert (told["picture"], told["width"], told["height"]) == ("1.png", 96, 60)
+    assert (told["image"], told["width"], told["height"]) == ("1.png", 96, 60)
     assert told["inference_ms"] > 0
     for entry in told["detections"]:
         ymin, xmin, ymax, xmax = entry["box"]
@@ -141,8 +141,8 @@ def _no_model(board):
         (["--labels=two.txt"], None, ["two.txt", "expected 3 (class0, class1, class2), got 2"]),
         (["--labels=none.txt"], None, ["labels none.txt: cannot be read"]),
         (["--labels=latin.txt"], None, ["labels latin.txt: cannot be read"]),
-        (["--input=none"], None, ["input none: no pictures there"]),
-        (["--output=in"], None, ["output in: the folder of the pictures themselves"]),
+        (["--input=none"], None, ["input none: no images there"]),
+        (["--output=in"], None, ["output in: the folder of the images themselves"]),
         (["--output=two.txt"], None, ["output two.txt/0.png.png: cannot be written"]),
     ],
 )
@@ -151,13 +151,13 @@ def test_mistakes_are_told_and_harm_nothing(board, flags, spoil, told):
     (board / "latin.txt").write_bytes("é\n".encode("latin-1"))
     if spoil:
         spoil(board)
-    pictures = {p.name: p.read_bytes() for p in (board / "in").iterdir()}
+    images = {p.name: p.read_bytes() for p in (board / "in").iterdir()}
     done = run(board, *flags)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     line = done.stderr.strip().splitlines()[-1]
     assert line.startswith("error: ") and all(word in line for word in told), done.stderr
-    assert {p.name: p.read_bytes() for p in (board / "in").iterdir()} == pictures
+    assert {p.name: p.read_bytes() for p in (board / "in").iterdir()} == images
     assert [p.read_bytes() for p in (board / "out").iterdir()] == [b"earlier"]
 
 
@@ -278,11 +278,11 @@ def test_a_camera(board, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cv2", cv2)
     call(monkeypatch, board, "--frames=2", "--threshold=1", "--json", source=("--camera", "0"))
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [t["picture"] for t in told] == ["frame 1", "frame 2"]
+    assert [t["image"] for t in told] == ["frame 1", "frame 2"]
     assert Image.open(board / "out/camera.png").getpixel((5, 5)) == (0, 0, 255)
-    with pytest.raises(detect.DetectError, match="camera /dev/video1: no picture after 3 frames"):
+    with pytest.raises(detect.DetectError, match="camera /dev/video1: no image after 3 frames"):
         call(monkeypatch, board, source=("--camera", "/dev/video1"))
-    with pytest.raises(detect.DetectError, match="camera 9: no picture after 0 frames"):
+    with pytest.raises(detect.DetectError, match="camera 9: no image after 0 frames"):
         call(monkeypatch, board, source=("--camera", "9"))
     assert [c.source for c in opened] == [0, "/dev/video1", 9] and all(c.released for c in opened)
     monkeypatch.setitem(sys.modules, "cv2", None)

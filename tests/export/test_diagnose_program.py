@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mkd_tf.evaluation.tflite_runner import TFLiteRunner
+from mkd_tf.conversion.tflite.runner import TFLiteRunner
 from tests.export import programs
 from tests.export.programs import error_of, untrained
 
@@ -23,15 +23,15 @@ def test_diagnoses_and_exports_with_the_worst_in_float(workdir):
     pytest.importorskip("ai_edge_quantizer")
     done = run(
         f"--workdir={workdir}",
-        "--pictures=2",
-        "--calibration_pictures=4",
+        "--images=2",
+        "--calibration_images=4",
         "--precise_layers=2",
         "--precision=float",
         "--max_ap_drop=100",
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((workdir / "export/diagnosis.json").read_text())
-    assert found["split"] == "validation" and found["pictures"] == 2 == len(found["picture_ids"])
+    assert found["split"] == "validation" and found["images"] == 2 == len(found["image_ids"])
     names = [layer["layer"] for layer in found["layers"]]
     assert names[0] in done.stdout and "student_selective.tflite" in done.stdout
     with (workdir / "export/diagnosis.csv").open() as file:

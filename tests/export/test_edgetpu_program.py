@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conversion.edgetpu_models import model
-from tests.conversion.fake_edgetpu_compiler import install
+from tests.edgetpu.edgetpu_models import model
+from tests.edgetpu.fake_edgetpu_compiler import install
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,9 +15,9 @@ DATASET = "shapes(train=40, validation=3, test=3, unlabelled=0, size=64)"
 _PROGRAM = """
 import signal, sys, time
 from mkd_tf import export_tflite
-from mkd_tf.conversion import exporting
+from mkd_tf.conversion.tflite import format
 
-convert = exporting.convert
+convert = format.convert
 
 def slow(*arguments, on_progress, **options):
     def told(done, total):
@@ -27,7 +27,7 @@ def slow(*arguments, on_progress, **options):
             time.sleep(60)
     return convert(*arguments, on_progress=told, **options)
 
-exporting.convert = slow
+format.convert = slow
 # A shell's background jobs, and what they start, ignore an interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 export_tflite.console()
@@ -35,7 +35,7 @@ export_tflite.console()
 
 
 def flags(workdir):
-    return [f"--workdir={workdir}", "--quantization=int8", "--calibration_pictures=16", "--max_ap_drop=100"]
+    return [f"--workdir={workdir}", "--quantization=int8", "--calibration_images=16", "--max_ap_drop=100"]
 
 
 def interrupt(workdir, how):

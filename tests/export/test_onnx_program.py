@@ -20,9 +20,7 @@ def workdir(tmp_path_factory):
 
 @pytest.mark.slow
 def test_exports_evaluates_and_predicts(workdir, tmp_path):
-    done = run(
-        f"--workdir={workdir}", "--quantization=float32,int8", "--calibration_pictures=4", "--opset=14"
-    )
+    done = run(f"--workdir={workdir}", "--quantization=float32,int8", "--calibration_images=4", "--opset=14")
     assert done.returncode == 0, done.stderr
     assert "student_float32.onnx" in done.stdout and "student_int8.onnx" in done.stdout
     manifest = json.loads((workdir / "export/manifest.json").read_text())["files"]

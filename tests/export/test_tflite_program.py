@@ -20,7 +20,7 @@ def workdir(tmp_path_factory):
 
 @pytest.mark.slow
 def test_exports_evaluates_and_predicts(workdir, tmp_path):
-    done = run(f"--workdir={workdir}", "--quantization=float32,int8", "--calibration_pictures=4")
+    done = run(f"--workdir={workdir}", "--quantization=float32,int8", "--calibration_images=4")
     assert done.returncode == 0, done.stderr
     assert "student_float32.tflite" in done.stdout and "student_int8.tflite" in done.stdout
     manifest = json.loads((workdir / "export/manifest.json").read_text())
@@ -41,7 +41,7 @@ def test_mistakes_are_told(workdir, tmp_path):
     (bare / "flags.cfg").write_text((workdir / "flags.cfg").read_text())
     (tmp_path / "labels.txt").write_text("one\ntwo\n")
     (tmp_path / "cut.tflite").write_bytes(b"TFL3" * 20)
-    # A picture that predict reaches only with a model.
+    # An image that predict reaches only with a model.
     Image.new("RGB", (80, 50), "teal").save(tmp_path / "a.png")
     predict = [f"--model={tmp_path}/cut.tflite", f"--input={tmp_path}/a.png", f"--output={tmp_path}/drawn"]
     empty = DATASET.replace("train=4", "train=0")
@@ -60,7 +60,7 @@ def test_mistakes_are_told(workdir, tmp_path):
         ),
         (run(*predict, module="mkd_tf.predict"), ["cut.tflite", "not a readable TFLite file"]),
         (run(f"--workdir={workdir}", f"--dataset={empty}"), ["train", "got 0"]),
-        (run(f"--workdir={workdir}", "--calibration_pictures=0"), ["calibration_pictures", "got 0"]),
+        (run(f"--workdir={workdir}", "--calibration_images=0"), ["calibration_images", "got 0"]),
     ]
     for done, told in cases:
         line = error_of(done)

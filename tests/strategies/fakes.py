@@ -8,8 +8,8 @@ import functools
 
 import numpy as np
 
-from mkd_tf import targets as target_math
-from mkd_tf.anchors import grid_anchors
+from mkd_tf.detection import targets as target_math
+from mkd_tf.detection.anchors import grid_anchors
 from mkd_tf.strategies import Port
 
 TAPS = {"C3": 8, "C4": 16, "C5": 32, "P3": 8, "P4": 16, "P5": 32}  # their strides
@@ -58,7 +58,7 @@ def targets(of: Port, batch: int = 2, seed: int = 0) -> dict:
 
 
 def tiled(found: Outputs, of: Port) -> Outputs:
-    """The same picture four times, side by side, at twice the size."""
+    """The same image four times, side by side, at twice the size."""
 
     def four(x):
         return np.tile(x, (1, 2, 2, 1))

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from mkd_tf.anchors import Anchors, grid_anchors
 from mkd_tf.checks import MkdError
+from mkd_tf.detection.anchors import Anchors, grid_anchors
 from mkd_tf.strategies import AttentionMap, Hint, LayerRelation, SoftClasses, Strategy
 from mkd_tf.strategies.base import adapter, flatten_map, match_anchors, pair_levels, standardize
 from tests import reference
@@ -78,7 +78,7 @@ def test_equal_anchors_match_themselves():
 
 def test_anchors_of_another_input_size_match_by_location():
     # At twice the size the teacher's P4 has the grid and the anchors of the student's
-    # P3, as fractions of the picture; the student's P5 has no partner: twice the side
+    # P3, as fractions of the image; the student's P5 has no partner: twice the side
     # of the teacher's largest, an IoU of at most a quarter.
     source, target = grid_anchors(128), grid_anchors(64)
     index, matched = match_anchors(source, target)

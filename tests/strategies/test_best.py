@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from mkd_tf.checks import MkdError
 from mkd_tf.strategies import Localization, SoftBoxes, SoftClasses
-from mkd_tf.strategies.soft_targets import surer
+from mkd_tf.strategies.soft_targets import more_confident
 from tests.strategies import fakes
 
 LOG3 = math.log(3)
@@ -34,16 +34,18 @@ def test_by_hand():
     first = np.float32([[[LOG3], [-LOG3], [0], [5]]])
     second = np.zeros((1, 4, 1), "float32")
     values = np.arange(4, dtype="float32").reshape(1, 4, 1)
-    found, logits, matched = surer(
+    found, logits, matched = more_confident(
         (values, first, np.float32([1, 1, 1, 0])), (values + 10, second, np.float32([1, 1, 1, 1]))
     )
     np.testing.assert_allclose(found[0, :, 0], [0, 11, 2, 13])
     np.testing.assert_allclose(logits[0, :, 0], [LOG3, 0, 0, 0])
     np.testing.assert_allclose(matched, [[1, 1, 1, 1]])
-    found, _, matched = surer((values, first, np.ones(4)), (values + 10, second, np.float32([1, 0, 1, 1])))
+    found, _, matched = more_confident(
+        (values, first, np.ones(4)), (values + 10, second, np.float32([1, 0, 1, 1]))
+    )
     np.testing.assert_allclose(found[0, :, 0], [0, 1, 2, 3])
     np.testing.assert_allclose(matched, [[1, 1, 1, 1]])
-    _, _, matched = surer((values, first, np.zeros(4)), (values, second, np.float32([1, 0, 0, 1])))
+    _, _, matched = more_confident((values, first, np.zeros(4)), (values, second, np.float32([1, 0, 0, 1])))
     np.testing.assert_allclose(matched, [[1, 0, 0, 1]])
 
 

@@ -183,7 +183,7 @@ def test_an_example_does_not_see_its_batch(spec):
 
 
 @each_strategy
-def test_the_size_of_the_picture_does_not_matter(spec):
+def test_the_size_of_the_image_does_not_matter(spec):
     small, large = Scene(spec), Scene(spec, source_size=128, target_size=128)
     large.strategy.set_weights(small.strategy.get_weights())
     large.outputs = {r: fakes.tiled(found, small.ports[r]) for r, found in small.outputs.items()}

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mkd_tf.checks import MkdError
 from mkd_tf.detectors import DETECTORS
-from mkd_tf.distiller import Distiller
+from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.strategies import Exploration
 from mkd_tf.strategies.exploration import alignment, explore_loss, split_width
 from tests import reference

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mkd_tf.boxes import encode
+from mkd_tf.detection.boxes import encode
 from mkd_tf.strategies import Exploration
 from mkd_tf.strategies.exploration_head import ExplorationHead, head_loss, wrongness
 from tests import reference
@@ -111,7 +111,7 @@ def test_a_source_without_fault_leaves_the_plain_loss():
     assert (values[2] <= 4.0 * plain * (1 + 1e-5)).all(), "1 + gamma bounds it"
 
 
-def test_a_picture_of_which_nothing_is_known_has_no_head():
+def test_an_image_of_which_nothing_is_known_has_no_head():
     strategy, outputs, targets = connected()
     targets["student"] = targets["student"] | {"known": np.float32([0, 1])}
     taps = {tap: tf.Variable(outputs["student"][tap]) for tap in strategy.taps}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mkd_tf.anchors import Anchors, grid_anchors
+from mkd_tf.detection.anchors import Anchors, grid_anchors
 from mkd_tf.strategies.foreground import BACKGROUND, cells_of_anchors, foreground_cells
 from tests import reference
 

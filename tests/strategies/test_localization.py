@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mkd_tf.anchors import grid_anchors
 from mkd_tf.checks import MkdError
+from mkd_tf.detection.anchors import grid_anchors
 from mkd_tf.strategies import Localization
 from mkd_tf.strategies.localization import localization_loss
 from tests import reference

@@ -17,7 +17,7 @@ LOG3 = math.log(3)  # the logit of probability 3/4
 
 
 def logits(*values):
-    """One picture, one class, an anchor for each value."""
+    """One image, one class, an anchor for each value."""
     return np.float32(values).reshape(1, -1, 1)
 
 

@@ -131,10 +131,10 @@ def test_what_ships_is_validated_and_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(stage.network, "shipped", lambda: other)
     stage.epoch(1)
     stage.epoch(2)
-    picture = np.zeros((1, 32, 32, 3), "float32")
-    expected = other.inference().predict(picture, verbose=0)
+    image = np.zeros((1, 32, 32, 3), "float32")
+    expected = other.inference().predict(image, verbose=0)
     for runner in stage.validation.runners:
-        np.testing.assert_allclose(runner._forward(picture)["class_logits"], expected["class_logits"])
+        np.testing.assert_allclose(runner._forward(image)["class_logits"], expected["class_logits"])
     best = load_detector(tmp_path / "best.keras")
     assert all((np.array(v) == 7).all() for v in best.variables)
 

@@ -43,7 +43,7 @@ def test_a_given_network_is_taken_and_checked(tmp_path, role):
     save_detector(made, path)
     taken = networks(**{f"{role}_weights": path})[0].build(role, "tiny")
     np.testing.assert_array_equal(weights(made), weights(taken))
-    message = f"{role} .*given.keras: expected pictures of 96 px, got 64 px. Set --{role}_image_size=64"
+    message = f"{role} .*given.keras: expected images of 96 px, got 64 px. Set --{role}_image_size=64"
     with pytest.raises(MkdError, match=message):
         networks(**{f"{role}_weights": path, f"{role}_image_size": 96})[0].build(role, SPEC)
     config = configuration.from_values({f"{role}_weights": path, "image_size": 64})

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from mkd_tf.data.base import element
-from mkd_tf.data.store import PictureStore
-from mkd_tf.postprocess import Detections
-from mkd_tf.training.teacher_boxes import look, read_rows, with_teacher_boxes, write_rows
+from mkd_tf.data.pipeline.image_store import ImageStore
+from mkd_tf.detection.postprocess import Detections
+from mkd_tf.training.teacher_boxes import detect, read_rows, with_teacher_boxes, write_rows
 
 BOX = np.float32([[0.1, 0.2, 0.5, 0.6]])
 COUNT = 40
 
 
 class ByBrightness:
-    """A runner that finds as many boxes as the picture's brightness says, in fractions of it."""
+    """A runner that finds as many boxes as the image's brightness says, in fractions of it."""
 
     image_size, class_names = 16, ("a", "b", "c")
 
@@ -34,7 +34,7 @@ class ByBrightness:
 
 @pytest.fixture(scope="module")
 def store():
-    """Forty plain pictures of brightness 2 i; the first ten are labelled with class 2."""
+    """Forty plain images of brightness 2 i; the first ten are labelled with class 2."""
     split = [
         element(
             np.full((20, 20, 3), 2 * i, "uint8"),
@@ -45,13 +45,13 @@ def store():
         )
         for i in range(COUNT)
     ]
-    return PictureStore([split], 32, "stretch", 1.0)
+    return ImageStore([split], 32, "stretch", 1.0)
 
 
-def test_every_picture_is_looked_at_in_order(store):
+def test_every_image_is_looked_at_in_order(store):
     runner, reports = ByBrightness(), []
     indices = np.arange(COUNT)[::-1]
-    found = look(store, indices, runner, lambda done, total: reports.append((done, total)))
+    found = detect(store, indices, runner, lambda done, total: reports.append((done, total)))
     assert runner.shapes == [(32, 16, 16, 3), (8, 16, 16, 3)]
     assert reports == [(32, 40), (40, 40)]
     assert [len(f) for f in found] == [2 * i % 3 for i in indices]
@@ -59,7 +59,7 @@ def test_every_picture_is_looked_at_in_order(store):
 
 def test_a_file_keeps_the_boxes(store, tmp_path):
     indices = np.arange(10, COUNT)
-    found = look(store, indices, ByBrightness(), lambda done, total: None)
+    found = detect(store, indices, ByBrightness(), lambda done, total: None)
     write_rows(tmp_path / "boxes.npz", indices, found)
     rows = read_rows(tmp_path / "boxes.npz")
     assert list(rows) == indices.tolist()
@@ -72,7 +72,7 @@ def test_a_file_keeps_the_boxes(store, tmp_path):
 
 
 def rows_of(**scores):
-    """Rows by picture: one box of class 1 for each score."""
+    """Rows by image: one box of class 1 for each score."""
     return {
         int(name[1:]): (np.tile(BOX / 2, (len(s), 1)), np.ones(len(s), "int32"), np.float32(s))
         for name, s in scores.items()
@@ -84,7 +84,7 @@ def test_boxes_replace_the_truth_where_there_is_none(store):
     found = with_teacher_boxes(store, np.array([9, 10, 11, 12]), rows, 0.3)
     assert found.weights[8].tolist() == [1, 0]
     assert found.labels[8, 0] == 2
-    # Picture 9 has labels that the student may not use.
+    # Image 9 has labels that the student may not use.
     assert found.weights[9].tolist() == [np.float32(0.8), 0]
     np.testing.assert_allclose(found.boxes[9, 0], BOX[0] / 2)
     assert found.weights[10].tolist() == [np.float32(0.9), np.float32(0.3)]
@@ -97,7 +97,7 @@ def test_a_least_score_of_one_leaves_them_unknown(store):
     rows = rows_of(_10=[0.99], _11=[1.0])
     found = with_teacher_boxes(store, np.array([10, 11]), rows, 1.0)
     assert found.known.tolist() == [float(i not in (10, 11)) for i in range(COUNT)]
-    assert found.weights[10:12].sum() == 0, "a picture of which nothing is known has no boxes"
+    assert found.weights[10:12].sum() == 0, "an image of which nothing is known has no boxes"
     assert found.weights[:10, 0].tolist() == [1] * 10
 
 
@@ -109,7 +109,5 @@ def test_crowds_stay_where_the_truth_does():
         )
         for i in range(2)
     ]
-    found = with_teacher_boxes(
-        PictureStore([crowd], 16, "stretch", 1.0), np.array([1]), rows_of(_1=[0.9]), 0.3
-    )
+    found = with_teacher_boxes(ImageStore([crowd], 16, "stretch", 1.0), np.array([1]), rows_of(_1=[0.9]), 0.3)
     assert found.weights.tolist() == [[1, -1], [np.float32(0.9), 0]]

@@ -4,11 +4,11 @@ import pytest
 
 from mkd_tf import config as configuration
 from mkd_tf.checks import MkdError
-from mkd_tf.files import beside
+from mkd_tf.files import atomic_write
 from mkd_tf.training.workdir import (
     FLAGS_FILE,
     as_flagfile,
-    check_pictures,
+    check_images,
     claim,
     lock,
     read_done,
@@ -97,16 +97,16 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path):
     assert kept == [".lock", "best.keras"]
 
 
-def test_changed_pictures_are_refused(tmp_path):
-    check_pictures(tmp_path, "digest one")
-    check_pictures(tmp_path, "digest one")
-    with pytest.raises(MkdError, match="pictures or labels have changed"):
-        check_pictures(tmp_path, "digest two")
-    check_pictures(tmp_path, "digest one")
+def test_changed_images_are_refused(tmp_path):
+    check_images(tmp_path, "digest one")
+    check_images(tmp_path, "digest one")
+    with pytest.raises(MkdError, match="images or labels have changed"):
+        check_images(tmp_path, "digest two")
+    check_images(tmp_path, "digest one")
 
 
 def test_what_another_process_is_writing_stays(tmp_path):
-    with beside(tmp_path / "predictions" / "detections.json") as stream:
+    with atomic_write(tmp_path / "predictions" / "detections.json") as stream:
         stream.write(b"so far")
         lock(tmp_path).close()
     assert (tmp_path / "predictions" / "detections.json").read_bytes() == b"so far"

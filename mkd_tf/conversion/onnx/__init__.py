@@ -1,0 +1,1 @@
+"""ONNX: conversion, what the file says of itself, and running it."""

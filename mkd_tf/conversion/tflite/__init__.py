@@ -1,0 +1,1 @@
+"""TFLite: conversion, metadata, rewrites of integer files, and running them."""

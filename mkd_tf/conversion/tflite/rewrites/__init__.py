@@ -1,0 +1,1 @@
+"""Rewrites: what the converter leaves undone in integer files."""

@@ -1,0 +1,143 @@
+"""Runs a TFLite file, as a client would: from the bytes and what they say about themselves."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+
+from mkd_tf.checks import MkdError, check_shape, fail
+from mkd_tf.conversion.tflite.metadata_reader import FileMetadata, read_metadata
+from mkd_tf.detection.postprocess import Detections, PostprocessConfig, batch_detections
+
+DETECTION = ("output_0", "output_1", "output_2", "output_3")  # count, scores, classes, boxes
+RAW = ("box_encodings", "class_logits")
+
+
+def read_tflite(source: str | Path | bytes) -> tuple[str, bytes]:
+    """Returns how errors shall call a TFLite file, and its content.
+
+    Raises:
+      MkdError: if there is no such file.
+    """
+    if isinstance(source, bytes):
+        return "model", source
+    path = Path(source)
+    if not path.is_file():
+        fail(f"model {path}", expected="a .tflite file", got="no such file", do="Check the path.")
+    return f"model {path}", path.read_bytes()
+
+
+def open_interpreter(where: str, content: bytes, **options: Any) -> Interpreter:
+    """Returns an interpreter with its tensors allocated.
+
+    Raises:
+      MkdError: if the content is damaged, or has an operator unknown to this interpreter.
+    """
+    try:
+        interpreter = Interpreter(model_content=content, **options)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise MkdError(f"{where}: not a readable TFLite file ({reason}). Export it again.") from None
+    return interpreter
+
+
+class TFLiteRunner:
+    """Runs an exported file, image by image; see `runners.Runner`.
+
+    Files with the post-process inside give its detections; raw heads go through the
+    same `postprocess` as a Keras model's.
+
+    Args:
+      source: path or content of the file.
+      postprocess: for raw heads; the thresholds in a file with post-process are its own.
+      threads: that the interpreter may use.
+    """
+
+    def __init__(
+        self, source: str | Path | bytes, postprocess: PostprocessConfig | None = None, threads: int = 1
+    ):
+        self._where, content = read_tflite(source)
+        # Python's binding maps the content and does not keep it alive by itself.
+        self._content = content
+        self._interpreter = open_interpreter(self._where, content, num_threads=threads)
+        try:
+            self._metadata: FileMetadata = read_metadata(content)
+        except MkdError as error:
+            raise MkdError(f"{self._where}: {error}") from None
+        signatures = self._interpreter.get_signature_list()
+        self._expect("one signature", len(signatures) == 1, str(len(signatures)))
+        self._run = self._interpreter.get_signature_runner(next(iter(signatures)))
+        inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
+        self._expect("one input", len(inputs) == 1, str(len(inputs)))
+        ((self._input, entry),) = inputs.items()
+        shape = tuple(entry["shape"])
+        square = len(shape) == 4 and shape[0] == 1 and shape[1] == shape[2] and shape[3] == 3
+        self._expect("an input of shape [1, S, S, 3]", square, str(list(shape)))
+        self._expect("uint8 or float32 input", entry["dtype"] in (np.uint8, np.float32), str(entry["dtype"]))
+        self._is_bytes = entry["dtype"] == np.uint8
+        self.is_raw = tuple(sorted(outputs)) == RAW
+        known = self.is_raw or tuple(sorted(outputs)) == DETECTION
+        self._expect(f"outputs {', '.join(DETECTION)} or {', '.join(RAW)}", known, ", ".join(sorted(outputs)))
+        self._outputs = outputs
+        self._anchors = np.zeros((0, 4), "float32")
+        self._postprocess = postprocess
+        self.image_size = int(shape[1])
+        self.class_names = self._metadata.labels
+        self._expect("labels inside", bool(self.class_names), "none")
+        if self.is_raw:
+            self._check_raw(outputs)
+
+    def _expect(self, expected: str, holds: bool, got: str) -> None:
+        if not holds:
+            fail(self._where, expected=expected, got=got, do="Export it again with mkd_tf.")
+
+    def _check_raw(self, outputs: dict[str, Any]) -> None:
+        _, count, classes = outputs["class_logits"]["shape"]
+        if self._metadata.anchors is not None:
+            self._anchors = self._metadata.anchors
+        self._expect(f"{count} anchors inside", len(self._anchors) == count, str(len(self._anchors)))
+        same = len(self.class_names) == classes
+        self._expect(f"{classes} labels inside", same, str(len(self.class_names)))
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """Returns the input tensor of one image `[S, S, 3]` in 0..255."""
+        if self._is_bytes:
+            if image.dtype == np.uint8:
+                return image[None]  # Rounding bytes would take as long as a small network.
+            return np.clip(np.rint(image), 0, 255).astype("uint8")[None]
+        scaled = (image.astype("float32") - self._metadata.mean) / self._metadata.std
+        return scaled.astype("float32")[None]
+
+    def invoke(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the outputs for one image `[S, S, 3]` in 0..255, dequantised, batch 1, by name."""
+        outputs = self._run(**{self._input: self.prepare(image)})
+        for name, x in outputs.items():
+            if x.dtype != np.float32:
+                scale, zero = self._outputs[name]["quantization"]
+                outputs[name] = (x.astype("float32") - zero) * np.float32(scale)
+        return outputs
+
+    def __call__(self, images: np.ndarray) -> list[Detections]:
+        """Returns what is in each of `images` `[B, S, S, 3]`, uint8 or float in 0..255.
+
+        Raises:
+          MkdError: if the images do not have the model's size, or the labels do not
+            go as far as the classes.
+        """
+        check_shape("images", images.shape, (None, self.image_size, self.image_size, 3))
+        return [self._detections(self.invoke(image)) for image in images]
+
+    def _detections(self, outputs: dict[str, np.ndarray]) -> Detections:
+        if self.is_raw:
+            logits, encodings = outputs["class_logits"], outputs["box_encodings"]
+            return batch_detections(logits, encodings, self._anchors, self._postprocess)[0]
+        count = int(outputs["output_0"].item())
+        labels = outputs["output_2"][0, :count].astype("int32")
+        last = int(labels.max(initial=0))
+        self._expect(
+            f"a label for class {last}", last < len(self.class_names), f"{len(self.class_names)} labels"
+        )
+        boxes = np.clip(outputs["output_3"][0, :count], 0, 1)
+        return Detections(boxes, outputs["output_1"][0, :count].copy(), labels)

@@ -1,0 +1,220 @@
+"""Image files become arrays: any format and mode that Pillow knows, upright, 8-bit RGB."""
+
+import io
+import os
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from mkd_tf.checks import MkdError, check_one_of, check_positive, fail
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
+_HASH_SIDE = 8
+HASH_BITS = 2 * _HASH_SIDE**2
+_ORIENTATION_TAG = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)  # these exchange width and height
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Scan(NamedTuple):
+    """What decoding an image once tells.
+
+    Attributes:
+      width: pixels, EXIF orientation applied.
+      height: likewise.
+      is_turned: whether EXIF orientation exchanged width and height.
+      hash: `[128]` bool difference hash: whether each of 8x8 grey cells is darker than
+        its right neighbour, and than its lower one. Copies that are scaled, recompressed
+        or brightened differ in few bits. None where the image was not decoded.
+    """
+
+    width: int
+    height: int
+    is_turned: bool
+    hash: np.ndarray | None
+
+
+def read_image(path: str | os.PathLike[str], content: bytes | None = None) -> np.ndarray:
+    """Reads an image as it is meant to be seen.
+
+    The content decides the format, not the suffix; EXIF orientation is applied;
+    transparency is laid on white; grey is repeated; 16 bits become 8; of an
+    animation the first frame counts.
+
+    Args:
+      path: the file.
+      content: what is in it, where it is not a file of its own; then `path` is its name.
+
+    Returns:
+      `[H, W, 3]` uint8 RGB.
+
+    Raises:
+      MkdError: for a file that is missing, no image, damaged, truncated or larger
+        than Pillow's limit against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`).
+    """
+    try:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
+            _check_size(image)
+            image.load()
+            return np.array(_as_rgb(_upright(image), path))
+    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and more
+        _explain(path, error, content)
+
+
+def measure_image(path: str | os.PathLike[str], content: bytes | None = None) -> Scan:
+    """Reads an image's header alone: its size, without a hash, and not whether it is sound.
+
+    Raises:
+      MkdError: as `read_image`, as far as the header shows it.
+    """
+    try:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
+            _check_size(image)
+            is_turned = _orientation(image) in _SIDEWAYS
+            width, height = image.size[::-1] if is_turned else image.size
+            return Scan(width, height, is_turned, None)
+    except Exception as error:  # as in read_image
+        _explain(path, error, content)
+
+
+def scan_image(path: str | os.PathLike[str]) -> Scan:
+    """Decodes an image once, cheaply, to learn whether it is sound and what it resembles.
+
+    JPEG is decoded at an eighth of its size, which still reads the whole file.
+
+    Raises:
+      MkdError: as `read_image`.
+    """
+    try:
+        with Image.open(path) as image:
+            _check_size(image)
+            full_size = image.size
+            image.draft("L", (4 * _HASH_SIDE, 4 * _HASH_SIDE))
+            image.load()
+            is_jpeg = image.format in ("JPEG", "MPO")  # then the draft is smaller than the image
+            width, height = full_size if is_jpeg else image.size
+            is_turned = _orientation(image) in _SIDEWAYS
+            grey = _as_rgb(_upright(image), path).convert("L")
+    except Exception as error:  # as in read_image
+        _explain(path, error)
+    cells = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE + 1), Image.Resampling.BOX), "int16")
+    is_darker = cells[:-1, :-1] < np.stack([cells[:-1, 1:], cells[1:, :-1]])
+    if is_turned:
+        width, height = height, width
+    return Scan(width, height, is_turned, is_darker.ravel())
+
+
+def fit_image(image: np.ndarray, size: int, fit: str = "stretch") -> np.ndarray:
+    """Scales an image to a square, bilinear, antialiased where it shrinks.
+
+    Args:
+      image: `[H, W, 3]` uint8.
+      size: side of the result in pixels.
+      fit: `stretch` fills the square; `letterbox` keeps the proportions, puts the
+        image in the top left corner and leaves the rest zero, as Coral's examples do.
+
+    Returns:
+      `[size, size, 3]` uint8.
+
+    Raises:
+      MkdError: for another `fit`, a size below 1 or an array of another kind.
+    """
+    check_one_of("fit", fit, ("stretch", "letterbox"))
+    check_positive("size", size)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        got = f"{image.dtype} {list(image.shape)}"
+        fail("fit_image: image", expected="uint8 [H, W, 3]", got=got, do="Read it with read_image.")
+    height, width = image.shape[:2]
+    target = (size, size)
+    if fit == "letterbox":
+        scale = size / max(height, width)
+        target = (max(1, round(width * scale)), max(1, round(height * scale)))
+    scaled = np.asarray(Image.fromarray(image).resize(target, Image.Resampling.BILINEAR))
+    result = np.zeros((size, size, 3), np.uint8)
+    result[: target[1], : target[0]] = scaled
+    return result
+
+
+def fit_boxes(bbox: np.ndarray, height_width: tuple[int, int], fit: str = "stretch") -> np.ndarray:
+    """Carries boxes along with `fit_image`.
+
+    Args:
+      bbox: `[M, 4]` yxyx, 0..1 of the image.
+      height_width: of the image in pixels.
+      fit: as in `fit_image`.
+
+    Returns:
+      `[M, 4]` yxyx, 0..1 of the square.
+    """
+    if fit == "stretch":
+        return bbox
+    height, width = height_width
+    return bbox * (np.array([height, width, height, width], "float32") / max(height, width))
+
+
+def _check_size(image: Image.Image) -> None:
+    # Pillow itself only warns up to twice this limit.
+    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation of a loaded image, 1 where it has none or broken metadata."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except Exception:  # the pixels are sound all the same
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Applies the EXIF orientation. `ImageOps.exif_transpose` would fail where it cannot rewrite EXIF."""
+    orientation = _orientation(image)
+    return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
+
+
+def _as_rgb(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
+    if image.mode == "F":
+        do = "Save it with 8 or 16 bits a channel."
+        fail(f"image {os.fspath(path)}", expected="integer pixels", got="float pixels", do=do)
+    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip
+        wide = np.asarray(image).astype("float64")
+        image = Image.fromarray(np.clip(wide / 257 + 0.5, 0, 255).astype("uint8"))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _explain(path: str | os.PathLike[str], error: Exception, content: bytes | None = None) -> NoReturn:
+    """Raises the `MkdError` that says what is wrong with the file."""
+    where = f"image {os.fspath(path)}"
+    if isinstance(error, MkdError):
+        raise error
+    bomb = isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning)
+    if isinstance(error, FileNotFoundError):
+        expected, got, do = "a file", "none", "Correct the path or restore the file."
+    elif bomb:
+        expected = f"at most {Image.MAX_IMAGE_PIXELS} pixels"
+        got, do = f"a larger image ({error})", "Scale it down before use."
+    elif isinstance(error, UnidentifiedImageError):
+        size = Path(path).stat().st_size if content is None else len(content)
+        expected, got = "an image", f"{size} bytes in no format that Pillow knows"
+        do = "Replace or remove the file."
+    elif isinstance(error, OSError) and error.errno is not None:  # permissions, a folder, a disk
+        expected, got, do = "a readable file", error.strerror or str(error), "Make the file readable."
+    else:
+        expected, got = "a complete image", f"a truncated or damaged one ({error})"
+        do = "Replace or remove the file."
+    fail(where, expected=expected, got=got, do=do)

@@ -1,0 +1,1 @@
+"""Pipeline: from stored images to augmented training batches."""

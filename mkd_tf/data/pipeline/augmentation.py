@@ -1,0 +1,137 @@
+"""Augmentation of a whole batch at once: one affine map and one colour change per image.
+
+Stateless: the caller draws `DRAWS` uniform numbers per image from a key of
+(seed, epoch, example), and the result is a function of them alone. Flip, zoom,
+aspect, shift and the change of size are one resampling, so an image is blurred
+once, and its boxes follow the same map exactly.
+"""
+
+import tensorflow as tf
+
+from mkd_tf.config import AugmentationConfig
+
+DRAWS = 10
+# A cut object stays while this share of it is in view; less is not recognisable.
+MIN_VISIBLE = 0.3
+MIN_SIDE_PX = 2.0
+FILL = 127.5  # Zero after normalisation.
+
+
+def draw(keys: tf.Tensor) -> tf.Tensor:
+    """Returns `[B, DRAWS]` uniform numbers in 0..1 from integer keys `[B, 2]`."""
+    return tf.map_fn(
+        lambda key: tf.random.stateless_uniform([DRAWS], seed=key), keys, fn_output_signature=tf.float32
+    )
+
+
+def placement(draws: tf.Tensor, config: AugmentationConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Where each image lies in its output: `scale`, `shift`, `flip`, each `[B, 2]` (y, x).
+
+    A point p of the image (0..1, after the flip) lands at `shift + scale * p`.
+    """
+    log_low, log_high = tf.math.log(config.scale_min), tf.math.log(config.scale_max)
+    zoom = log_low + (log_high - log_low) * draws[:, 0]
+    aspect = config.aspect * (2 * draws[:, 1] - 1) / 2
+    scale = tf.exp(tf.stack([zoom + aspect, zoom - aspect], axis=1))
+    shift = draws[:, 2:4] * (1 - scale)
+    coin = tf.cast(draws[:, 4:6] < 0.5, tf.float32)
+    zero = tf.zeros_like(coin[:, 0])
+    flip = {
+        "none": tf.zeros_like(coin),
+        "horizontal": tf.stack([zero, coin[:, 1]], axis=1),
+        "both": coin,
+        "half_turn": tf.stack([coin[:, 0], coin[:, 0]], axis=1),
+    }[config.flips]
+    return scale, shift, flip
+
+
+def warp(images: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor, size: int) -> tf.Tensor:
+    """Resamples images `[B, H, W, 3]` of any type to `[B, size, size, 3]` float32, bilinear.
+
+    `crop_and_resize` takes the corners' sampling points, may read outside of the
+    image, where it finds `FILL`, and mirrors when the corners are swapped; it costs
+    half of a projective transform.
+    """
+    extent = tf.cast(tf.shape(images)[1:3], tf.float32)[None]
+    # Pixel i has its centre at (i + 0.5) / size of the output.
+    first = extent * ((0.5 / size - shift) / scale)
+    last = extent * (((size - 0.5) / size - shift) / scale)
+    first, last = tf.where(flip > 0, extent - first, first), tf.where(flip > 0, extent - last, last)
+    corners = tf.concat([first - 0.5, last - 0.5], axis=1) / tf.tile(extent - 1, [1, 2])
+    which = tf.range(tf.shape(images)[0])
+    return tf.image.crop_and_resize(images, corners, which, [size, size], extrapolation_value=FILL)
+
+
+def move_boxes(boxes: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor, size: int) -> tf.Tensor:
+    """Carries boxes `[B, M, 4]` (0..1 of the image) along: whole, in pixels of the output."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    flipped = flip[:, None, :] > 0
+    low, high = tf.where(flipped, 1 - high, low), tf.where(flipped, 1 - low, high)
+    low = (shift[:, None] + scale[:, None] * low) * size
+    high = (shift[:, None] + scale[:, None] * high) * size
+    return tf.concat([low, high], axis=-1)
+
+
+def crop_boxes(
+    boxes: tf.Tensor, weights: tf.Tensor, window_low: tf.Tensor | int, window_high: tf.Tensor | int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Clips boxes to what a window shows.
+
+    A box of which less than `MIN_VISIBLE` remains, or a side under `MIN_SIDE_PX`,
+    gets weight 0. Of an ignored area any part is one.
+
+    Args:
+      boxes: `[..., M, 4]` float32 yxyx in pixels, whole.
+      weights: `[..., M]` float32, negative for ignored areas.
+      window_low: first corner of the window (y, x) in pixels, `[..., 1, 2]` or one number.
+      window_high: last corner, likewise.
+
+    Returns:
+      The clipped boxes and their weights, of the same shapes.
+    """
+    low, high = boxes[..., :2], boxes[..., 2:]
+    seen_low = tf.clip_by_value(low, window_low, window_high)
+    seen_high = tf.clip_by_value(high, window_low, window_high)
+    visible = tf.reduce_prod((seen_high - seen_low) / tf.maximum(high - low, 1e-6), axis=-1)
+    big = tf.reduce_min(seen_high - seen_low, axis=-1) >= MIN_SIDE_PX
+    enough = tf.logical_or(visible >= MIN_VISIBLE, weights < 0)
+    kept = tf.where(tf.logical_and(enough, big), weights, 0.0)
+    return tf.concat([seen_low, seen_high], axis=-1), kept
+
+
+def recolor(images: tf.Tensor, draws: tf.Tensor, config: AugmentationConfig) -> tf.Tensor:
+    """Changes brightness, contrast (about mid-grey) and saturation of float images in 0..255.
+
+    All three are linear in the colour: one 3x3 matrix and one offset per image.
+    """
+
+    def factor(i: int, most: float) -> tf.Tensor:
+        return (1 + most * (2 * draws[:, i] - 1))[:, None, None]
+
+    saturation, contrast = factor(6, config.saturation), factor(8, config.contrast)
+    matrix = contrast * (saturation * tf.eye(3) + (1 - saturation) / 3)
+    offset = FILL * (factor(7, config.brightness) - contrast)
+    flat = tf.reshape(images, [tf.shape(images)[0], -1, 3])
+    colored = tf.matmul(flat, matrix) + offset
+    return tf.reshape(tf.clip_by_value(colored, 0.0, 255.0), tf.shape(images))
+
+
+def augment(
+    images: tf.Tensor, boxes: tf.Tensor, draws: tf.Tensor, config: AugmentationConfig, size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Augments a batch.
+
+    Args:
+      images: `[B, H, W, 3]` uint8.
+      boxes: `[B, M, 4]` float32 yxyx, 0..1 of the image.
+      draws: `[B, DRAWS]` from `draw`.
+      config: how far to go.
+      size: side of the output in pixels.
+
+    Returns:
+      Images `[B, size, size, 3]` float32 in 0..255, and the whole boxes in output
+      pixels: `crop_boxes` tells which of them are in view.
+    """
+    where = placement(draws, config)
+    colored = recolor(warp(images, *where, size), draws, config)
+    return colored, move_boxes(boxes, *where, size)

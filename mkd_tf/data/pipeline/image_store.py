@@ -1,0 +1,152 @@
+"""The image store: a split's images at one size, with their boxes padded to one length.
+
+Images are stretched (or letterboxed) to a canvas somewhat larger than the
+input, so that zooming in still finds detail. They are kept in memory while they
+fit; otherwise they are decoded when asked for.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mkd_tf.checks import fail
+from mkd_tf.data.base import Element, annotation_of, image_of
+from mkd_tf.data.image_files import fit_boxes, fit_image
+
+CANVAS_SCALE = 1.25
+IGNORED = -1.0
+"""Weight of an area of which nothing is known: see `targets.ignored`. Any negative weight says so."""
+_THREADS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Boxes:
+    """Boxes of every image of a store, padded to M with weight 0.
+
+    Attributes:
+      boxes: `[N, M, 4]` float32 yxyx, 0..1 of the canvas.
+      labels: `[N, M]` int32.
+      weights: `[N, M]` float32, `IGNORED` for the area of a crowd.
+      known: `[N]` float32, 0 where nobody looked: no box does not mean no object there.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    known: np.ndarray
+
+
+Row = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def pad_boxes(per_image: Sequence[Row], known: np.ndarray) -> Boxes:
+    """Pads each image's (boxes, labels, weights) to the longest, at least to one row."""
+    longest = max([1] + [len(labels) for _, labels, _ in per_image])
+    count = len(per_image)
+    boxes = np.zeros((count, longest, 4), "float32")
+    labels = np.zeros((count, longest), "int32")
+    weights = np.zeros((count, longest), "float32")
+    for i, (b, c, w) in enumerate(per_image):
+        boxes[i, : len(c)], labels[i, : len(c)], weights[i, : len(c)] = b, c, w
+    return Boxes(boxes, labels, weights, known.astype("float32"))
+
+
+class ImageStore:
+    """Random access to fitted images and their boxes.
+
+    Args:
+      splits: one or several sequences of elements, taken as one.
+      image_size: side in pixels of the largest input that will be made of them.
+      fit: `stretch` or `letterbox`.
+      cache_gb: how much memory decoded images may take. Images that do not fit are
+        decoded each time they are used, and not at all to begin with where their split
+        tells its boxes without (`data.base.AnnotatedSplit`).
+      on_progress: called with how many images are read, and how many there are.
+
+    Attributes:
+      truth: the labels' boxes with weight 1, crowds as ignored areas.
+      is_labelled: `[N]` bool.
+      gigabytes: that all decoded images take.
+      is_cached: whether they are kept.
+    """
+
+    def __init__(
+        self,
+        splits: Sequence[Sequence[Element]],
+        image_size: int,
+        fit: str,
+        cache_gb: float,
+        on_progress: Callable[[int, int], None] | None = None,
+    ):
+        self._where = [(split, i) for split in splits for i in range(len(split))]
+        if not self._where:
+            fail(
+                "training images",
+                expected="at least one",
+                got="none",
+                do="Check the data set's train split.",
+            )
+        self._side = int(round(image_size * CANVAS_SCALE))
+        self._fit = fit
+        self.gigabytes = len(self) * self._side**2 * 3 / 2**30
+        self.is_cached = self.gigabytes <= cache_gb
+        shape = (len(self), self._side, self._side, 3)
+        self._cache = np.zeros(shape, "uint8") if self.is_cached else None
+        self.is_labelled = np.zeros(len(self), bool)
+        self._ids = [""] * len(self)
+        per_image: list = [None] * len(self)
+
+        def read(i: int) -> None:
+            split, position = self._where[i]
+            if self._cache is None:
+                found = annotation_of(split, position)
+            else:
+                found = split[position]
+                self._cache[i] = fit_image(found["image"], self._side, self._fit)
+                found = {"height_width": found["image"].shape[:2]} | found
+            per_image[i] = self._row_of(found)
+            self.is_labelled[i], self._ids[i] = bool(found["is_labelled"]), str(found["image/id"])
+
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            for done, _ in enumerate(pool.map(read, range(len(self))), start=1):
+                if on_progress is not None:
+                    on_progress(done, len(self))
+        self.truth = pad_boxes(per_image, self.is_labelled)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def _row_of(self, found: Element) -> Row:
+        objects = found["objects"]
+        boxes = fit_boxes(objects["bbox"], found["height_width"], self._fit)
+        # Crowds stand for many objects at once: no location should answer for them, and
+        # none there is background.
+        weights = np.where(objects["is_crowd"], IGNORED, 1.0).astype("float32")
+        return boxes, objects["label"], weights
+
+    def _image(self, i: int) -> np.ndarray:
+        return fit_image(image_of(*self._where[i]), self._side, self._fit)
+
+    def digest(self) -> str:
+        """Returns a hash of which images these are, in their order, and of their labels."""
+        digest = hashlib.sha256("\n".join(self._ids).encode())
+        for array in (self.is_labelled, self.truth.boxes, self.truth.labels):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        if (self.truth.weights < 0).any():
+            digest.update(self.truth.weights.tobytes())
+        return digest.hexdigest()
+
+    def row(self, i: int) -> Row:
+        """Returns the truth of image `i` without padding."""
+        keep = self.truth.weights[i] != 0
+        return self.truth.boxes[i][keep], self.truth.labels[i][keep], self.truth.weights[i][keep]
+
+    def images(self, indices: np.ndarray) -> np.ndarray:
+        """Returns canvases `[B, side, side, 3]` uint8."""
+        if self._cache is not None:
+            return self._cache[indices]
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            return np.stack(list(pool.map(lambda i: self._image(int(i)), indices)))

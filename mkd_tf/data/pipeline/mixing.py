@@ -1,0 +1,216 @@
+"""Mosaic and mixup: strong augmentation that joins several images of a batch in one.
+
+Both work on images that are augmented already, so that each part has a flip, zoom
+and colour of its own, and take their parts from the same batch, so that nothing more
+is decoded or resampled.
+
+Mosaic cuts four images at a common seam (Bochkovskiy et al., "YOLOv4", 2020, Sec. 3.3;
+as in its Darknet code, parts are cut and not shrunk, and the seam keeps a fifth of the
+side away from the border). Mixup blends two, `lambda * a + (1 - lambda) * b` with lambda from
+Beta(ALPHA, ALPHA) (Zhang et al., "mixup", ICLR 2018, Sec. 2). In detection the boxes of both
+stay, weighted with lambda and 1 - lambda (Zhang et al., "Bag of Freebies for Training
+Object Detection Neural Networks", 2019, Sec. 3.1, whose ALPHA it is).
+Departure: partners are the images that follow in the batch, whose order is random.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from mkd_tf.checks import fail
+from mkd_tf.config import AugmentationConfig
+from mkd_tf.data.pipeline.augmentation import crop_boxes
+
+MIN_SEAM = 0.2
+ALPHA = 1.5
+PARTS = 4
+MOSAIC_DRAWS = 6
+
+
+class Examples(NamedTuple):
+    """Augmented images of one size S.
+
+    Attributes:
+      images: `[B, S, S, 3]` float32 in 0..255.
+      boxes: `[B, M, 4]` float32 yxyx in pixels.
+      labels: `[B, M]` int32.
+      weights: `[B, M]` float32, 0 for padding, negative for ignored areas.
+      known: `[B]` float32, 0 where nobody looked for objects.
+    """
+
+    images: tf.Tensor
+    boxes: tf.Tensor
+    labels: tf.Tensor
+    weights: tf.Tensor
+    known: tf.Tensor
+
+
+def mixed_counts(config: AugmentationConfig, labelled: bool, per_batch: int) -> tuple[int, int]:
+    """Returns how many of a stream's `per_batch` images become mosaics and mixups.
+
+    Raises:
+      MkdError: if these are too few to be joined.
+    """
+    if config.mixed_images not in ("all", "labelled" if labelled else "unlabelled"):
+        return 0, 0
+    mosaics = round(config.mosaic * per_batch)
+    mixups = min(round(config.mixup * per_batch), per_batch - mosaics)
+    for name, count, needed in (("mosaic", mosaics, PARTS), ("mixup", mixups, 2)):
+        if count and per_batch < needed:
+            fail(
+                name,
+                expected=f"at least {needed} images to join in each batch",
+                got=f"{per_batch} {'labelled' if labelled else 'unlabelled'} ones",
+                do="Raise batch_size, or change mixed_images or unlabelled_share.",
+            )
+    return mosaics, mixups
+
+
+def check_mixing(config: AugmentationConfig, parts: Iterable[tuple[bool, int]]) -> None:
+    """Raises `MkdError` if mixing is asked for and cannot be done, or would change nothing.
+
+    Args:
+      config: of the augmentation.
+      parts: of every batch that will be made: whether its images are labelled, how many.
+    """
+    counts = [mixed_counts(config, labelled, per_batch) for labelled, per_batch in parts]
+    if (config.mosaic or config.mixup) and not any(map(any, counts)):
+        fail(
+            "mixed_images",
+            expected="images to mix",
+            got=f"{config.mixed_images}, of which no batch has enough for mosaic or mixup",
+            do="Choose labelled or all, or set mosaic and mixup to 0.",
+        )
+
+
+def in_view(examples: Examples) -> Examples:
+    """Clips whole boxes to their images."""
+    boxes, weights = crop_boxes(examples.boxes, examples.weights, 0, examples.images.shape[1])
+    return examples._replace(boxes=boxes, weights=weights)
+
+
+def mosaic(examples: Examples, count: int, draws: tf.Tensor) -> Examples:
+    """Makes `count` mosaics: the i-th of images i to i + 3, row by row, going round.
+
+    Args:
+      examples: with whole boxes, as `augmentation.augment` returns them.
+      count: K, at most B.
+      draws: `[K, MOSAIC_DRAWS]` uniform in 0..1: the seam's y and x, then where in
+        their images the upper, lower, left and right parts begin.
+
+    Returns:
+      K examples of `4 * M` boxes, clipped to their parts; known where all four are.
+    """
+    total, size = examples.images.shape[:2]
+    parts = (tf.range(count)[:, None] + tf.range(PARTS)) % total
+    seam = tf.cast(size * (MIN_SEAM + (1 - 2 * MIN_SEAM) * draws[:, :2]), tf.int32)
+    # Both halves of each axis, `[K, axis, half]`: where they lie, and where they come from.
+    start = tf.stack([tf.zeros_like(seam), seam], axis=2)
+    extent = tf.stack([seam, size - seam], axis=2)
+    room = size - extent
+    source = tf.cast(tf.reshape(draws[:, 2:], [count, 2, 2]) * tf.cast(room + 1, tf.float32), tf.int32)
+    move = start - tf.minimum(source, room)
+
+    # Rows and columns of the images that each pixel shows, `[K, axis, S]`.
+    pixel = tf.range(size)[None, None]
+    second = pixel >= seam[:, :, None]
+    taken = pixel - tf.where(second, move[:, :, 1:], move[:, :, :1])
+    is_lower, is_right = second[:, 0, :, None], second[:, 1, None, :]
+    upper_left, upper_right, lower_left, lower_right = tf.unstack(parts[:, :, None, None], axis=1)
+    upper = tf.where(is_right, upper_right, upper_left)
+    image = tf.where(is_lower, tf.where(is_right, lower_right, lower_left), upper)
+    flat = (image * size + taken[:, 0, :, None]) * size + taken[:, 1, None, :]
+    images = tf.gather(tf.reshape(examples.images, [-1, 3]), flat)
+
+    def of_quarters(halves: tf.Tensor) -> tf.Tensor:
+        """`[K, axis, half]` to `[K, 4, 1, (y, x)]` float32."""
+        y, x = tf.gather(halves[:, 0], [0, 0, 1, 1], axis=1), tf.gather(halves[:, 1], [0, 1, 0, 1], axis=1)
+        return tf.cast(tf.stack([y, x], axis=-1)[:, :, None], tf.float32)
+
+    low, high = of_quarters(start), of_quarters(start + extent)
+    boxes = tf.gather(examples.boxes, parts) + tf.tile(of_quarters(move), [1, 1, 1, 2])
+    boxes, weights = crop_boxes(boxes, tf.gather(examples.weights, parts), low, high)
+    return Examples(
+        images,
+        tf.reshape(boxes, [count, -1, 4]),
+        tf.reshape(tf.gather(examples.labels, parts), [count, -1]),
+        tf.reshape(weights, [count, -1]),
+        tf.reduce_min(tf.gather(examples.known, parts), axis=1),
+    )
+
+
+def mixup(examples: Examples, count: int, share: tf.Tensor) -> Examples:
+    """Blends the last `count` images, each with the one that follows it, going round.
+
+    Args:
+      examples: with whole boxes.
+      count: K, at most B.
+      share: lambda, `[K]` in 0..1, of the image itself.
+
+    Returns:
+      K examples of `2 * M` boxes; known where both are.
+    """
+    total = examples.images.shape[0]
+    own = tf.range(total - count, total)
+    shown = in_view(examples)
+    a, b = (Examples(*(tf.gather(x, which) for x in shown)) for which in (own, (own + 1) % total))
+    blend = share[:, None, None, None]
+    return Examples(
+        blend * a.images + (1 - blend) * b.images,
+        tf.concat([a.boxes, b.boxes], axis=1),
+        tf.concat([a.labels, b.labels], axis=1),
+        tf.concat([share[:, None] * a.weights, (1 - share[:, None]) * b.weights], axis=1),
+        tf.minimum(a.known, b.known),
+    )
+
+
+def join(groups: list[Examples]) -> Examples:
+    """Puts groups of examples together; boxes without weight go, as far as padding allows."""
+    longest = max(g.boxes.shape[1] for g in groups)
+    padded = []
+    for g in groups:
+        gap = longest - g.boxes.shape[1]
+        padded.append(
+            g._replace(
+                boxes=tf.pad(g.boxes, [[0, 0], [0, gap], [0, 0]]),
+                labels=tf.pad(g.labels, [[0, 0], [0, gap]]),
+                weights=tf.pad(g.weights, [[0, 0], [0, gap]]),
+            )
+        )
+    joined = Examples(*(tf.concat(columns, axis=0) for columns in zip(*padded, strict=True)))
+    # The assignment costs as much as the boxes are many: four times the padding would tell.
+    present = joined.weights != 0
+    most = tf.maximum(tf.reduce_max(tf.math.count_nonzero(present, axis=1, dtype=tf.int32)), 1)
+    place = tf.range(longest)[None] + tf.where(present, 0, longest)
+    order = tf.argsort(place, axis=1)[:, :most]
+    return joined._replace(
+        boxes=tf.gather(joined.boxes, order, batch_dims=1),
+        labels=tf.gather(joined.labels, order, batch_dims=1),
+        weights=tf.gather(joined.weights, order, batch_dims=1),
+    )
+
+
+def mix(examples: Examples, mosaics: int, mixups: int, seed: tf.Tensor) -> list[Examples]:
+    """Makes mosaics of the first and mixups of the last images of one stream's share of a batch.
+
+    Args:
+      examples: with whole boxes.
+      mosaics: how many of the first.
+      mixups: how many of the last.
+      seed: `[2]` int64, all that chance depends on.
+
+    Returns:
+      Groups of examples in the order of the images, boxes clipped.
+    """
+    total = examples.images.shape[0]
+    groups = []
+    if mosaics:
+        draws = tf.random.stateless_uniform([mosaics, MOSAIC_DRAWS], seed)
+        groups.append(mosaic(examples, mosaics, draws))
+    if mosaics + mixups < total:
+        groups.append(in_view(Examples(*(x[mosaics : total - mixups] for x in examples))))
+    if mixups:
+        pair = tf.random.stateless_gamma([2, mixups], seed + tf.constant([1, 0], tf.int64), ALPHA)
+        groups.append(mixup(examples, mixups, pair[0] / (pair[0] + pair[1])))
+    return groups

@@ -1,0 +1,84 @@
+"""One VOC annotation file: what it says, and what is wrong with it."""
+
+import dataclasses
+import math
+from pathlib import Path
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException, ElementTree
+
+from mkd_tf.data.sources.examples import BadAnnotation, Box, ImageObject, Problem
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotation:
+    """What a file says; `size` is (width, height), None where the file does not know."""
+
+    filename: str | None
+    size: tuple[int, int] | None
+    objects: tuple[ImageObject, ...]
+    problems: tuple[Problem, ...]
+
+
+def read_annotation(path: Path, file: str) -> Annotation:
+    """Reads an annotation file.
+
+    Args:
+      path: where it is.
+      file: how problems call it.
+
+    Raises:
+      BadAnnotation: if it is no XML, no annotation, or declares entities.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except DefusedXmlException as error:
+        reason = f"it declares XML entities or refers to other files ({type(error).__name__})"
+        raise BadAnnotation(f"{reason}, which is refused as unsafe") from error
+    except (ParseError, ValueError, LookupError, OSError) as error:
+        raise BadAnnotation(f"cannot be read as XML ({error})") from error
+    if root.tag != "annotation":
+        raise BadAnnotation(f"begins with <{root.tag}> instead of <annotation>")
+    objects, problems = [], []
+    for index, node in enumerate(root.findall("object")):
+        name = (node.findtext("name") or "").strip()
+        try:
+            if not name:
+                raise BadAnnotation("no <name>")
+            objects.append(ImageObject(index, name, _read_box(node), _is_true(node.findtext("difficult"))))
+        except BadAnnotation as error:
+            problems.append(Problem(file, index, str(error), name or None))
+    filename = (root.findtext("filename") or "").strip() or None
+    return Annotation(filename, _read_size(root), tuple(objects), tuple(problems))
+
+
+def _read_box(node: Element) -> Box:
+    bndbox = node.find("bndbox")
+    if bndbox is None:
+        raise BadAnnotation("no <bndbox>")
+    values = []
+    for side in _SIDES:
+        text = bndbox.findtext(side)
+        try:
+            value = float(text or "")
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise BadAnnotation(f"no <{side}>" if text is None else f"{side} is {text!r}, not a number")
+        values.append(value)
+    return (values[0], values[1], values[2], values[3])
+
+
+def _read_size(root: Element) -> tuple[int, int] | None:
+    """Many tools leave <size> out or write 0: then the image alone decides."""
+    try:
+        width, height = (round(float(root.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
+    except (ValueError, OverflowError):
+        return None
+    return (width, height) if width > 0 and height > 0 else None
+
+
+def _is_true(text: str | None) -> bool:
+    return (text or "").strip().lower() in ("1", "true", "yes")

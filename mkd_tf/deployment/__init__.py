@@ -1,0 +1,1 @@
+"""Deployment: one export run converts, runs, measures, judges and records."""

@@ -1,0 +1,1 @@
+"""Detection: anchors, boxes, targets, losses, layers and post-processing that every detector shares."""

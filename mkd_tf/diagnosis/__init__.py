@@ -1,0 +1,1 @@
+"""Diagnosis: the error that int8 makes in every layer, and files with some layers in more bits."""

@@ -1,0 +1,253 @@
+"""What the int8 file does to each layer: its grid, its weights, and the float file with these alone.
+
+The float file and the int8 file of one detector come from one graph, and their tensors
+have the same names. A layer here is an operator that rounds: its output lies on a grid
+that none of its inputs had. Operators that only move values (RESHAPE on the same grid)
+round nothing.
+
+`Pair.isolated` puts one layer's quantisation into the float file:
+
+    x -> op(float weights) -> y                   kept, to compare with
+    x -> op(int8 weights)  -> QUANTIZE -> DEQUANTIZE -> y'     read by all that read y
+
+with weights, bias and grid of the int8 file. What it leaves out is the integer kernel's
+own multiplier, which is off by at most one level.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from mkd_tf.checks import fail
+from mkd_tf.conversion.tflite.model_file import add_buffer, operator_code, to_content, unpack
+from mkd_tf.diagnosis.layer_names import keras_layer, last_part, unique
+
+INPUT = "INPUT"
+_CODES = schema.BuiltinOperator
+_CODE_NAMES = {code: name for name, code in vars(_CODES).items() if isinstance(code, int)}
+_MOVES = (
+    _CODES.RESHAPE,
+    _CODES.CONCATENATION,
+    _CODES.RESIZE_NEAREST_NEIGHBOR,
+    _CODES.MAX_POOL_2D,
+    _CODES.PAD,
+    _CODES.SLICE,
+    _CODES.STRIDED_SLICE,
+    _CODES.SQUEEZE,
+    _CODES.EXPAND_DIMS,
+    _CODES.TRANSPOSE,
+    _CODES.SPACE_TO_DEPTH,
+    _CODES.DEPTH_TO_SPACE,
+)
+_DTYPES = {schema.TensorType.INT8: "<i1", schema.TensorType.INT32: "<i4", schema.TensorType.INT64: "<i8"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """An operator that rounds.
+
+    Attributes:
+      name: the Keras layer's, with `@HxW` where a layer is called on several maps; the
+        tensor's own where no Keras layer is behind it. No two layers share one.
+      operator: of the file, as in `CONV_2D`; `INPUT` for the image itself.
+      tensor: name of its output in both files.
+      step: the distance of two levels of the output's grid.
+      zero_point: the level that means 0.
+    """
+
+    name: str
+    operator: str
+    tensor: str
+    step: float
+    zero_point: int
+
+
+def tensor_name(graph: schema.SubGraphT, index: int) -> str:
+    """Returns a tensor's name."""
+    return (graph.tensors[index].name or b"").decode()
+
+
+def producers(graph: schema.SubGraphT) -> dict[int, schema.OperatorT]:
+    """Returns the operator that makes each computed tensor."""
+    return {int(index): operator for operator in graph.operators for index in operator.outputs}
+
+
+def head_tensors(model: schema.ModelT) -> dict[str, int]:
+    """Returns where class logits, scores with the background before them, and box encodings are.
+
+    Boxes and scores are those that the post-process takes; logits go into the sigmoid.
+    """
+    graph = model.subgraphs[0]
+    made, last = producers(graph), graph.operators[-1]
+    aside = (_CODES.QUANTIZE, _CODES.DEQUANTIZE)
+
+    def source(index: int) -> schema.OperatorT:
+        operator = made[int(index)]
+        return source(operator.inputs[0]) if operator_code(model, operator) in aside else operator
+
+    sigmoid = source(source(last.inputs[1]).inputs[1])
+    found = {"class_logits": sigmoid.inputs[0], "scores": last.inputs[1], "box_encodings": last.inputs[0]}
+    return {name: int(index) for name, index in found.items()}
+
+
+def dequantised(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
+    """Returns an integer constant's values as float32, of the tensor's shape."""
+    levels = np.frombuffer(bytes(model.buffers[tensor.buffer].data), _DTYPES[tensor.type])
+    levels = levels.reshape(tensor.shape).astype("float64")
+    scale, zero = (
+        np.asarray(x, "float64") for x in (tensor.quantization.scale, tensor.quantization.zeroPoint)
+    )
+    along = [1] * levels.ndim
+    if len(scale) > 1:
+        along[tensor.quantization.quantizedDimension] = -1
+    if not along:
+        return ((levels - zero[0]) * scale[0]).astype("float32")
+    return ((levels - zero.reshape(along)) * scale.reshape(along)).astype("float32")
+
+
+def _code(model: schema.ModelT, builtin: int, version: int) -> int:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = builtin
+    code.version = version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+class Pair:
+    """The float and the int8 file of one detector, with the post-process as the last operator.
+
+    Args:
+      float_file: as `tflite.float_core` makes it.
+      int8_file: as `tflite.convert` makes it.
+      names: the detector's Keras layers, as in `keras_names`.
+    """
+
+    def __init__(self, float_file: bytes, int8_file: bytes, names: Iterable[str]):
+        self.float_file, self.int8_file = float_file, int8_file
+        self._float, self._int8 = unpack(float_file), unpack(int8_file)
+        self._order = {name: place for place, name in enumerate(names)}
+        graph = self._int8.subgraphs[0]
+        self._made = producers(graph)
+        self._by_name = {tensor_name(graph, index): index for index in self._made}
+        found = self._layers()
+        if not found:
+            fail(
+                "diagnosis",
+                expected="an int8 file with the tensors of the float file",
+                got="none of them under its name",
+                do="Compare files that were converted from one model.",
+            )
+        self.layers = [self._input(), *found]
+
+    def _grid(self, index: int) -> tuple[float, int] | None:
+        """Returns step and zero point of an int8 tensor; through requantisation, those of its source."""
+        operator = self._made.get(int(index))
+        if operator is not None and operator_code(self._int8, operator) == _CODES.QUANTIZE:
+            source = self._grid(operator.inputs[0])
+            if source is not None:
+                return source
+        found = self._int8.subgraphs[0].tensors[index]
+        if found.type != schema.TensorType.INT8 or found.quantization.scale is None:
+            return None
+        return float(found.quantization.scale[0]), int(found.quantization.zeroPoint[0])
+
+    def _rounds(self, operator: schema.OperatorT) -> bool:
+        if operator_code(self._int8, operator) not in _MOVES:
+            return True
+        grid = self._grid(operator.outputs[0])
+        sources = [self._grid(index) for index in operator.inputs if int(index) in self._made]
+        return any(source != grid for source in sources)
+
+    def _layers(self) -> list[Layer]:
+        graph = self._float.subgraphs[0]
+        found, names, shapes = [], [], []
+        for operator in graph.operators[:-1]:
+            tensor = tensor_name(graph, operator.outputs[0])
+            index = self._by_name.get(tensor)
+            if len(operator.outputs) != 1 or index is None or not self._rounds(self._made[index]):
+                continue
+            grid = self._grid(index)
+            if grid is None:
+                continue
+            kind = _CODE_NAMES[operator_code(self._float, operator)]
+            found.append(Layer("", kind, tensor, *grid))
+            names.append(keras_layer(tensor, self._order) or last_part(tensor))
+            shapes.append(tuple(graph.tensors[operator.outputs[0]].shape[1:-1]))
+        named = zip(found, unique(names, shapes), strict=True)
+        return [dataclasses.replace(layer, name=name) for layer, name in named]
+
+    def _input(self) -> Layer:
+        graph = self._int8.subgraphs[0]
+        first = next(o for o in graph.operators if graph.inputs[0] in o.inputs)
+        step, zero = self._grid(first.outputs[0]) or (1.0, 0)
+        return Layer("input", INPUT, tensor_name(graph, first.outputs[0]), step, zero)
+
+    def indices(self, layer: Layer) -> tuple[int, int]:
+        """Returns where a layer's output is in the float and in the int8 file."""
+        graph = self._float.subgraphs[0]
+        if layer.operator == INPUT:
+            return int(graph.inputs[0]), self._by_name[layer.tensor]
+        index = next(i for i in producers(graph) if tensor_name(graph, i) == layer.tensor)
+        return index, self._by_name[layer.tensor]
+
+    def isolated(self, layer: Layer) -> tuple[bytes, int, int]:
+        """Returns the float file with this layer alone quantised, and where y and y' are in it.
+
+        Not of the input, whose bytes a caller rounds by itself.
+        """
+        model = unpack(self.float_file)
+        graph = model.subgraphs[0]
+        exact, _ = self.indices(layer)
+        place = next(i for i, o in enumerate(graph.operators) if exact in o.outputs)
+        clone = copy.copy(graph.operators[place])
+        clone.inputs = self._with_int8_constants(model, clone)
+
+        def tensor(kind: int, quantized: bool) -> int:
+            made = copy.copy(graph.tensors[exact])
+            made.name, made.type, made.buffer = f"isolated/{len(graph.tensors)}".encode(), kind, 0
+            made.quantization = schema.QuantizationParametersT()
+            if quantized:
+                made.quantization.scale = np.array([layer.step], "float32")
+                made.quantization.zeroPoint = np.array([layer.zero_point], "int64")
+            graph.tensors.append(made)
+            return len(graph.tensors) - 1
+
+        kinds = schema.TensorType
+        raw, levels = tensor(kinds.FLOAT32, False), tensor(kinds.INT8, True)
+        rounded = tensor(kinds.FLOAT32, False)
+        for operator in graph.operators:
+            operator.inputs = [rounded if index == exact else index for index in operator.inputs]
+        clone.outputs = [raw]
+        steps = [clone]
+        for builtin, version, source, target in (
+            (_CODES.QUANTIZE, 1, raw, levels),
+            (_CODES.DEQUANTIZE, 2, levels, rounded),
+        ):
+            step = schema.OperatorT()
+            step.opcodeIndex, step.inputs, step.outputs = _code(model, builtin, version), [source], [target]
+            steps.append(step)
+        graph.operators[place + 1 : place + 1] = steps
+        return to_content(model, len(self.float_file)), exact, rounded
+
+    def _with_int8_constants(self, model: schema.ModelT, operator: schema.OperatorT) -> list[int]:
+        """Returns the inputs of a float operator with its weights replaced by those of the int8 file."""
+        graph, there = model.subgraphs[0], self._int8.subgraphs[0]
+        name = tensor_name(graph, operator.outputs[0])
+        other = self._made[self._by_name[name]]
+        inputs = [int(index) for index in operator.inputs]
+        for position, index in enumerate(inputs):
+            if index < 0 or graph.tensors[index].type != schema.TensorType.FLOAT32:
+                continue
+            source = there.tensors[other.inputs[position]]
+            if int(other.inputs[position]) in self._made or source.quantization.scale is None:
+                continue
+            own = copy.copy(graph.tensors[index])
+            own.name = f"isolated/constant{position}".encode()
+            # A buffer of its own: the calls of a shared layer read the same one.
+            own.buffer = add_buffer(model, dequantised(self._int8, source).tobytes())
+            graph.tensors.append(own)
+            inputs[position] = len(graph.tensors) - 1
+        return inputs

@@ -1,0 +1,1 @@
+"""Distillation: the distiller, its objective, and the balance of the terms."""

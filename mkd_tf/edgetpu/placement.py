@@ -1,0 +1,226 @@
+"""Will a TFLite file run on an Edge TPU? Each operator is placed, and the whole judged.
+
+The compiler makes one Edge TPU program: what follows an operator that is not
+mapped runs on the CPU too. A detector is accepted when nothing is left to the CPU
+but QUANTIZE, DEQUANTIZE and, as the last operator, TFLite_Detection_PostProcess.
+
+This is the static check, from what is documented (`edgetpu_rules`). Where the
+compiler is on PATH, `edgetpu_compiler` asks it and its word counts more.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from mkd_tf.edgetpu.operators import Graph, Operator, read_graph
+from mkd_tf.edgetpu.rules import EIGHT_BIT, PARSER_VERSION, POSTPROCESS, doubt, map_problem, parse_problem
+
+# Where an operator runs, and what becomes of the whole file.
+EDGE_TPU, CPU, REJECTED = "Edge TPU", "CPU", "rejected"
+ACCEPTED, PARTLY = "accepted", "partly on the CPU"
+ALLOWED_ON_CPU = ("QUANTIZE", "DEQUANTIZE", POSTPROCESS)
+
+MEBIBYTE = 2**20
+# The chip has about 8 MiB of memory, of which the program takes a part.
+MEMORY = 8 * MEBIBYTE
+PARAMETER_BUDGET = 6 * MEBIBYTE
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one operator runs, and why not on the Edge TPU.
+
+    `passes` is False where that spoils the file; `follows` is True where the
+    operator itself could be mapped and one before it could not.
+    """
+
+    operator: Operator
+    place: str
+    reason: str = ""
+    passes: bool = True
+    follows: bool = False
+
+
+@dataclass(frozen=True)
+class EdgeTpuReport:
+    """What the static check found.
+
+    `parameter_bytes` counts the constants of what belongs on the Edge TPU, each
+    once; `on_chip_bytes` of them are estimated to stay there, the rest to be
+    streamed at every run. `problems` is empty if and only if `verdict` is accepted.
+    """
+
+    verdict: str
+    placements: tuple[Placement, ...]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    parameter_bytes: int
+    runtime: tuple[int, ...]
+
+    @property
+    def passes(self) -> bool:
+        """Whether the file is accepted."""
+        return self.verdict == ACCEPTED
+
+    @property
+    def on_chip_bytes(self) -> int:
+        """An estimate; the compiler knows how much its own program leaves."""
+        return min(self.parameter_bytes, PARAMETER_BUDGET)
+
+    @property
+    def off_chip_bytes(self) -> int:
+        """An estimate of what is streamed from the host at every run."""
+        return self.parameter_bytes - self.on_chip_bytes
+
+    def versions(self) -> dict[str, int]:
+        """Returns every operator by name with its highest version."""
+        found: dict[str, int] = {}
+        for p in self.placements:
+            found[p.operator.name] = max(p.operator.version, found.get(p.operator.name, 0))
+        return found
+
+
+def place(graph: Graph) -> list[Placement]:
+    """Places every operator, in the order of execution."""
+    placements: list[Placement] = []
+    # Tensors that come from the CPU, with the first operator to blame.
+    from_cpu: dict[int, Operator] = {}
+    computed: set[int] = set()
+    for op in graph.operators:
+        blamed = next((from_cpu[t.index] for t in op.inputs if t is not None and t.index in from_cpu), None)
+        placement = _place(op, blamed, op is graph.operators[-1])
+        # A float input is quantised on the CPU first; what follows can still be mapped.
+        enters = op.name == "QUANTIZE" and not any(t and t.index in computed for t in op.inputs)
+        computed |= {t.index for t in op.outputs}
+        if placement.place != EDGE_TPU and not enters:
+            cause = op if blamed is None or op.name == POSTPROCESS else blamed
+            from_cpu |= {t.index: cause for t in op.outputs}
+        placements.append(placement)
+    return placements
+
+
+def _place(op: Operator, blamed: Operator | None, is_last: bool) -> Placement:
+    if problem := parse_problem(op):
+        return Placement(op, REJECTED, problem, passes=False)
+    if op.name == POSTPROCESS and is_last:
+        return Placement(op, CPU, "as it should: the last step, in float")
+    if op.name == POSTPROCESS:
+        return Placement(op, CPU, "it must be the last operator", passes=False)
+    if any(t.dynamic for t in op.computed()):
+        return Placement(op, REJECTED, "a tensor has a dynamic shape: export with batch 1", passes=False)
+    if blamed is not None and blamed.name == POSTPROCESS:
+        return Placement(op, CPU, f"follows {POSTPROCESS}, which must be last", passes=False)
+    if op.name == "DEQUANTIZE":
+        return Placement(op, CPU, "as it should: the way back to float")
+    problem = map_problem(op)
+    if problem:
+        return Placement(op, CPU, problem, passes=op.name in ALLOWED_ON_CPU)
+    if blamed is not None:
+        reason = f"follows {blamed.name} (operator {blamed.index}), which is not mapped"
+        return Placement(op, CPU, reason, passes=op.name in ALLOWED_ON_CPU, follows=True)
+    return Placement(op, EDGE_TPU)
+
+
+def parameter_bytes(graph: Graph) -> int:
+    """Returns the bytes of all constants but the anchors and what else the CPU's operators read."""
+    sizes = {
+        tensor.buffer: tensor.size
+        for op in graph.operators
+        if op.name not in ALLOWED_ON_CPU
+        for tensor in op.inputs
+        if tensor is not None
+    }
+    return sum(sizes.values())
+
+
+def _constant_bytes(op: Operator) -> int:
+    return sum(t.size for t in op.inputs if t is not None)
+
+
+def _file_problems(graph: Graph, size: int) -> list[str]:
+    """Returns what rejects the file as a whole."""
+    problems = []
+    core = [op for op in graph.operators if op.name not in ALLOWED_ON_CPU]
+    kinds = Counter(t.type for op in core for t in op.computed())
+    if not any(kind in EIGHT_BIT for kind in kinds):
+        most = kinds.most_common(1)[0][0] if kinds else "none"
+        problems.append(f"model not quantized: its tensors are {most}, not INT8")
+    if graph.subgraphs != 1:
+        problems.append(f"{graph.subgraphs} subgraphs, not 1")
+    if graph.runtime > PARSER_VERSION:
+        runtime, limit = (".".join(map(str, v)) for v in (graph.runtime, PARSER_VERSION))
+        problems.append(f"min_runtime_version {runtime} is above {limit}, which the compiler reads")
+    if size > MEMORY:
+        held = MEMORY // MEBIBYTE
+        largest = max(core, key=_constant_bytes)
+        total, most = (f"{x / MEBIBYTE:.1f} MiB" for x in (size, _constant_bytes(largest)))
+        problems.append(
+            f"{total} of parameters, more than the {held} MiB on the chip: the most of them, {most}, "
+            f"in {largest.name} (operator {largest.index})"
+        )
+    return problems
+
+
+def _operator_problems(placements: list[Placement]) -> list[str]:
+    """Returns one line for each kind of operator and reason, and one for all that follow."""
+    groups: dict[tuple[str, int, str], list[Operator]] = {}
+    following: list[Placement] = []
+    # What rejects the file comes first.
+    for p in sorted(placements, key=lambda p: p.place != REJECTED):
+        if p.follows and not p.passes:
+            following.append(p)
+        elif not p.passes:
+            groups.setdefault((p.operator.name, p.operator.version, p.reason), []).append(p.operator)
+    lines = []
+    for (name, version, reason), found in groups.items():
+        tensor = f", {found[0].outputs[0].name}" if found[0].outputs else ""
+        times = f", {len(found)} times" if len(found) > 1 else ""
+        lines.append(f"operator {name} v{version} (operator {found[0].index}{tensor}{times}): {reason}")
+    if following:
+        names = ", ".join(dict.fromkeys(p.operator.name for p in following))
+        lines.append(f"{len(following)} more would run on the CPU ({names}): the first {following[0].reason}")
+    return lines
+
+
+def _warnings(graph: Graph, placements: list[Placement], size: int) -> list[str]:
+    warnings = []
+    if PARAMETER_BUDGET < size <= MEMORY:
+        warnings.append(
+            f"{size / MEBIBYTE:.1f} MiB of parameters: above {PARAMETER_BUDGET // MEBIBYTE} MiB a part may be"
+            " streamed from the host at every run"
+        )
+    if not graph.runtime:
+        warnings.append("the file names no min_runtime_version")
+    reshaped = {t.index for op in graph.operators if op.name == "RESHAPE" for t in op.outputs}
+    doubts: dict[tuple[str, str], list[int]] = {}
+    for p in placements:
+        if p.place == EDGE_TPU and (reason := doubt(p.operator, reshaped)):
+            doubts.setdefault((p.operator.name, reason), []).append(p.operator.index)
+    for (name, reason), found in doubts.items():
+        times = f", {len(found)} times" if len(found) > 1 else ""
+        warnings.append(f"operator {name} (operator {found[0]}{times}) {reason}")
+    return warnings
+
+
+def check(content: bytes, where: str = "model") -> EdgeTpuReport:
+    """Judges a TFLite file from what is known of the compiler, without the compiler.
+
+    Args:
+      content: the file's bytes.
+      where: its name, for errors.
+
+    Raises:
+      MkdError: if the bytes are no whole TFLite file.
+    """
+    graph = read_graph(content, where)
+    placements, size = place(graph), parameter_bytes(graph)
+    fatal = _file_problems(graph, size)
+    problems = _operator_problems(placements) + fatal
+    rejected = bool(fatal) or any(p.place == REJECTED for p in placements)
+    return EdgeTpuReport(
+        verdict=REJECTED if rejected else PARTLY if problems else ACCEPTED,
+        placements=tuple(placements),
+        problems=tuple(problems),
+        warnings=tuple(_warnings(graph, placements, size)),
+        parameter_bytes=size,
+        runtime=graph.runtime,
+    )

@@ -1,0 +1,39 @@
+"""What the stage of a compression has that others lack."""
+
+from typing import Any
+
+import keras
+
+from mkd_tf.compression import CompressedDetector
+from mkd_tf.config import Config
+from mkd_tf.conversion.calibration import choose_calibration
+from mkd_tf.data.base import Dataset
+from mkd_tf.training.plan import Stage
+
+
+class CompressionSteps(keras.callbacks.Callback):
+    """Tells the method the number of every step, from 0, before it is done."""
+
+    def __init__(self, student: CompressedDetector):
+        super().__init__()
+        self._student = student
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._student.method.advance(self._student.twin, int(self.model.optimizer.iterations))
+
+
+def settings_of(stage: Stage, config: Config) -> dict[str, Any]:
+    """Returns what a compression's result depends on beside the run's own flags."""
+    return {
+        "method": stage.method,
+        "start": stage.start,
+        "epochs": stage.epochs,
+        "strategies": stage.strategies,
+        "learning_rate": config.compression.compress_learning_rate,
+    }
+
+
+def prepare(student: CompressedDetector, dataset: Dataset, config: Config) -> None:
+    """Lets the method measure the trained student on training images."""
+    chosen = choose_calibration(dataset, student.image_size, seed=config.run.seed, fit=config.data.fit)
+    student.prepare(chosen.images)

@@ -1,0 +1,135 @@
+"""The images of a run, and which of them carry labels for whom."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from mkd_tf.checks import fail
+from mkd_tf.config import Config
+from mkd_tf.data.base import Dataset
+from mkd_tf.data.pipeline.batches import Stream, training_batches
+from mkd_tf.data.pipeline.image_store import Boxes, ImageStore
+from mkd_tf.detection.anchors import Anchors
+
+REPEATS = 4
+"""How often an unlabelled image may come in an epoch: a few are no three quarters of every batch."""
+
+
+def unlabelled_per_batch(batch: int, share: float, labelled: int, unlabelled: int) -> int:
+    """Returns how many images of a batch are unlabelled.
+
+    Both kinds have a place in it as long as `share` is between 0 and 1, and no
+    unlabelled image comes more than `REPEATS` times in an epoch.
+
+    Args:
+      batch: its size.
+      share: the part of it that is wanted.
+      labelled: how many labelled images there are.
+      unlabelled: how many unlabelled ones.
+
+    Raises:
+      MkdError: if a batch of one image is to hold two kinds.
+    """
+    if not unlabelled or share in (0.0, 1.0):
+        return batch if unlabelled and share else 0
+    if batch == 1:
+        fail(
+            "batch_size",
+            expected="2 or more, for labelled and unlabelled images",
+            got="1",
+            do="Raise it, or set unlabelled_share to 0 or 1.",
+        )
+    most = int(REPEATS * batch * unlabelled / (labelled + unlabelled))
+    return min(max(min(round(batch * share), most), 1), batch - 1)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Images:
+    """The pool of images that a run trains on.
+
+    Attributes:
+      store: all of them: the train split, then the unlabelled one.
+      all_labelled: indices of images with labels.
+      labelled: those whose labels guide and student may use.
+      unlabelled: the others, for distillation only.
+      image_size: side of the largest input of any role, in pixels.
+    """
+
+    store: ImageStore
+    all_labelled: np.ndarray
+    labelled: np.ndarray
+    unlabelled: np.ndarray
+    image_size: int
+    num_classes: int
+    config: Config
+
+    @classmethod
+    def load(
+        cls, dataset: Dataset, config: Config, on_progress: Callable[[int, int], None] | None = None
+    ) -> "Images":
+        """Decodes the images and chooses the labelled ones, by the run's seed."""
+        splits = [dataset.split("train")]
+        if "unlabelled" in dataset.split_names:
+            splits.append(dataset.split("unlabelled"))
+        size = max(config.roles.size_of(role) for role in ("teacher", "guide", "student"))
+        store = ImageStore(splits, size, config.data.fit, config.data.cache_gb, on_progress)
+        known = np.flatnonzero(store.is_labelled)
+        count = config.data.labelled or len(known)
+        if count > len(known):
+            fail(
+                "labelled",
+                expected=f"at most {len(known)}",
+                got=str(count),
+                do="Use 0 for all labelled images.",
+            )
+        chosen = np.sort(np.random.default_rng(config.run.seed).permutation(known)[:count])
+        rest = np.setdiff1d(np.arange(len(store)), chosen)
+        return cls(store, known, chosen, rest, size, len(dataset.class_names), config)
+
+    def streams(self, role: str) -> list[Stream]:
+        """Returns where the images of a role's batches come from."""
+        batch = self.config.optimizer.batch_size
+        if role == "teacher":
+            return [Stream(self.teachers, batch)]
+        if role.endswith("_alone"):
+            return [Stream(self.labelled, batch)]
+        share = self.unlabelled_per_batch
+        streams = [Stream(self.labelled, batch - share), Stream(self.unlabelled, share, labelled=False)]
+        return [s for s in streams if s.per_batch]
+
+    @property
+    def unlabelled_per_batch(self) -> int:
+        """How many unlabelled images are in a batch of guide and student."""
+        wanted, batch = self.config.data.unlabelled_share, self.config.optimizer.batch_size
+        return unlabelled_per_batch(batch, wanted, len(self.labelled), len(self.unlabelled))
+
+    def steps_per_epoch(self, role: str) -> int:
+        """Steps that make an epoch: as many for the student alone as for the distilled one."""
+        all_known = len(self.labelled) + len(self.unlabelled)
+        pool = len(self.teachers) if role == "teacher" else all_known
+        return math.ceil(pool / self.config.optimizer.batch_size)
+
+    @property
+    def teachers(self) -> np.ndarray:
+        """Indices of the images whose labels the teacher is trained on."""
+        return self.all_labelled if self.config.roles.teacher_labels == "all" else self.labelled
+
+    def batches(
+        self, role: str, boxes: Boxes, anchors: Mapping[str, Anchors], first_step: int, steps: int
+    ) -> tf.data.Dataset:
+        """Returns a stage's training batches from `first_step` on, with targets for who learns in it."""
+        return training_batches(
+            self.store,
+            boxes,
+            self.streams(role),
+            anchors,
+            self.num_classes,
+            self.config.augmentation,
+            seed=self.config.run.seed,
+            image_size=self.image_size,
+            first_step=first_step,
+            steps=steps,
+        )

@@ -1,0 +1,268 @@
+"""A run: teacher, then guide, then the student alone (if asked) and the distilled student."""
+
+import dataclasses
+import resource
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import Progress
+
+from mkd_tf.checks import fail
+from mkd_tf.config import Config
+from mkd_tf.data import open_dataset
+from mkd_tf.data.pipeline.image_store import Boxes
+from mkd_tf.data.pipeline.mixing import check_mixing
+from mkd_tf.detectors import Detector
+from mkd_tf.detectors.files import load_detector, save_detector
+from mkd_tf.detectors.teachers import assemble_teacher
+from mkd_tf.evaluation.beyond import beyond
+from mkd_tf.evaluation.cost import macs, parameters
+from mkd_tf.evaluation.evaluator import EvaluationSet
+from mkd_tf.evaluation.gallery import write_examples
+from mkd_tf.evaluation.results import (
+    commit,
+    empty_results,
+    make_console,
+    merge_role,
+    percent,
+    print_results,
+    read_results,
+    write_results,
+)
+from mkd_tf.evaluation.runners import KerasRunner
+from mkd_tf.training.compression_stage import CompressionSteps, prepare, settings_of
+from mkd_tf.training.images import Images
+from mkd_tf.training.networks import Networks
+from mkd_tf.training.plan import Stage, plan
+from mkd_tf.training.stage import train_stage
+from mkd_tf.training.teacher_boxes import detect, read_rows, with_teacher_boxes, write_rows
+from mkd_tf.training.workdir import check_images, claim, claim_stage, compare, lock, read_done, write_done
+
+
+class Run:
+    """One training run in its work directory.
+
+    Args:
+      config: everything the run depends on.
+      command: how it was called, for `results.json`.
+      console: where progress is shown.
+    """
+
+    def __init__(self, config: Config, command: str = "", console: Console | None = None):
+        self.config, self.console = config, console or make_console()
+        compare(config)
+        if config.run.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        self.say(f"reading {config.data.dataset}")
+        self.dataset = open_dataset(config.data)
+        self.stages = plan(config.roles, config.compression)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        self.networks = Networks(config, self.dataset.class_names, synchronized=replicas > 1)
+        done = {s.role: Path(config.run.workdir, s.role, "best.keras") for s in self.stages}
+        done = {role: path for role, path in done.items() if read_done(path.parent)}
+        # A compression that is done needs nothing any more; others are asked by those that follow.
+        self.networks.check([s for s in self.stages if not s.method or s.role not in done], done)
+        self._check_splits()
+        self._lock = lock(Path(config.run.workdir))
+        with Progress(console=self.console, transient=True) as progress:
+            task = progress.add_task("reading images")
+            self.images = Images.load(
+                self.dataset, config, lambda done, total: progress.update(task, completed=done, total=total)
+            )
+        streams = [s for stage in self.stages for s in self.images.streams(stage.role)]
+        check_mixing(config.augmentation, [(s.labelled, s.per_batch) for s in streams])
+        check_images(Path(config.run.workdir), self.images.store.digest())
+        self.folder = claim(config)
+        self._evaluation: dict[tuple[str, int], EvaluationSet] = {}
+        p, store = self.images, self.images.store
+        if not store.is_cached:
+            self.say(
+                f"images would take {store.gigabytes:.1f} GiB of memory and may take "
+                f"--cache_gb={config.data.cache_gb:g}: each is decoded again whenever it is used"
+            )
+        self.say(f"classes: {', '.join(self.dataset.class_names)}")
+        share = f", {p.unlabelled_per_batch} of {config.optimizer.batch_size} in a batch"
+        self.say(
+            f"images: {len(p.teachers)} labelled for the teacher; "
+            f"{len(p.labelled)} labelled and {len(p.unlabelled)} unlabelled for the student"
+            + (share if len(p.unlabelled) else "")
+        )
+        before = self.folder / "results.json"
+        known = read_results(before) if before.exists() else {"roles": {}, "files": {}}
+        self.results = empty_results(
+            command=command,
+            commit=commit(),
+            dataset={"name": config.data.dataset, "classes": list(self.dataset.class_names)},
+            image_size=config.roles.image_size,
+        )
+        self.results |= {"roles": known["roles"], "files": known["files"]}
+
+    def _check_splits(self) -> None:
+        missing = [s for s in ("train", "validation", "test") if s not in self.dataset.split_names]
+        if missing:
+            fail(
+                f"data set {self.config.data.dataset}",
+                expected="splits train, validation and test",
+                got=f"no {', '.join(missing)}",
+                do="Add images or a list of them for it, or remove all lists of splits to have them made. "
+                "A coco_json set with a file for one split needs test_annotations=...",
+            )
+
+    def say(self, text: str) -> None:
+        """Prints a line."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def train(self) -> dict[str, Any]:
+        """Runs every stage that is not done; returns the results.
+
+        Raises:
+          MkdError: for what the user can mend; a later start goes on from there.
+        """
+        networks: dict[str, Detector] = {}
+        for stage in self.stages:
+            networks[stage.role] = self._trained(stage, networks)
+            if stage.guide:
+                networks["guide"] = load_detector(self.folder / "guide" / "best.keras")
+        self._show(networks)
+        return self.results
+
+    def _show(self, networks: dict[str, Detector]) -> None:
+        """Prints the table and draws what each role sees."""
+        runners = {role: KerasRunner(network) for role, network in networks.items()}
+        write_examples(self.folder, self.dataset.split("test"), runners, self.config.data.fit)
+        print_results(self.results, self.console)
+        self.say(f"results: {self.folder / 'results.json'}; images: {self.folder / 'examples.png'}")
+        # Linux counts in KiB.
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        self.say(f"peak memory: {peak:.1f} GiB")
+
+    def _boxes(self, stage: Stage, networks: dict[str, Detector]) -> Boxes:
+        """Returns the truth; for a role with a teacher, the teacher's boxes where it has no labels."""
+        images = self.images
+        if not stage.sources or not len(images.unlabelled):
+            return images.store.truth
+        path = self.folder / "teacher" / "boxes.npz"
+        if not path.exists():
+            runner = KerasRunner(networks["teacher"])
+            with Progress(console=self.console, transient=True) as progress:
+                task = progress.add_task("teacher labels", total=len(images.unlabelled))
+                found = detect(
+                    images.store,
+                    images.unlabelled,
+                    runner,
+                    lambda done, total: progress.update(task, completed=done),
+                )
+            write_rows(path, images.unlabelled, found)
+        least = self.config.data.teacher_boxes
+        return with_teacher_boxes(images.store, images.unlabelled, read_rows(path), least)
+
+    def _trained(self, stage: Stage, networks: dict[str, Detector]) -> Detector:
+        """Trains a role unless that is done; returns the network in `best.keras`."""
+        role, config, folder = stage.role, self.config, self.folder / stage.role
+        entry = read_done(folder)
+        if entry is not None:
+            self.say(f"{role}: done before, test AP {percent(entry['AP'])}")
+            self._record(role, entry)
+        elif config.roles.weights_of(role):
+            given = self.networks.build(role, stage.network)
+            save_detector(given, folder / "best.keras")
+            self._finish(role, given, {"epochs": 0, "steps": 0, "seconds": 0.0})
+        else:
+            self._train(stage, networks)
+        network = load_detector(folder / "best.keras")
+        # Its second view costs as much as its first: only what is distilled from pays for it.
+        return assemble_teacher(network, config.roles.teacher_views) if role == "teacher" else network
+
+    def _train(self, stage: Stage, networks: dict[str, Detector]) -> None:
+        role, per_epoch = stage.role, self.images.steps_per_epoch(stage.role)
+        steps = stage.epochs * per_epoch
+        boxes, learning = self._boxes(stage, networks), self._learning(stage, steps)
+        student = learning["student"]
+        others = networks | {r: n for r, n in learning.items() if r != "student"}
+        size = parameters(student.inference())
+        self.say(f"{role}: {stage.network}, {size:,} parameters, {stage.epochs} x {per_epoch} steps")
+        common = self.config.optimizer
+        rate = self.config.roles.learning_rate_of(role, common.learning_rate)
+        more_callbacks = []
+        if stage.method:
+            rate = self.config.compression.compress_learning_rate
+            claim_stage(self.folder / role, settings_of(stage, self.config))
+            prepare(student, self.dataset, self.config)
+            more_callbacks = [CompressionSteps(student)]
+        anchors = {r: network.anchors for r, network in learning.items()}
+        averaged = self._learning(stage, steps)
+        if stage.method:
+            # Adapters would hang on which networks were made before, in this process or in a killed one.
+            self.networks.seed("student")
+        outcome = train_stage(
+            role,
+            self.networks.distiller(stage, student, others, steps),
+            averaged,
+            lambda first: self.images.batches(role, boxes, anchors, first, steps),
+            self.evaluation("validation", student.image_size),
+            self.folder / role,
+            epochs=stage.epochs,
+            steps_per_epoch=per_epoch,
+            optimizer_config=dataclasses.replace(common, learning_rate=rate),
+            run_config=self.config.run,
+            console=self.console,
+            more_callbacks=more_callbacks,
+        )
+        entry: dict[str, Any] = {"epochs": stage.epochs, "steps": steps}
+        entry["seconds"] = round(outcome.seconds, 1)
+        if stage.guide:
+            # Nothing was selected for the guide: what it is at the end is what it is.
+            save_detector(averaged["guide"], self.folder / "guide" / "best.keras")
+            self._finish("guide", averaged["guide"], dict(entry))
+        entry["best_epoch"] = outcome.best_epoch
+        ends = averaged["student"].shipped()
+        if role.startswith("student"):
+            entry["beyond_teacher"] = self._beyond(ends, networks["teacher"])
+        self._finish(role, ends, entry)
+
+    def _beyond(self, student: Detector, teacher: Detector) -> dict[str, Any]:
+        """Counts the objects of the test split that the student finds and the teacher misses."""
+        sets = [(network, self.evaluation("test", network.image_size)) for network in (student, teacher)]
+        found = [images.detections(KerasRunner(network)) for network, images in sets]
+        return beyond(sets[0][1].truth, found[0], found[1], self.dataset.class_names)
+
+    def _learning(self, stage: Stage, steps: int) -> dict[str, Any]:
+        """Builds the networks that learn in a stage; the stage's own is the student there."""
+        if stage.method:
+            start = load_detector(self.folder / stage.start / "best.keras")
+            return {"student": self.networks.compressed(stage, start, steps)}
+        found = {"student": self.networks.build(stage.role, stage.network)}
+        return found | ({"guide": self.networks.build("guide", stage.guide)} if stage.guide else {})
+
+    def evaluation(self, split: str, image_size: int) -> EvaluationSet:
+        """Returns a split's images at an input size, decoded once."""
+        key = (split, image_size)
+        if key not in self._evaluation:
+            images = self.dataset.split(split)
+            data = self.config.data
+            # As much again as the training images at most; what does not fit is decoded when needed.
+            room = int(data.cache_gb * 2**30 / 2)
+            self._evaluation[key] = EvaluationSet.from_split(images, image_size, data.fit, memory_bytes=room)
+        return self._evaluation[key]
+
+    def _finish(self, role: str, detector: Detector, entry: dict[str, Any]) -> None:
+        """Measures a trained role on the test split, marks its stage as done."""
+        images = self.evaluation("test", detector.image_size)
+        metrics = images.evaluate(KerasRunner(detector), self.dataset.class_names)
+        model = detector.plain().inference()
+        cost = {"parameters": parameters(model), "macs": macs(model), "image_size": detector.image_size}
+        best = self.folder / role / "best.keras"
+        if entry.get("best_epoch") not in (None, entry["epochs"]):
+            selected = images.evaluate(KerasRunner(load_detector(str(best))), self.dataset.class_names)
+            entry |= {"best_AP": selected["AP"]}
+        entry = metrics | cost | entry | {"split": "test"}
+        write_done(self.folder / role, entry)
+        found = ", ".join(f"{name} {percent(metrics[name])}" for name in ("AP", "AP50"))
+        self.say(f"{role}: test {found}, {entry['seconds']:.0f} s")
+        self._record(role, entry)
+
+    def _record(self, role: str, entry: dict[str, Any]) -> None:
+        self.results = merge_role(self.results, role, entry)
+        write_results(self.folder / "results.json", self.results)

@@ -1,0 +1,238 @@
+"""The task against the reference, and the one sum of terms."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mkd_tf.detection.boxes import encode
+from mkd_tf.detection.losses import distribution_focal
+from mkd_tf.distillation.objective import Objective, detection_terms
+from mkd_tf.strategies import AttentionMap, SoftClasses, Strategy
+from tests import reference
+from tests.strategies import fakes
+
+PORT = fakes.port()
+ANCHORS = PORT.anchors
+
+
+def scene(batch=2, seed=0):
+    outputs = fakes.outputs(PORT, batch, seed)
+    outputs.pop("box_logits")  # The plain head; the test of distributions has them.
+    return outputs | {"box_encodings": outputs["box_encodings"] * 2}, dict(fakes.targets(PORT, batch, seed))
+
+
+def example(values, i):
+    return {name: value[i : i + 1] for name, value in values.items()}
+
+
+class Constant(Strategy):
+    """A term of fixed size that counts its calls."""
+
+    def __init__(self, size=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.calls = size, 0
+
+    def call(self, outputs, targets):
+        self.calls += 1
+        return self.size * keras.ops.ones(outputs[self.target]["class_logits"].shape[0])
+
+
+@pytest.mark.parametrize("beta", [0, 1, 2])
+def test_the_task_against_the_reference(beta):
+    outputs, targets = scene()
+    found = detection_terms(outputs, targets, ANCHORS, beta, box_weight=3.0)
+    assert list(found) == ["class", "box"]
+    for i in range(2):
+        expected = reference.task(
+            outputs["class_logits"][i],
+            outputs["box_encodings"][i],
+            {name: value[i] for name, value in targets.items()},
+            ANCHORS.centers_and_sizes(),
+            beta,
+            box_weight=3.0,
+        )
+        np.testing.assert_allclose([found["class"][i], found["box"][i]], expected, rtol=1e-4)
+
+
+def test_distributions_of_boxes_join_the_box_term():
+    outputs, targets = scene()
+    logits = fakes.outputs(PORT)["box_logits"]
+    plain = detection_terms(outputs, targets, ANCHORS, 1.0, 2.0)
+    found = detection_terms(outputs | {"box_logits": logits}, targets, ANCHORS, 1.0, 2.0)
+    np.testing.assert_array_equal(found["class"], plain["class"])
+    truth = keras.ops.convert_to_numpy(encode(targets["boxes"], ANCHORS.centers_and_sizes()))
+    focal = keras.ops.convert_to_numpy(distribution_focal(truth, logits))
+    weights = targets["weights"]
+    expected = 0.25 * (focal * weights).sum(1) / np.maximum(weights.sum(1), 1)
+    assert (expected > 0.01).all()
+    np.testing.assert_allclose(found["box"] - plain["box"], expected, rtol=1e-3)
+
+
+def test_a_perfect_answer_costs_nothing():
+    outputs, targets = scene()
+    hot = (np.arange(3) == targets["labels"][..., None]) & (targets["weights"][..., None] == 1)
+    exact = {
+        "class_logits": np.where(hot, 40.0, -40.0).astype("float32"),
+        "box_encodings": keras.ops.convert_to_numpy(encode(targets["boxes"], ANCHORS.centers_and_sizes())),
+    }
+    targets = targets | {"weights": np.where(targets["weights"] == 1, 1, 0).astype("float32")}
+    found = detection_terms(exact, targets, ANCHORS, 1.0, 2.0)
+    np.testing.assert_allclose(found["class"], 0, atol=1e-4)
+    np.testing.assert_allclose(found["box"], 0, atol=1e-3)
+
+
+def test_the_class_target_of_a_teachers_box_is_its_score_times_the_overlap():
+    # A logit may stop where its gradient is zero: at weight * IoU. Boxes are exact here.
+    outputs, targets = scene()
+    positive = targets["weights"] == 0.5
+    assert positive.any()
+    outputs["box_encodings"] = keras.ops.convert_to_numpy(
+        encode(targets["boxes"], ANCHORS.centers_and_sizes())
+    )
+    outputs["class_logits"] = np.zeros_like(outputs["class_logits"])  # Probability 1/2.
+    logits = tf.Variable(outputs["class_logits"])
+    with tf.GradientTape() as tape:
+        found = detection_terms(outputs | {"class_logits": logits}, targets, ANCHORS, 1.0, 2.0)
+    gradient = tape.gradient(found["class"], logits).numpy()
+    hot = np.arange(3) == targets["labels"][..., None]
+    np.testing.assert_allclose(gradient[positive][hot[positive]], 0, atol=1e-3)
+    assert (gradient[~hot] > 0).all()
+    assert (gradient[hot & (targets["weights"] == 1)[..., None]] < 0).all()
+
+
+def test_the_overlap_in_the_class_target_teaches_no_box():
+    outputs, targets = scene()
+    encodings = tf.Variable(outputs["box_encodings"])
+    with tf.GradientTape() as tape:
+        found = detection_terms(outputs | {"box_encodings": encodings}, targets, ANCHORS, 1.0, 2.0)["class"]
+    assert tape.gradient(found, encodings) is None
+
+
+def test_an_unlabelled_image_has_no_task():
+    outputs, targets = scene()
+    labelled = detection_terms(outputs, targets, ANCHORS, 1.0, 2.0)
+    targets["known"] = np.float32([0, 1])
+    targets["weights"] = targets["weights"] * targets["known"][:, None]
+    found = detection_terms(outputs, targets, ANCHORS, 1.0, 2.0)
+    assert float(found["class"][0]) == float(found["box"][0]) == 0
+    for name in found:
+        assert float(found[name][1]) == float(labelled[name][1]) > 0
+
+
+def test_examples_are_normalized_alone():
+    outputs, targets = scene(batch=3)
+    together = detection_terms(outputs, targets, ANCHORS, 1.0, 2.0)
+    for i in range(3):
+        alone = detection_terms(example(outputs, i), example(targets, i), ANCHORS, 1.0, 2.0)
+        for name in together:
+            np.testing.assert_allclose(alone[name][0], together[name][i], rtol=1e-5)
+
+
+def test_the_task_keeps_its_size_with_the_images():
+    outputs, targets = scene()
+    large = fakes.port("student", 128)
+    columns = {k: v[..., None] if v.ndim == 2 else v for k, v in targets.items() if k != "known"}
+    # Where each anchor's box lies from its own anchor is kept, in each of the four copies.
+    columns["boxes"] = columns["boxes"] - ANCHORS.boxes
+    tiled = fakes.tiled(columns, PORT)
+    boxes = tiled["boxes"] + large.anchors.boxes
+    four = {k: tiled[k][..., 0] for k in ("labels", "weights")} | {"boxes": boxes, "known": targets["known"]}
+    found = detection_terms(fakes.tiled(outputs, PORT), four, large.anchors, 1.0, 2.0)
+    expected = detection_terms(outputs, targets, ANCHORS, 1.0, 2.0)
+    for name in found:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-3)
+
+
+def test_a_gradient_step_helps_both_terms():
+    outputs, targets = scene()
+    watched = {k: tf.Variable(outputs[k]) for k in ("class_logits", "box_encodings")}
+    with tf.GradientTape(persistent=True) as tape:
+        before = detection_terms(watched, targets, ANCHORS, 1.0, 2.0)
+    for name, key in (("class", "class_logits"), ("box", "box_encodings")):
+        gradient = tape.gradient(before[name], watched[key])
+        moved = watched | {key: watched[key] - 1e-2 * gradient}
+        after = detection_terms(moved, targets, ANCHORS, 1.0, 2.0)
+        assert (after[name] < before[name]).numpy().all()
+
+
+@pytest.mark.parametrize("logit", [-50.0, 50.0])
+@pytest.mark.parametrize("encoding", [-1e4, 1e4])
+def test_extremes_stay_finite(logit, encoding):
+    _, targets = scene()
+    outputs = {
+        "class_logits": tf.Variable(np.full((2, 84, 3), logit, "float32")),
+        "box_encodings": tf.Variable(np.full((2, 84, 4), encoding, "float32")),
+    }
+    with tf.GradientTape() as tape:
+        found = detection_terms(outputs, targets, ANCHORS, 2.0, 2.0)
+        total = found["class"] + found["box"]
+    for value in [total, *tape.gradient(total, list(outputs.values()))]:
+        assert np.isfinite(value).all()
+
+
+def connected(*strategies):
+    for strategy in strategies:
+        strategy.connect({"teacher": fakes.port("teacher"), "student": PORT})
+    return Objective({"student": ANCHORS}, strategies)
+
+
+def call(objective, progress=0.5):
+    outputs, targets = scene()
+    teacher = fakes.outputs(fakes.port("teacher"), seed=1)
+    return objective(
+        {"student": outputs, "teacher": teacher}, {"student": targets}, keras.ops.convert_to_tensor(progress)
+    )
+
+
+def test_every_term_is_reported_under_its_name():
+    objective = connected(SoftClasses(weight=2.0), AttentionMap(weight=0.5, name="look"))
+    terms = call(objective)
+    assert objective.task_names == ("class", "box")
+    assert tuple(terms) == ("class", "box", "soft_classes", "look")
+    plain = call(connected(SoftClasses(), AttentionMap(name="look")))
+    np.testing.assert_allclose(terms["soft_classes"], 2 * plain["soft_classes"], rtol=1e-6)
+    np.testing.assert_allclose(terms["look"], 0.5 * plain["look"], rtol=1e-6)
+    np.testing.assert_array_equal(terms["class"], plain["class"])
+
+
+def test_a_weight_of_zero_costs_nothing():
+    off, on = Constant(weight=0.0, name="off"), Constant(name="on")
+    terms = call(connected(off, on))
+    assert (off.calls, on.calls) == (0, 1)
+    assert "off" not in terms
+
+
+@pytest.mark.parametrize(("progress", "factor"), [(0.0, 0.0), (0.1, 0.5), (0.5, 1.0), (0.8, 0.5), (1.0, 0.0)])
+def test_ramps_scale_their_strategy_alone(progress, factor):
+    ramped, steady = (
+        Constant(3.0, rise=0.2, fall=0.4, weight=2.0, name="ramped"),
+        Constant(5.0, name="steady"),
+    )
+    terms = call(connected(ramped, steady), progress)
+    np.testing.assert_allclose(terms["ramped"], 6 * factor, rtol=1e-5)
+    np.testing.assert_allclose(terms["steady"], 5)
+    np.testing.assert_allclose(terms["box"], call(connected())["box"])
+
+
+def test_ignored_locations_take_no_part_in_the_class_term_alone():
+    outputs, targets = scene()
+    ignored = np.float32(np.random.default_rng(0).uniform(size=targets["weights"].shape) < 0.4)
+    ignored *= targets["weights"] == 0
+    logits = keras.ops.convert_to_tensor(outputs["class_logits"])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        found = detection_terms(
+            outputs | {"class_logits": logits}, targets | {"ignored": ignored}, ANCHORS, 1, 2.0
+        )
+    gradient = tape.gradient(found["class"], logits).numpy()
+    np.testing.assert_array_equal(np.abs(gradient).sum(axis=-1) == 0, ignored == 1)
+    # A background that nobody takes for anything has no loss either.
+    sure = np.where(ignored[..., None] == 1, np.float32(-100), outputs["class_logits"])
+    plain = detection_terms(outputs | {"class_logits": sure}, targets, ANCHORS, 1, 2.0)
+    for name in ("class", "box"):
+        np.testing.assert_allclose(found[name], plain[name], rtol=1e-5)
+    none = detection_terms(outputs, targets | {"ignored": np.zeros_like(ignored)}, ANCHORS, 1, 2.0)
+    before = detection_terms(outputs, targets, ANCHORS, 1, 2.0)
+    for name in ("class", "box"):
+        np.testing.assert_array_equal(none[name], before[name])

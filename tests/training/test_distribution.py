@@ -1,0 +1,56 @@
+"""Two replicas compute what one computes: every strategy, the learning guide, the balance, clipping."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mkd_tf.checks import MkdError
+from mkd_tf.config import RunConfig
+from mkd_tf.training.distribution import devices, scope
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def steps(replicas, case):
+    child = subprocess.run(
+        [sys.executable, "-m", "tests.training.replica_steps", str(replicas), case],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr[-3000:]
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["all", "guard"])
+def test_two_replicas_are_one(case):
+    one, two = steps(1, case), steps(2, case)
+    assert set(one["logs"]) == set(two["logs"])
+    for name, curve in one["logs"].items():
+        if case == "guard" or not name.startswith("share_"):  # Measured only where there is a cap.
+            np.testing.assert_allclose(two["logs"][name], curve, rtol=0, atol=1e-4, err_msg=name)
+    np.testing.assert_allclose(two["weights"], one["weights"], rtol=0, atol=1e-4)
+    moved = np.abs(np.subtract(one["weights"], one["before"]))
+    assert moved.max() > 1e-2, "nothing was learned"
+
+
+def test_without_distribution_nothing_changes():
+    with scope(RunConfig()):
+        pass
+
+
+def test_parts_of_a_cpu_are_asked_for_by_number():
+    with pytest.raises(MkdError, match="distribution mirrored: expected a GPU, or a number of parts"):
+        devices(0)
+
+
+def test_devices_are_chosen_before_tensorflow_runs():
+    np.asarray(__import__("tensorflow").constant(1.0))
+    with pytest.raises(MkdError, match="replicas: expected to be set before the first use of TensorFlow"):
+        devices(2)
