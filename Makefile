@@ -11,7 +11,7 @@ JOBS ?= 2
 # What the quick start draws on: an image or a folder of images.
 INPUT ?= $(WORKDIR)/examples
 
-.PHONY: venv mediapipe quickstart test lint contracts types pytest clean
+.PHONY: venv mediapipe quickstart test lint contracts types pytest bazel build_file clean
 
 venv: .venv/installed
 
@@ -19,7 +19,7 @@ venv: .venv/installed
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mkd_tf needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -c constraints.txt -e '.[test,onnx,selective]'
+	$(BIN)/pip install -c constraints.txt -e '.[test]'
 	touch $@
 
 # MediaPipe's own detector, for tests/conversion/tflite/test_mediapipe.py: it and tfmot want different absl.
@@ -32,8 +32,8 @@ mediapipe: .venv-mediapipe/installed
 
 quickstart: venv
 	time $(BIN)/python -m mkd_tf.train --flagfile=configs/quickstart.cfg --workdir=$(WORKDIR)
-	time $(BIN)/python -m export.tflite --workdir=$(WORKDIR) --quantization=int8
-	$(BIN)/python -m export.edgetpu --model=$(WORKDIR)/export/student_int8.tflite --compiler=never
+	time $(BIN)/python -m mkd_tf.export --workdir=$(WORKDIR) --formats="tflite(quantization='int8')"
+	$(BIN)/python -m mkd_tf.edgetpu_check --model=$(WORKDIR)/export/student_int8.tflite --compiler=never
 	time $(BIN)/python -m mkd_tf.predict --model=$(WORKDIR)/student/best.keras --input=$(INPUT) --output=$(WORKDIR)/predictions
 
 # In this order also with -j: the summary of pytest is the last that is printed.
@@ -45,6 +45,7 @@ test: venv
 
 lint: venv
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 contracts: venv
 	$(BIN)/lint-imports
@@ -54,6 +55,14 @@ types: venv
 
 pytest: venv
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+# Needs Bazel, which is no Python package: without it, it says what to install.
+bazel: venv
+	$(BIN)/python -m tests.run_bazel
+
+# After a change of imports; tests/test_build_file.py fails until then.
+build_file: venv
+	$(BIN)/python -m tests.write_build
 
 clean:
 	rm -rf .venv .venv-mediapipe build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

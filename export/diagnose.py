@@ -1,4 +1,4 @@
-"""Tells which layers int8 hurts: `python -m export.diagnose --workdir=runs/quickstart`."""
+"""Measures which layers int8 hurts: `python -m export.diagnose --workdir=runs/quickstart`."""
 
 from mkd_tf.diagnose import console
 

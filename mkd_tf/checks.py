@@ -1,7 +1,7 @@
-"""Checks of what a caller passed, and the one error that a user is meant to read.
+"""Checks of arguments, and the error type for mistakes of the user.
 
-An error says where, what was expected, what was received and what to do. The
-check receives the names from its caller; it never guesses a role.
+A message says where, what was expected, what was received and what to do. The caller
+passes the name to use in it.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,16 @@ from typing import Any, NoReturn
 
 
 class MkdError(ValueError):
-    """A mistake in the input, told in one line. Programs print it without a traceback."""
+    """A mistake in the input, described in one line. Programs print it without a traceback.
+
+    Example:
+      >>> import mkd_tf
+      >>> try:
+      ...     mkd_tf.Tiny(image_size=100, class_names=("cat", "dog"))
+      ... except mkd_tf.MkdError as error:
+      ...     print(error)
+      image_size: expected a positive multiple of 32 px, got 100. Use for example 96.
+    """
 
 
 def fail(where: str, *, expected: str, got: str, do: str) -> NoReturn:

@@ -1,73 +1,67 @@
-"""The configuration of a training run: frozen values, each with its help text.
-
-`flags.py` makes one absl flag of every field, so a field is declared once.
-"""
+"""The configuration of a training run: one flag is made of every field."""
 
 import dataclasses
 from typing import Any
 
-from mkd_tf.checks import check_at_least, check_fraction, check_one_of, check_positive, fail
+from mkd_tf.checks import check_fraction, check_positive, fail
+from mkd_tf.options import FITS, Options, at_least, option
 
 FLIPS = ("none", "horizontal", "both", "half_turn")
 TEACHER_VIEWS = ("none", "flip", "half_turn")
+BALANCE_MODES = ("fixed", "calibrated")
 MIXED_IMAGES = ("unlabelled", "labelled", "all")
 # Each role's initial weights have a seed of their own, ten of them to a run; NumPy takes 32 bits.
 SEEDS_PER_RUN = 10
 LARGEST_SEED = 2**32 // SEEDS_PER_RUN - 1
 
 
-def option(default: Any, help: str, *, free: bool = False) -> Any:
-    """A field with its help; `free` ones may change between runs of one work directory."""
-    return dataclasses.field(default=default, metadata={"help": help, "free": free})
-
-
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Options):
     """Which images, and which of them carry labels for the student."""
 
     dataset: str = option("shapes", "Data set: a name or a call, as in voc_folder(path='images').")
-    labelled: int = option(0, "Labelled images that guide and student may use; 0 for all. Seeded choice.")
+    labelled: int = option(
+        0, "Labelled images that guide and student may use; 0 for all. Seeded choice.", check=at_least(0)
+    )
     unlabelled_share: float = option(
-        0.75, "Share of a batch that comes from unlabelled images, if there are any."
+        0.75, "Share of a batch that comes from unlabelled images, if there are any.", check=check_fraction
     )
     teacher_boxes: float = option(
-        0.1, "Lowest score of a teacher's box used as a label where there is none; 1 for none."
+        0.1,
+        "Lowest score of a teacher's box used as a label where there is none; 1 for none.",
+        check=check_fraction,
     )
-    on_bad_example: str = option("fail", "What to do with a bad image or annotation: fail or skip.")
-    fit: str = option("stretch", "How an image is brought to the input: stretch or letterbox.")
+    on_bad_example: str = option(
+        "fail", "What to do with a bad image or annotation.", choices=("fail", "skip")
+    )
+    fit: str = option("stretch", "How an image is brought to the input.", choices=FITS)
     data_dir: str = option("", "Where prepared data sets are kept; empty for the default of tfds.", free=True)
     cache_gb: float = option(1.0, "Decoded images are kept in memory up to this size.", free=True)
 
-    def __post_init__(self):
-        check_fraction("unlabelled_share", self.unlabelled_share)
-        check_fraction("teacher_boxes", self.teacher_boxes)
-        check_one_of("on_bad_example", self.on_bad_example, ("fail", "skip"))
-        check_one_of("fit", self.fit, ("stretch", "letterbox"))
-        check_at_least("labelled", self.labelled, 0)
-
 
 @dataclasses.dataclass(frozen=True)
-class AugmentationConfig:
+class AugmentationConfig(Options):
     """Random changes of a training image; its boxes follow exactly."""
 
-    flips: str = option("horizontal", "Mirror images: none, horizontal, both (independently), half_turn.")
-    scale_min: float = option(0.55, "Smallest zoom.")
+    flips: str = option("horizontal", "How images are mirrored; both: each independently.", choices=FLIPS)
+    scale_min: float = option(0.55, "Smallest zoom.", check=check_positive)
     scale_max: float = option(1.3, "Largest zoom.")
     aspect: float = option(0.2, "Largest change of the aspect ratio, as a logarithm.")
     brightness: float = option(0.15, "Largest relative change of brightness.")
     contrast: float = option(0.25, "Largest relative change of contrast.")
     saturation: float = option(0.3, "Largest relative change of saturation.")
-    mosaic: float = option(0.0, "Share of a batch's images that are made of four of them.")
-    mixup: float = option(0.0, "Share of a batch's images that are two of them, blended.")
+    mosaic: float = option(
+        0.0, "Share of a batch's images that are made of four of them.", check=check_fraction
+    )
+    mixup: float = option(
+        0.0, "Share of a batch's images that are two of them, blended.", check=check_fraction
+    )
     mixed_images: str = option(
-        "unlabelled", "What mosaic and mixup apply to, for every role: unlabelled, labelled or all."
+        "unlabelled", "What mosaic and mixup apply to, for every role.", choices=MIXED_IMAGES
     )
 
-    def __post_init__(self):
-        check_one_of("flips", self.flips, FLIPS)
-        check_one_of("mixed_images", self.mixed_images, MIXED_IMAGES)
-        check_fraction("mosaic", self.mosaic)
-        check_fraction("mixup", self.mixup)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.mosaic + self.mixup > 1 + 1e-9:
             fail(
                 "mixup",
@@ -75,7 +69,6 @@ class AugmentationConfig:
                 got=str(self.mixup),
                 do="Lower mosaic or mixup: an image is one or the other.",
             )
-        check_positive("scale_min", self.scale_min)
         if self.scale_max < self.scale_min:
             fail(
                 "scale_max",
@@ -86,63 +79,54 @@ class AugmentationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Options):
     """AdamW with warm-up and cosine, and the average of weights that is shipped."""
 
-    batch_size: int = option(16, "Images per step.")
-    learning_rate: float = option(4e-3, "Peak learning rate.")
-    weight_decay: float = option(2e-2, "Of the kernels; biases and batch norms have none.")
-    warmup_steps: int = option(100, "Steps of linear warm-up, at most a tenth of the run.")
-    clipnorm: float = option(10.0, "Largest global norm of the gradient.")
-    ema_decay: float = option(0.99, "Decay of the averaged weights, reached by a ramp.")
-
-    def __post_init__(self):
-        check_positive("batch_size", self.batch_size)
-        check_positive("learning_rate", self.learning_rate)
-        check_positive("clipnorm", self.clipnorm)
-        check_at_least("weight_decay", self.weight_decay, 0)
-        check_at_least("warmup_steps", self.warmup_steps, 0)
-        check_fraction("ema_decay", self.ema_decay)
+    batch_size: int = option(16, "Images per step.", check=check_positive)
+    learning_rate: float = option(4e-3, "Peak learning rate.", check=check_positive)
+    weight_decay: float = option(2e-2, "Of the kernels; biases and batch norms have none.", check=at_least(0))
+    warmup_steps: int = option(100, "Steps of linear warm-up, at most a tenth of the run.", check=at_least(0))
+    clipnorm: float = option(10.0, "Largest global norm of the gradient.", check=check_positive)
+    ema_decay: float = option(0.99, "Decay of the averaged weights, reached by a ramp.", check=check_fraction)
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskConfig:
+class TaskConfig(Options):
     """The detection loss on labels: quality focal loss and GIoU."""
 
-    beta: float = option(1.0, "Exponent of the quality focal loss.")
-    box_weight: float = option(2.0, "Weight of the box loss against the class loss.")
+    beta: float = option(1.0, "Exponent of the quality focal loss.", check=at_least(0))
+    box_weight: float = option(2.0, "Weight of the box loss against the class loss.", check=at_least(0))
     balance: str = option(
         "fixed",
         "What a strategy's weight is: fixed, a factor; calibrated, its share of the task's loss, measured "
         "after the warm-up and then frozen.",
+        choices=BALANCE_MODES,
     )
     gradient_cap: float = option(
-        0.0, "Largest gradient of a strategy at the taps, in units of the task's; 0 for no limit."
+        0.0,
+        "Largest gradient of a strategy at the taps, in units of the task's; 0 for no limit.",
+        check=at_least(0),
     )
-
-    def __post_init__(self):
-        check_one_of("balance", self.balance, ("fixed", "calibrated"))
-        check_at_least("gradient_cap", self.gradient_cap, 0)
-        check_at_least("beta", self.beta, 0)
-        check_at_least("box_weight", self.box_weight, 0)
 
 
 @dataclasses.dataclass(frozen=True)
-class RolesConfig:
+class RolesConfig(Options):
     """The networks, how long each trains, and what is distilled."""
 
     teacher: str = option("tiny(size='teacher')", "The teacher's network.")
     guide: str = option("tiny(size='guide')", "The guide's network, or none.")
     guide_mode: str = option(
-        "frozen", "The guide is trained before the student (frozen), or in the same steps (learning)."
+        "frozen",
+        "The guide is trained before the student (frozen), or in the same steps (learning).",
+        choices=("frozen", "learning"),
     )
     student: str = option("tiny(size='student')", "The student's network.")
     image_size: int = option(192, "Side of the student's input in pixels.")
     teacher_image_size: int = option(0, "Side of the teacher's input; 0 for the student's.")
     guide_image_size: int = option(0, "Side of the guide's input; 0 for the student's.")
-    teacher_epochs: int = option(75, "Passes over the labelled images.")
-    guide_epochs: int = option(60, "Passes over labelled and unlabelled images.")
-    student_epochs: int = option(60, "Passes over labelled and unlabelled images.")
+    teacher_epochs: int = option(75, "Passes over the labelled images.", check=at_least(1))
+    guide_epochs: int = option(60, "Passes over labelled and unlabelled images.", check=at_least(1))
+    student_epochs: int = option(60, "Passes over labelled and unlabelled images.", check=at_least(1))
     teacher_weights: str = option(
         "", "A teacher's .keras file to use instead of training one; several, comma-separated, are averaged."
     )
@@ -150,13 +134,20 @@ class RolesConfig:
         "none",
         "The teacher answers over the image and its mirror image (flip) or half turn (half_turn), "
         "at twice its cost; none for the image alone.",
+        choices=TEACHER_VIEWS,
     )
     guide_weights: str = option("", "A guide's .keras file to use instead of training one.")
     teacher_labels: str = option(
-        "all", "Whose labels the teacher is trained on: all of them, or the same as the student's."
+        "all",
+        "Whose labels the teacher is trained on: all of them, or the same as the student's.",
+        choices=("all", "same"),
     )
-    teacher_learning_rate: float = option(0.0, "The teacher's peak learning rate; 0 for --learning_rate.")
-    guide_learning_rate: float = option(0.0, "The guide's peak learning rate; 0 for --learning_rate.")
+    teacher_learning_rate: float = option(
+        0.0, "The teacher's peak learning rate; 0 for --learning_rate.", check=at_least(0)
+    )
+    guide_learning_rate: float = option(
+        0.0, "The guide's peak learning rate; 0 for --learning_rate.", check=at_least(0)
+    )
     student_weights: str = option("", "A .keras file whose weights the student starts from.")
     backbone_weights: str = option(
         "",
@@ -172,15 +163,6 @@ class RolesConfig:
         "What the student learns: calls, comma-separated, or mkd for the whole method.",
     )
     baseline: bool = option(False, "Also train the same student alone, for comparison.", free=True)
-
-    def __post_init__(self):
-        check_one_of("teacher_views", self.teacher_views, TEACHER_VIEWS)
-        check_one_of("teacher_labels", self.teacher_labels, ("all", "same"))
-        check_one_of("guide_mode", self.guide_mode, ("frozen", "learning"))
-        for name in ("teacher_epochs", "guide_epochs", "student_epochs"):
-            check_at_least(name, getattr(self, name), 1)
-        for name in ("teacher_learning_rate", "guide_learning_rate"):
-            check_at_least(name, getattr(self, name), 0)
 
     def size_of(self, role: str) -> int:
         """The input side of a role in pixels."""
@@ -202,7 +184,7 @@ class RolesConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class CompressionConfig:
+class CompressionConfig(Options):
     """Further stages, in which the distilled student goes on learning in a compressed form.
 
     All free: a finished run can be compressed later. What a stage was begun with is
@@ -215,39 +197,44 @@ class CompressionConfig:
         "as in prune(sparsity=0.5)+qat, and float, the student as it is with the same further steps.",
         free=True,
     )
-    compress_epochs: int = option(20, "Length of each, in passes as the student's.", free=True)
-    compress_learning_rate: float = option(1e-3, "Peak learning rate of each.", free=True)
+    compress_epochs: int = option(
+        20, "Length of each, in passes as the student's.", free=True, check=at_least(1)
+    )
+    compress_learning_rate: float = option(
+        1e-3, "Peak learning rate of each.", free=True, check=check_positive
+    )
     compress_strategies: str = option(
         "", "What the student learns meanwhile, as in --strategies; empty for the same.", free=True
     )
     compress_baseline: bool = option(False, "Also each of them without a teacher.", free=True)
 
-    def __post_init__(self):
-        check_at_least("compress_epochs", self.compress_epochs, 1)
-        check_positive("compress_learning_rate", self.compress_learning_rate)
-
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
+class RunConfig(Options):
     """How the run itself behaves."""
 
     workdir: str = option("runs/default", "Where everything of this run is written.", free=True)
-    seed: int = option(0, "Of initial weights, the choice and order of images, and augmentation.")
-    eval_every: int = option(5, "Epochs between validations.")
-    deterministic: bool = option(False, "Bit-identical repetition, a little slower.")
-    jit_compile: str = option("auto", "XLA for the training step: auto, true or false.", free=True)
-    distribution: str = option(
-        "none", "mirrored: each step is shared among all GPUs, or --replicas parts of the CPU.", free=True
+    seed: int = option(
+        0, "Of initial weights, the choice and order of images, and augmentation.", check=at_least(0)
     )
-    replicas: int = option(0, "With mirrored, how many parts; 0 for one per GPU.", free=True)
+    eval_every: int = option(5, "Epochs between validations.", check=check_positive)
+    deterministic: bool = option(False, "Bit-identical repetition, a little slower.")
+    jit_compile: str = option(
+        "auto", "XLA for the training step.", free=True, choices=("auto", "true", "false")
+    )
+    distribution: str = option(
+        "none",
+        "mirrored: each step is shared among all GPUs, or --replicas parts of the CPU.",
+        free=True,
+        choices=("none", "mirrored"),
+    )
+    replicas: int = option(
+        0, "With mirrored, how many parts; 0 for one per GPU.", free=True, check=at_least(0)
+    )
     tensorboard: bool = option(True, "Write TensorBoard event files.", free=True)
 
-    def __post_init__(self):
-        check_one_of("jit_compile", self.jit_compile, ("auto", "true", "false"))
-        check_one_of("distribution", self.distribution, ("none", "mirrored"))
-        check_at_least("replicas", self.replicas, 0)
-        check_positive("eval_every", self.eval_every)
-        check_at_least("seed", self.seed, 0)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.seed > LARGEST_SEED:
             fail("seed", expected=f"at most {LARGEST_SEED}", got=str(self.seed), do="Choose a smaller one.")
 
@@ -265,19 +252,11 @@ class Config:
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
 
 
-_GROUPS: dict[str, Any] = {
-    "data": DataConfig,
-    "augmentation": AugmentationConfig,
-    "optimizer": OptimizerConfig,
-    "task": TaskConfig,
-    "roles": RolesConfig,
-    "compression": CompressionConfig,
-    "run": RunConfig,
-}
+_GROUPS: dict[str, Any] = {field.name: field.default_factory for field in dataclasses.fields(Config)}
 
 
 def options() -> dict[str, dataclasses.Field]:
-    """Returns every option by its flag name; names are unique across the groups."""
+    """Returns every option of a training run by its flag name; names are unique across the groups."""
     return {field.name: field for group in _GROUPS.values() for field in dataclasses.fields(group)}
 
 

@@ -39,7 +39,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         ) from None
     try:
         with stream:
-            # Tells `clear_parts` of another process that this one is being written.
+            # The lock keeps `clear_parts` of another process from removing the file.
             _hold(stream)
             yield stream
             stream.flush()
@@ -51,7 +51,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def _hold(stream: BinaryIO) -> bool:
-    """Locks an open file until it is closed; returns whether nobody else holds it."""
+    """Locks an open file until it is closed; returns False if another process holds the lock."""
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -93,14 +93,14 @@ def _plain(value: Any) -> Any:
         raise TypeError(f"a {type(value).__name__} has no form in JSON") from None
 
 
-def to_json(value: Any, where: str, indent: int | None = None) -> str:
+def to_json(value: Any, where: str, indent: int | None = None, allow_nan: bool = False) -> str:
     """Returns `value` as strict JSON; NumPy scalars and arrays become plain numbers and lists.
 
     Raises:
       MkdError: for NaN, infinity or an object without a form in JSON. `where` names the place.
     """
     try:
-        return json.dumps(value, indent=indent, allow_nan=False, default=_plain, ensure_ascii=False)
+        return json.dumps(value, indent=indent, allow_nan=allow_nan, default=_plain, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         fail(
             where,

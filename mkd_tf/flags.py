@@ -1,14 +1,18 @@
 """Flags and the frame around every program: the only module that reads FLAGS.
 
-Each option of `config.py` is one flag. A program's flags are defined when it
-starts, not when it is imported.
+Each field of a program's option classes is one flag. Flags are defined when the
+program starts, not when it is imported.
 """
 
+import dataclasses
+import itertools
 import re
 import shlex
+import shutil
 import sys
+import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,40 +20,50 @@ from absl import app, flags
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import Config, from_values, options
+from mkd_tf.options import Options
 from mkd_tf.training.workdir import FLAGS_FILE
+from mkd_tf.version import __version__
 
 FLAGS = flags.FLAGS
-# The flags below belong to the program that asks for them: its --help shows them.
-flags.disclaim_key_flags()
-
-_DEFINE = {
+_DEFINE: dict[type, Callable[..., Any]] = {
     str: flags.DEFINE_string,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     bool: flags.DEFINE_bool,
 }
+_WIDEST = 110
 
 
-def define_training() -> None:
-    """Defines one flag for every option of a training run."""
-    for name, field in options().items():
-        default: Any = field.default
-        define(name, default, field.metadata["help"])
+@dataclasses.dataclass(frozen=True)
+class Several:
+    """Options whose flags of text with `choices` take several values, comma-separated.
 
-
-def define(name: str, default: str | int | float | bool, help: str) -> None:
-    """Defines a flag of the default's type."""
-    _DEFINE[type(default)](name, default, help)
-    # --help lists the flags of the script that runs, which need not be the module that defines them.
-    FLAGS.register_key_flag_for_module(sys.argv[0], FLAGS[name])
-
-
-def value(name: str) -> Any:
-    """Returns a flag's value, stripped of the two mistakes a flagfile invites.
-
-    Raises:
-      MkdError: for a value in quotes or with a comment behind it.
+    The program gets a tuple: one object for each combination of values.
     """
+
+    options: type[Options]
+
+
+Group = type[Options] | type[Config] | Several
+
+
+def _parts(group: Group) -> list[type[Options]]:
+    """Returns the classes whose fields are the flags of `group`."""
+    if isinstance(group, Several):
+        return [group.options]
+    if group is Config:
+        return [field.default_factory for field in dataclasses.fields(Config)]  # type: ignore[misc]
+    return [group]  # type: ignore[list-item]
+
+
+def _define(fields: Iterator[dataclasses.Field], values: flags.FlagValues) -> None:
+    for field in fields:
+        default: Any = field.default
+        _DEFINE[type(default)](field.name, default, field.metadata["help"], flag_values=values)
+
+
+def _value(name: str) -> Any:
+    """Returns a flag's value; raises `MkdError` for the two mistakes that a flagfile invites."""
     given = FLAGS[name].value
     if isinstance(given, str):
         quoted = len(given) > 1 and given[0] == given[-1] and given[0] in "'\""
@@ -63,13 +77,31 @@ def value(name: str) -> Any:
     return given
 
 
-def training_config() -> Config:
-    """Returns the configuration that the flags describe.
+def _build(group: Group) -> Any:
+    """Returns the options that the flags describe.
 
     Raises:
-      MkdError: if an option is out of its range.
+      MkdError: naming the flag whose value is not allowed.
     """
-    return from_values({name: value(name) for name in options()})
+    parts = [[field.name for field in dataclasses.fields(part)] for part in _parts(group)]
+    values = {name: _value(name) for names in parts for name in names}
+    try:
+        if isinstance(group, Several):
+            return _combinations(group.options, values)
+        return from_values(values) if group is Config else group(**values)
+    except MkdError as error:
+        if str(error).split(":")[0] in values:
+            raise MkdError(f"flag --{error}") from None
+        raise
+
+
+def _combinations(group: type[Options], values: dict[str, Any]) -> tuple[Options, ...]:
+    several = {f.name for f in dataclasses.fields(group) if f.metadata["choices"] and f.type in (str, "str")}
+    columns = [
+        [part.strip() for part in value.split(",")] if name in several else [value]
+        for name, value in values.items()
+    ]
+    return tuple(group(**dict(zip(values, row, strict=True))) for row in itertools.product(*columns))
 
 
 def stored_config(workdir: str) -> Config:
@@ -87,8 +119,7 @@ def stored_config(workdir: str) -> Config:
             do="Train there first.",
         )
     stored = flags.FlagValues()
-    for name, field in options().items():
-        _DEFINE[type(field.default)](name, field.default, "", flag_values=stored)
+    _define(iter(options().values()), stored)
     try:
         stored(["stored", f"--flagfile={path}"])
     except flags.Error as error:
@@ -96,12 +127,48 @@ def stored_config(workdir: str) -> Config:
     return from_values({name: stored[name].value for name in options()} | {"workdir": workdir})
 
 
+def _program() -> list[str]:
+    """Returns the words that start this program."""
+    program = Path(sys.argv[0])
+    if program.suffix == ".py":
+        return ["python", "-m", f"{program.resolve().parent.name}.{program.stem}"]
+    # `mkd train` is the name of one program.
+    return program.name.split()
+
+
 def command() -> str:
     """Returns how the program was called."""
-    program = Path(sys.argv[0])
-    module = f"{program.resolve().parent.name}.{program.stem}"
-    start = ["python", "-m", module] if program.suffix == ".py" else [program.name]
-    return shlex.join([*start, *sys.argv[1:]])
+    return shlex.join([*_program(), *sys.argv[1:]])
+
+
+def describe(group: type[Options], prefix: str = "--") -> str:
+    """Returns the first line of a class's docstring, and its fields with default and help."""
+    width = min(shutil.get_terminal_size((_WIDEST, 24)).columns, _WIDEST)
+    lines = [(group.__doc__ or "").split("\n")[0].rstrip(".") + ":"]
+    for field in dataclasses.fields(group):
+        choices = [str(choice) for choice in field.metadata["choices"]]
+        listed = f" One of {', '.join(choices)}." if choices else ""
+        default: Any = field.default
+        shown = str(default).lower() if isinstance(default, bool) else str(default)
+        name = f"  {prefix}{field.name}={shown}"
+        text = textwrap.wrap(field.metadata["help"] + listed, width - 32)
+        if len(name) > 30:
+            lines.append(name)
+            name = ""
+        lines += [f"{start:<30}  {line}" for start, line in itertools.zip_longest([name], text, fillvalue="")]
+    return "\n".join(lines)
+
+
+def _help(about: str, groups: list[type[Options]], appendix: str) -> str:
+    common = (
+        "Every program:\n"
+        "  --flagfile=FILE               A file of flags, one a line.\n"
+        "  --debug                       Show tracebacks.\n"
+        "  --help, --version"
+    )
+    usage = f"usage: {' '.join(_program())} [--flag=value ...]"
+    texts = [usage, about.strip(), *(describe(group) for group in groups), common, appendix]
+    return "\n\n".join(text for text in texts if text)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -117,8 +184,8 @@ def _parse(argv: list[str]) -> list[str]:
     return rest
 
 
-def _told(error: Exception) -> str:
-    """Returns an error in one line; one that crossed TensorFlow's runtime without its wrapping."""
+def _message(error: Exception) -> str:
+    """Returns an error in one line, without what TensorFlow's runtime wraps around one of ours."""
     text = str(error)
     inner = re.search(r"MkdError: (.*?)(?:\s*Traceback \(most recent|$)", text, flags=re.DOTALL)
     if isinstance(error, MkdError) or inner:
@@ -126,27 +193,46 @@ def _told(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {text} (--debug shows where)".split())
 
 
-def run(main: Callable[[], int | None], interrupted: str = "interrupted") -> None:
-    """Runs a program's `main`; an error becomes one line and a non-zero exit.
+def run(
+    main: Callable[..., int | None],
+    *groups: Group,
+    about: str | None,
+    appendix: str = "",
+    interrupted: str = "interrupted",
+) -> None:
+    """Runs a program on the flags in `sys.argv`; an error becomes one line and a non-zero exit.
 
     Args:
-      main: the program; returns its exit status or None.
-      interrupted: what to say when the user stops it.
+      main: the program; takes what is made of each of `groups`, returns its exit status or None.
+      groups: the options; every field is a flag.
+      about: what --help prints above the flags: the program's docstring, with an example.
+      appendix: what --help prints below the flags.
+      interrupted: what is printed when the user stops it.
     """
+    parts = [part for group in groups for part in _parts(group)]
+    given = set(sys.argv[1:])
+    # Before anything heavy is imported, and with status 0: absl's own --help exits with 1.
+    if given & {"--help", "-help", "-h", "--helpshort"}:
+        print(_help(about or "", parts, appendix))
+        sys.exit()
+    if "--version" in given:
+        print(f"mkd_tf {__version__}")
+        sys.exit()
+    _define((field for part in parts for field in dataclasses.fields(part)), FLAGS)
     flags.DEFINE_bool("debug", False, "Show tracebacks.")
-    flags.FLAGS.set_default("stderrthreshold", "warning")
+    FLAGS.set_default("stderrthreshold", "warning")
 
     def guarded(argv: list[str]) -> int:
         del argv
         try:
-            return main() or 0
+            return main(*(_build(group) for group in groups)) or 0
         except KeyboardInterrupt:
             print(interrupted, file=sys.stderr)
             return 130
         except Exception as error:
             if FLAGS.debug:
                 traceback.print_exc()
-            print(f"error: {_told(error)}", file=sys.stderr)
+            print(f"error: {_message(error)}", file=sys.stderr)
             return 1
 
     app.run(guarded, flags_parser=_parse)

@@ -1,4 +1,4 @@
-"""Specs and tables: how a name on the command line becomes an object.
+"""Specs and tables: a name on the command line becomes an object.
 
 A spec is a name or a call with literal keyword arguments: `shapes`, `voc/2007`,
 `coco/2017(unlabelled=True)`, `tiny(size='student', pyramid=24)`. It is parsed, never
@@ -10,7 +10,7 @@ import ast
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from mkd_tf.checks import MkdError, fail
@@ -76,31 +76,30 @@ def parse_spec(text: str, where: str = "spec") -> Spec:
 
 def parse_specs(text: str, where: str = "specs") -> tuple[Spec, ...]:
     """Parses specs separated by commas: `soft_classes(weight=1), soft_boxes`."""
-    if not text.strip():
-        return ()
-    parsed = _parse(f"[{text.strip()}]", where)
-    nodes = parsed.elts if isinstance(parsed, ast.List) else [parsed]
-    return tuple(_spec_of(node, text, where) for node in nodes)
+    return tuple(_spec_of(node, text, where) for node in _listed(text, where))
 
 
 def parse_chains(text: str, where: str = "specs") -> tuple[tuple[Spec, ...], ...]:
     """Parses chains separated by commas, of specs joined by a plus: `qat, prune(sparsity=0.5)+qat`."""
-    if not text.strip():
-        return ()
+    chains = [_links(node) for node in _listed(text, where)]
+    return tuple(tuple(_spec_of(link, text, where) for link in chain) for chain in chains)
+
+
+def _listed(text: str, where: str) -> list[ast.expr]:
+    """Returns the expressions of a comma-separated list."""
     parsed = _parse(f"[{text.strip()}]", where)
-    nodes = parsed.elts if isinstance(parsed, ast.List) else [parsed]
-    return tuple(tuple(_spec_of(link, text, where) for link in _links(node)) for node in nodes)
+    return parsed.elts if isinstance(parsed, ast.List) else [parsed]
 
 
 def _links(node: ast.expr) -> list[ast.expr]:
-    """Returns what a sum adds, from left to right."""
+    """Returns the terms of a sum, from left to right."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return [*_links(node.left), *_links(node.right)]
     return [node]
 
 
 def _signature(builder: Callable[..., Any]) -> inspect.Signature:
-    """What a builder takes: a class that passes `**kwargs` on also takes what its bases take."""
+    """Returns what a builder takes: with `**kwargs`, also the optional arguments of its bases."""
     signature = inspect.signature(builder)
     for base in getattr(builder, "__mro__", ())[1:]:
         taken = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
@@ -108,8 +107,9 @@ def _signature(builder: Callable[..., Any]) -> inspect.Signature:
             break
         names = {p.name for p in taken}
         more = [p for p in inspect.signature(base).parameters.values() if p.name not in names]
-        named = [p.replace(kind=p.KEYWORD_ONLY) for p in more if p.kind is p.POSITIONAL_OR_KEYWORD]
-        others = [p for p in more if p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+        # What has no default in a base is what the class itself passes to it.
+        named = [p.replace(kind=p.KEYWORD_ONLY) for p in more if p.default is not p.empty]
+        others = [p for p in more if p.kind is p.VAR_KEYWORD]
         signature = signature.replace(parameters=[*taken, *named, *others])
     return signature
 
@@ -121,7 +121,7 @@ class Table(Generic[T]):
         self.kind = kind
         self.entries = dict(entries)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
 
     def __getitem__(self, name: str) -> Callable[..., T]:

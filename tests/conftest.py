@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import typechecking
+
 # Before anything imports TensorFlow, and for the processes that tests start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
@@ -12,6 +14,8 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 # A GPU sums in another order, and tolerances here are those of a CPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+# Before anything imports the package.
+typechecking.install()
 pytest.register_assert_rewrite("tests.harness", "tests.export.programs")
 
 ROOT = Path(__file__).resolve().parent.parent

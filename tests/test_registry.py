@@ -12,13 +12,14 @@ class Base:
 
 
 class Middle(Base):
-    def __init__(self, **kwargs):
+    def __init__(self, parts, *, sides, **kwargs):
         super().__init__(**kwargs)
+        self.parts = parts * sides
 
 
 class Derived(Middle):
     def __init__(self, depth=1, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(2, sides=3, **kwargs)
         self.depth = depth
 
 
@@ -94,6 +95,7 @@ def test_specs_are_separated_by_commas():
 def test_a_table_builds_with_arguments_and_context():
     made = TABLE.build("derived(depth=3, size=2)", color="blue")
     assert (type(made), made.depth, made.size, made.color) == (Derived, 3, 2, "blue")
+    assert made.parts == 6
     assert TABLE.build(Spec("base", {"size": 5})).size == 5
     assert list(TABLE) == ["base", "derived"]
 
@@ -107,7 +109,9 @@ def test_an_unknown_name_is_told():
 def test_an_argument_that_does_not_fit_is_told(spec):
     with pytest.raises(MkdError, match=r"thing .*takes: .*size.* Correct the arguments\.") as error:
         TABLE.build(spec, color="red")
-    assert "color" not in str(error.value).split("takes:")[1], "the context is not the user's to give"
+    takes = str(error.value).split("takes:")[1]
+    assert "color" not in takes, "the context is not the user's to give"
+    assert "parts" not in takes and "sides" not in takes, "the class gives them to its base"
 
 
 def test_an_error_inside_a_builder_is_not_disguised():

@@ -4,7 +4,7 @@
     python3 detect.py --model student_int8_edgetpu.tflite --input images --output drawn
 
 One file to copy: Python 3.7 or newer with NumPy, Pillow and one of `WAYS`. The model
-is the int8 `detection` file of `python -m export.tflite`, as it is or compiled. Labels
+is the int8 `detection` file of `mkd export`, as it is or compiled. Labels
 are inside it; score threshold and fit are in the `manifest.json` beside it.
 """
 

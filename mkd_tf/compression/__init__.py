@@ -1,4 +1,4 @@
-"""Compression: a distilled student is pruned, clustered or quantised while it goes on learning."""
+"""Compression: prunes, clusters or quantises a distilled student during further training."""
 
 from mkd_tf.compression.detector import CompressedDetector
 from mkd_tf.compression.methods import METHODS, Method

@@ -5,19 +5,20 @@ ICLR 2016, section 3, whose centroids start from k-means). Gradients are those o
 centroid gets the mean over its weights (`GradientAggregation.AVG`), the weight itself gets its
 gradient straight through, so that it can change its cluster.
 
-What is not tfmot's:
+Departures from tfmot:
 
-    gradients  come dense. Those of `tf.gather` name a centroid once for each of its weights,
+    gradients  are dense. Those of `tf.gather` name a centroid once for each of its weights,
                and Keras 3's Adam squares such entries one by one: for n weights that agree, a
                step of up to sqrt(n) times the learning rate.
     centroids  start at the means of their clusters, by Lloyd's iterations from tfmot's
                k-means++ seeds, which alone are weights picked at random.
     indices    are not stored. In an averaged model copied indices would not be those of the
                nearest averaged centroid; computed in each call, they are.
-    memory     tfmot compares each weight with each centroid; here one search over the middles
-               between sorted centroids does.
+    memory     tfmot compares each weight with each centroid; here each weight is searched
+               among the middles between sorted centroids.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,9 @@ LLOYD_ITERATIONS = 50
 
 
 def nearest(weights: tf.Tensor, centroids: tf.Tensor) -> tf.Tensor:
-    """Returns the index of the centroid nearest to each weight.
+    """Returns the index of the nearest of `centroids` `[K]` for each weight.
 
-    Args:
-      weights: of any shape.
-      centroids: `[K]`, in any order.
-
-    Returns:
-      int32 of the shape of `weights`. Half way between two it is the smaller one.
+    It is int32 of the shape of `weights`, and half way between two that of the smaller centroid.
     """
     order = tf.argsort(centroids)
     ranked = tf.gather(centroids, order)
@@ -56,10 +52,10 @@ def clustered(weights: tf.Tensor | tf.Variable, centroids: tf.Tensor | tf.Variab
 
 
 @tf.custom_gradient
-def _clustered(weights, centroids):
+def _clustered(weights: tf.Tensor, centroids: tf.Tensor) -> tuple[tf.Tensor, Callable[..., Any]]:
     index = nearest(weights, centroids)
 
-    def gradient(upstream):
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         count = tf.size(centroids)
         return upstream, tf.math.unsorted_segment_mean(upstream, index, count)
 
@@ -67,10 +63,10 @@ def _clustered(weights, centroids):
 
 
 def k_means(values: np.ndarray, clusters: int) -> np.ndarray:
-    """Returns `[clusters]` centroids of `values`, sorted: of one dimension, and always the same.
+    """Returns `[clusters]` sorted centroids of `values`, which are taken as one flat list.
 
-    Where there are no more different values than clusters, these are the centroids, the last
-    of them repeated.
+    If there are no more different values than clusters, the values are the centroids, the
+    last of them repeated.
     """
     values = np.sort(values.reshape(-1))
     different = np.unique(values)
@@ -79,7 +75,7 @@ def k_means(values: np.ndarray, clusters: int) -> np.ndarray:
     seed = CentroidsInitializerFactory.get_centroid_initializer(CentroidInitialization.KMEANS_PLUS_PLUS)
     centroids = np.sort(seed(tf.constant(values), clusters).get_cluster_centroids().numpy())
     for _ in range(LLOYD_ITERATIONS):
-        # Sorted values: a cluster is a run between two cuts, and k_means a matter of cumulated sums.
+        # Of sorted values, a cluster is the run between two cuts.
         cuts = np.searchsorted(values, (centroids[1:] + centroids[:-1]) / 2, side="right")
         runs = np.split(values, cuts)
         moved = np.array([run.mean() if run.size else c for run, c in zip(runs, centroids, strict=True)])
@@ -87,6 +83,12 @@ def k_means(values: np.ndarray, clusters: int) -> np.ndarray:
             break
         centroids = moved.astype(values.dtype)
     return centroids
+
+
+def add_centroids(layer: tf_keras.layers.Layer, name: str, kernel: tf.Variable, clusters: int) -> tf.Variable:
+    """Returns a new trainable weight `[clusters]` of `layer` that starts at the kernel's `k_means`."""
+    start = tf_keras.initializers.Constant(k_means(kernel.numpy(), clusters))
+    return layer.add_weight(name, shape=(clusters,), initializer=start, trainable=True)
 
 
 class ClusteredConvolution(ComputedKernel, tf_keras.layers.Wrapper):
@@ -100,35 +102,25 @@ class ClusteredConvolution(ComputedKernel, tf_keras.layers.Wrapper):
         super().__init__(layer, **{"name": f"clustered_{layer.name}"} | kwargs)
         self.clusters = clusters
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         super().build(input_shape)
-        start = k_means(self.layer.kernel.numpy(), self.clusters)
-        self.centroids = self.add_weight(
-            "cluster_centroids",
-            shape=(self.clusters,),
-            initializer=tf_keras.initializers.Constant(start),
-            trainable=True,
-        )
+        self.centroids = add_centroids(self, "cluster_centroids", self.layer.kernel, self.clusters)
 
-    def computed_kernel(self):
+    def computed_kernel(self) -> tf.Tensor:
         return clustered(self.layer.kernel, self.centroids)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"clusters": self.clusters}
 
 
 def clusterable(twin: tf_keras.Model, clusters: int) -> tf_keras.Model:
     """Returns a copy of `twin` whose convolutions have kernels of at most `clusters` values.
 
-    A kernel of no more weights than clusters stays as it is. Batch norms train on.
-
-    Args:
-      twin: of `keras_twin`.
-      clusters: at least 2.
+    A kernel of no more weights than clusters (at least 2) stays as it is. Batch norms keep training.
     """
     check_at_least("clusters", clusters, 2)
 
-    def wrap(layer):
+    def wrap(layer: tf_keras.layers.Conv2D) -> tf_keras.layers.Layer:
         few = layer.kernel.shape.num_elements() <= clusters
         return layer if few else ClusteredConvolution(layer, clusters)
 

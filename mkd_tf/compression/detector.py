@@ -1,9 +1,9 @@
 """A student under compression, as a detector like any other.
 
 tfmot's models are tf_keras's; teacher, guide, strategies, distiller, evaluation and files are
-Keras 3's. `TwinLayer` runs the one inside the other: its variables *are* those of the tf_keras
-model, so Keras 3 differentiates, optimises, averages, backs up and saves them as its own, and
-the objective with all its terms is the very same.
+Keras 3's. `TwinLayer` runs a tf_keras model inside a Keras 3 model: its variables *are* those
+of the tf_keras model, so Keras 3 differentiates, optimises, averages, backs up and saves them
+as its own, and the objective with all its terms is unchanged.
 """
 
 from typing import Any
@@ -36,10 +36,10 @@ class TwinLayer(keras.layers.Layer):
         self.built = True
 
     def _share(self, variable: tf.Variable, number: int, trainable: bool) -> None:
-        def existing(_, **__):
+        def existing(_: Any, **__: Any) -> tf.Variable:
             return variable
 
-        # Its own name says what it is: kernels decay, biases do not.
+        # The optimiser selects weight decay by name: kernels decay, biases do not.
         name = f"{number:04d}_{variable.name.split(':')[0].replace('/', '_')}"
         with tf.variable_creator_scope(existing):
             self.add_weight(
@@ -51,10 +51,10 @@ class TwinLayer(keras.layers.Layer):
                 name=name,
             )
 
-    def call(self, images, training: bool = False):
+    def call(self, images: Any, training: bool = False) -> dict[str, Any]:
         return self.model(images, training=training)
 
-    def compute_output_spec(self, images, training: bool = False):
+    def compute_output_spec(self, images: Any, training: bool = False) -> dict[str, keras.KerasTensor]:
         return {k: keras.KerasTensor(shape, dtype) for k, (shape, dtype) in self._specs.items()}
 
 
@@ -63,11 +63,17 @@ class CompressedDetector(Detector):
     """A detector whose core is trained in a compressed form.
 
     Args:
-      base: the trained student; it is not changed. A file holds it without its weights, which
-        are those of the compressed core.
+      base: the trained student; it is not changed. A file holds its configuration without
+        its weights, since the compressed core has them.
       method: a spec of `METHODS`, as in `qat`, `prune(sparsity=0.5)`.
       steps: length of the training, for a method that has a schedule.
-      name: of the model.
+
+    Example:
+      >>> import mkd_tf
+      >>> student = mkd_tf.Tiny(image_size=32, class_names=("cat", "dog"), size="fast")
+      >>> pruned = mkd_tf.CompressedDetector(student, method="prune(sparsity=0.5)", steps=100)
+      >>> pruned.name, pruned.method.sparsity
+      ('tiny_prune', 0.5)
     """
 
     def __init__(
@@ -79,20 +85,10 @@ class CompressedDetector(Detector):
         model = way.wrap(keras_twin(start.core), steps, scaling)
         inputs = keras.Input(start.core.input_shape[1:], name="scaled_images")
         outputs = TwinLayer(model, start.core.output, name="twin")(inputs)
-        config = {
-            "base": keras.saving.serialize_keras_object(start),
-            "method": method,
-            "steps": steps,
-            "name": name or f"{start.name}_{way.name}",
-        }
-        super().__init__(
-            keras.Model(inputs, outputs, name="core"),
-            start.anchors,
-            start.class_names,
-            config,
-            scaling=scaling,
-            taps=tap_names(start.core.output),
-        )
+        config = {"base": keras.saving.serialize_keras_object(start), "method": method, "steps": steps}
+        config |= {"name": name or f"{start.name}_{way.name}"}
+        core, taps = keras.Model(inputs, outputs, name="core"), tap_names(start.core.output)
+        super().__init__(core, start.anchors, start.class_names, config, scaling=scaling, taps=taps)
         self.method = way
         self.is_quantized = not way.ships_plain
 
@@ -102,13 +98,13 @@ class CompressedDetector(Detector):
         return self.core.get_layer("twin").model
 
     def plain(self) -> Detector:
-        """Returns a plain detector with the weights that were trained here: the way back."""
+        """Returns a plain detector with the weights that were trained here."""
         base = keras.saving.deserialize_keras_object(self.get_config()["base"])
         self.method.take_back(self.twin, base.core)
         return base
 
     def deployable(self) -> Detector:
-        """Returns the form that is converted to integers: kernels hold their values themselves."""
+        """Returns the form that is converted to integers, whose kernels hold their final values."""
         if self.method.preserve == "nothing":
             return self
         found = CompressedDetector(self.get_config()["base"], Qat.name, name=self.name)
@@ -116,11 +112,11 @@ class CompressedDetector(Detector):
         return found
 
     def shipped(self) -> Detector:
-        """Returns what is measured and saved of it: itself if it is quantised, else the plain detector."""
+        """Returns the detector to measure and save: itself if quantised, else the plain one."""
         return self if self.is_quantized else self.plain()
 
     def prepare(self, images: np.ndarray) -> None:
-        """Measures what the method needs to know before its first step.
+        """Measures what the method needs before its first step, such as ranges.
 
         Args:
           images: `[K, S, S, 3]` in 0..255.

@@ -1,10 +1,10 @@
-"""Convolutions that compute with a function of their kernel: what pruning and clustering share.
+"""Convolutions whose kernel is a function of their weights, for pruning and clustering.
 
 tfmot's wrappers change variables whenever they are called: `PruneLowMagnitude` counts its step
 and overwrites the kernel, also in evaluation, and counts three steps where a prediction
 convolution is called on three levels; `ClusterWeights` puts a tensor of the last trace in the
-kernel's place, so that the kernel is no longer among the layer's weights. Here a call reads and
-never writes; a model means the same however often and for whatever purpose it is called.
+kernel's place, so that the kernel is no longer among the layer's weights. Here a call only reads
+variables: its result does not depend on how often the model was called before.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from mkd_tf.checks import fail
 
 
 class ComputedKernel:
-    """A wrapper's part that convolves with `computed_kernel()` in place of `self.layer.kernel`."""
+    """Mixin of a wrapper that convolves with `computed_kernel()` in place of `self.layer.kernel`."""
 
     layer: tf_keras.layers.Conv2D
 
     def computed_kernel(self) -> tf.Tensor:
-        """Returns the kernel that the layer computes with, of the shape of its own."""
+        """Returns the kernel that the layer computes with, of the shape of `layer.kernel`."""
         raise NotImplementedError
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         outputs = self.layer.convolution_op(inputs, self.computed_kernel())
         if self.layer.use_bias:
             outputs += self.layer.bias
@@ -38,10 +38,11 @@ class ComputedKernel:
 
 
 def is_trained_convolution(layer: tf_keras.layers.Layer) -> bool:
-    """Whether the layer is a plain convolution with a trained kernel.
+    """Returns whether the layer is a plain convolution with a trained kernel.
 
-    A depthwise one has 9 weights for each channel and no other input to make up for them: tfmot
-    neither prunes nor clusters it. The convolution that computes an expectation is not trained.
+    A depthwise convolution has 9 weights per channel and no other input to make up for lost
+    ones: tfmot neither prunes nor clusters it. The convolution that computes an expectation
+    is not trained.
     """
     return type(layer) is tf_keras.layers.Conv2D and layer.trainable and layer.groups == 1
 
@@ -49,17 +50,17 @@ def is_trained_convolution(layer: tf_keras.layers.Layer) -> bool:
 def wrapped(
     twin: tf_keras.Model, wrap: Callable[[tf_keras.layers.Conv2D], tf_keras.layers.Layer]
 ) -> tf_keras.Model:
-    """Returns a copy of `twin` with its trained convolutions wrapped; all else is only copied.
+    """Returns a copy of `twin` with its trained convolutions wrapped.
 
     Args:
-      twin: a functional model; it keeps its layers and variables to itself.
-      wrap: from a built copy of a layer with its weights to what takes its place.
+      twin: a functional model; it shares no layer or variable with the copy.
+      wrap: from a built copy of a layer, with its weights, to the layer in its place.
 
     Raises:
       MkdError: if there is nothing to wrap.
     """
 
-    def copied(layer):
+    def copied(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
         copy = type(layer).from_config(layer.get_config())
         if not is_trained_convolution(layer):
             return copy
@@ -70,12 +71,8 @@ def wrapped(
         return wrap(copy)
 
     if not any(is_trained_convolution(layer) for layer in twin.layers):
-        fail(
-            f"compression of {twin.name}",
-            expected="a model with trained Conv2D layers",
-            got="none",
-            do="Give a student whose backbone is trained.",
-        )
+        expected, do = "a model with trained Conv2D layers", "Give a student whose backbone is trained."
+        fail(f"compression of {twin.name}", expected=expected, got="none", do=do)
     model = tf_keras.models.clone_model(twin, clone_function=copied)
     for layer in model.layers:
         if layer.weights and not isinstance(layer, ComputedKernel):
@@ -87,15 +84,12 @@ def stripped(model: tf_keras.Model, twin: tf_keras.Model) -> tf_keras.Model:
     """Returns a plain model with the form of `twin` and the weights that `model` computes with.
 
     Args:
-      model: of `wrapped`, trained since, or an average of such.
-      twin: the model that was wrapped, or one of the same layers, for example of batch 1.
+      model: of `wrapped`, trained since, or an average of such models.
+      twin: the model that was wrapped, or one of the same layers, for example for batch 1.
     """
-    found = {}
-    for layer in model.layers:
-        if isinstance(layer, ComputedKernel):
-            found[layer.layer.name] = layer.plain_weights()
-        else:
-            found[layer.name] = layer.get_weights()
+    computed = [layer for layer in model.layers if isinstance(layer, ComputedKernel)]
+    found = {layer.name: layer.get_weights() for layer in model.layers}
+    found |= {layer.layer.name: layer.plain_weights() for layer in computed}
     plain = tf_keras.models.clone_model(twin)
     for layer in plain.layers:
         if layer.weights:

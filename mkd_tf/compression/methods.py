@@ -1,7 +1,7 @@
-"""How a student is compressed: one class for each way, and the table of them.
+"""The methods of compression: one class for each, and their table `METHODS`.
 
-A method wraps the tf_keras twin of a trained student into the form that is trained, is told
-every step's number, and takes what was trained back into a plain detector.
+A method wraps the tf_keras twin of a trained student into the form that is trained, gets
+the number of every step, and copies the trained weights back into a plain detector.
 """
 
 import dataclasses
@@ -30,13 +30,14 @@ CLUSTERS = 32
 
 
 class Method:
-    """What the ways have in common.
+    """Base class of the methods.
 
     Attributes:
       name: short, part of the role's name.
-      preserve: what of an earlier method it keeps: `nothing`, `sparsity` or `clusters`.
-      leaves: arguments of a quantisation that follows: what it must preserve.
-      ships_plain: whether what is measured and saved is a plain detector.
+      preserve: the result of an earlier method that it keeps: `nothing`, `sparsity` or
+        `clusters`.
+      leaves: arguments that make a quantisation after it preserve its result.
+      ships_plain: whether a plain detector is measured and saved.
     """
 
     name = ""
@@ -52,38 +53,35 @@ class Method:
         raise NotImplementedError
 
     def scaled(self, scaling: tuple[float, float]) -> tuple[float, float]:
-        """Returns the factor and offset from pixels that this form takes, for those of the student."""
+        """Returns the factor and offset from pixels of this form, for those of the student."""
         return scaling
 
     def prepare(self, model: tf_keras.Model, images: np.ndarray) -> None:
-        """Called once before the first step, with images `[K, S, S, 3]` as the core takes them."""
+        """Runs once before the first step, on images `[K, S, S, 3]` as the core takes them."""
 
     def advance(self, model: tf_keras.Model, step: int) -> None:
-        """Called before every step with its number, from 0."""
+        """Runs before every step, with its number from 0."""
 
     def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
-        """Gives the Keras 3 `core` the weights that `model` trained."""
-        raise NotImplementedError
+        """Gives the Keras 3 `core` the weights that `model` computes with."""
+        take_back(stripped(model, keras_twin(core)), core)
 
 
 class Float(Method):
-    """No compression: the student as it is, with the same further steps as the others."""
+    """No compression: the baseline, trained for the same further steps as the other methods."""
 
     name = "float"
 
     def wrap(self, twin: tf_keras.Model, steps: int, scaling: tuple[float, float]) -> tf_keras.Model:
         return twin
 
-    def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
-        take_back(model, core)
-
 
 class Qat(Method):
-    """Quantisation-aware training: int8 is emulated while the student goes on learning.
+    """Quantisation-aware training: int8 is emulated in further training.
 
     Args:
-      preserve: what of an earlier method survives: `nothing`, `sparsity` or `clusters`.
-      clusters: how many values a kernel has, to be preserved.
+      preserve: the result of an earlier method to keep: `nothing`, `sparsity` or `clusters`.
+      clusters: how many values a clustered kernel has.
     """
 
     name = "qat"
@@ -111,20 +109,13 @@ class Qat(Method):
         take_back(twin, core)
 
 
-class Wrapping(Method):
-    """A method that trains wrapped layers, whose kernels are its own product."""
-
-    def take_back(self, model: tf_keras.Model, core: keras.Model) -> None:
-        take_back(stripped(model, keras_twin(core)), core)
-
-
-class Prune(Wrapping):
+class Prune(Method):
     """Pruning by magnitude: the smallest weights of every convolution become zero.
 
     Args:
       sparsity: share of zeros among the kernels' weights at the end.
-      ramp: share of the steps in which it is reached; in the rest the zeros stay where they are.
-      layout: how it is shared out, `erk` or `uniform`; see `pruning.prunable`.
+      ramp: share of the steps in which it is reached; after them the masks are fixed.
+      layout: its distribution over the kernels, `erk` or `uniform`; see `pruning.prunable`.
     """
 
     name = "prune"
@@ -144,11 +135,11 @@ class Prune(Wrapping):
         advance(model, step)
 
 
-class Cluster(Wrapping):
+class Cluster(Method):
     """Weight sharing: every convolution has few different weights, which are trained.
 
     Args:
-      clusters: how many, of each kernel.
+      clusters: how many different weights a kernel has.
     """
 
     name = "cluster"
@@ -167,7 +158,7 @@ METHODS: Table[Method] = Table(
 
 
 def connected(chain: Iterable[Spec]) -> Iterator[Spec]:
-    """Yields a chain's specs; a quantisation is told what the one before it leaves."""
+    """Yields a chain's specs; a quantisation gets the arguments that the method before it leaves."""
     leaves: Mapping[str, Any] = {}
     for spec in chain:
         if spec.name == Qat.name and leaves:

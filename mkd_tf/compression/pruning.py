@@ -1,18 +1,18 @@
 """Pruning by magnitude: the smallest weights of every kernel become zero while the rest learns on.
 
 After Zhu and Gupta, "To prune, or not to prune" (2017): in each kernel the share s of weights
-of least magnitude is masked, and s rises over the steps,
+of least magnitude is masked, and s rises with the step t,
 
     s(t) = s_end + (s_begin - s_end) * (1 - (t - begin) / (end - begin))^3
 
-with s_begin the share that is zero already. As there, a masked weight keeps its value and gets
-no gradient, and can return at a later update of the masks; tfmot's own wrapper sets it to zero
-and differentiates past the mask.
+where s_begin is the share of zeros at the beginning. As there, a masked weight keeps its value,
+gets no gradient, and can return at a later update of the masks; tfmot's own wrapper sets it to
+zero and differentiates past the mask.
 
-tfmot's schedule, masks and wrapper, with three changes. Masks are updated by `advance`, once a
-step, and not by calls (see `kernels`). Masks are integers: a moving average of a model copies
-those, while an average of 0 and 1 would mask nothing. And the last update is at `end` even
-if `frequency` does not divide the way there, or the sparsity that was asked for would be missed.
+Schedule, masks and wrapper are tfmot's, with three changes. Masks are updated by `advance`, once
+a step, and not by calls (see `kernels`). Masks are integers: a moving average of a model copies
+integers, while an average of 0 and 1 would mask nothing. The last update is at `end` even if
+`frequency` does not divide the way there, or the wanted sparsity would not be reached.
 """
 
 import math
@@ -37,7 +37,7 @@ class PrunedConvolution(ComputedKernel, PruneLowMagnitude):
       mask: uint8 of the kernel's shape, 1 where a weight is kept.
     """
 
-    def add_weight(self, name: str | None = None, *args: Any, **kwargs: Any):
+    def add_weight(self, name: str | None = None, *args: Any, **kwargs: Any) -> tf.Variable:
         if name == "mask":
             kwargs |= {"dtype": "uint8", "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
         return super().add_weight(name, *args, **kwargs)
@@ -46,7 +46,7 @@ class PrunedConvolution(ComputedKernel, PruneLowMagnitude):
     def mask(self) -> tf.Variable:
         return self.pruning_vars[0][1]
 
-    def computed_kernel(self):
+    def computed_kernel(self) -> tf.Tensor:
         kernel = self.layer.kernel
         return kernel * tf.cast(self.mask, kernel.dtype)
 
@@ -62,15 +62,15 @@ class PrunedConvolution(ComputedKernel, PruneLowMagnitude):
 
 
 def erk_sparsities(shapes: Mapping[str, Sequence[int]], sparsity: float) -> dict[str, float]:
-    """Shares a sparsity out among kernels: small ones, which have no weight to spare, lose least.
+    """Returns the sparsity of each kernel for a sparsity of them all; small kernels lose least.
 
-    A kernel's density is proportional to the sum of its sides over their product, 1 at most, such
-    that all together have the share `sparsity` of zeros (the Erdős-Rényi kernel of Evci et al.,
-    "Rigging the Lottery", ICML 2020, after Mocanu et al. 2018).
+    A kernel's density is proportional to the sum of its sides over their product, 1 at most, and
+    scaled so that all together have the share `sparsity` of zeros (the Erdős-Rényi kernel of Evci
+    et al., "Rigging the Lottery", ICML 2020, after Mocanu et al. 2018).
 
     Args:
       shapes: of each kernel, `(height, width, inputs, outputs)`, by name.
-      sparsity: share of zeros of them all, between 0 and 1.
+      sparsity: share of zeros in all of them together, between 0 and 1.
     """
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     raw = {name: sum(shape) / sizes[name] for name, shape in shapes.items()}
@@ -91,11 +91,11 @@ def prunable(
 
     Args:
       twin: of `keras_twin`.
-      sparsity: share of zeros at the end. A kernel with more keeps what it has.
+      sparsity: share of zeros at the end. A kernel with more zeros keeps them.
       begin: step of the first update; steps count from 0.
       end: step of the last update.
       frequency: steps between updates.
-      layout: `uniform`, the same in every kernel, or `erk`, as `erk_sparsities` shares it out.
+      layout: `uniform`, the same in every kernel, or `erk`, see `erk_sparsities`.
 
     Raises:
       MkdError: for a sparsity outside 0..1 or a schedule without steps.
@@ -109,8 +109,8 @@ def prunable(
     shapes = {layer.name: tuple(layer.kernel.shape) for layer in twin.layers if is_trained_convolution(layer)}
     wanted = erk_sparsities(shapes, sparsity) if layout == "erk" else dict.fromkeys(shapes, sparsity)
 
-    def wrap(layer):
-        # A kernel of zeros alone starts a weight below 1, which tfmot's schedules do not know.
+    def wrap(layer: tf_keras.layers.Conv2D) -> PrunedConvolution:
+        # One weight at least: tfmot's schedules refuse a sparsity of 1.
         present = 1.0 - max(1, int(tf.math.count_nonzero(layer.kernel))) / layer.kernel.shape.num_elements()
         schedule = tfmot.sparsity.keras.PolynomialDecay(
             present, max(wanted[layer.name], present), begin, end, frequency=frequency
@@ -120,34 +120,20 @@ def prunable(
     return wrapped(twin, wrap)
 
 
-def _pruned(model: tf_keras.Model) -> list[PrunedConvolution]:
-    return [layer for layer in model.layers if isinstance(layer, PrunedConvolution)]
-
-
 def advance(model: tf_keras.Model, step: int | tf.Tensor) -> None:
-    """Updates the masks if they are due at `step`: to be called before the step's forward pass.
+    """Updates the masks if an update is due at `step`; to be called before the step's forward pass.
 
     Args:
       model: of `prunable`.
       step: number of the step from 0, which is the optimiser's count of finished steps; a Python
         number, or a tensor within a `tf.function`.
     """
-    layers, step = _pruned(model), tf.cast(step, tf.int64)
+    layers = [layer for layer in model.layers if isinstance(layer, PrunedConvolution)]
+    step = tf.cast(step, tf.int64)
     schedule = layers[0].pruning_schedule
 
-    def update():
+    def update() -> None:
         for layer in layers:
             layer.update_mask(step)
 
     tf.cond(schedule(step)[0] | (step == schedule.end_step), update, lambda: None)
-
-
-def apply_masks(model: tf_keras.Model) -> None:
-    """Sets masked weights themselves to zero; what the model computes stays as it is."""
-    for layer in _pruned(model):
-        layer.layer.kernel.assign(layer.computed_kernel())
-
-
-def sparsities(model: tf_keras.Model) -> Mapping[str, float]:
-    """Returns the share of weights that each kernel's mask leaves out, by the inner layer's name."""
-    return {x.layer.name: 1.0 - float(tf.reduce_mean(tf.cast(x.mask, "float32"))) for x in _pruned(model)}

@@ -1,4 +1,4 @@
-"""The tf_keras twin of a Keras 3 model, which is what tfmot can prune, cluster and quantise.
+"""The tf_keras twin of a Keras 3 model, which tfmot can prune, cluster and quantise.
 
 tfmot speaks tf_keras and cannot read a Keras 3 configuration, so the graph is
 replayed: every call of every layer is repeated on a layer of the same class and
@@ -27,7 +27,7 @@ _COMMON_ARGUMENTS = ("name", "trainable")
 class NearestUpsampleTwin(tf_keras.layers.Layer):
     """`NearestUpsample` in tf_keras: `[B, h, w, c]` to `[B, 2h, 2w, c]`, the same raw op."""
 
-    def call(self, inputs):
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
         height, width = inputs.shape[1], inputs.shape[2]
         return tf.raw_ops.ResizeNearestNeighbor(
             images=inputs, size=[2 * height, 2 * width], align_corners=False, half_pixel_centers=False
@@ -38,48 +38,45 @@ TWINS: dict[type, type] = {NearestUpsample: NearestUpsampleTwin}
 
 
 def _twin_class(layer: keras.layers.Layer) -> type:
-    if type(layer) in TWINS:
-        return TWINS[type(layer)]
+    found = TWINS.get(type(layer))
     # By name only for Keras's own: a user's layer could share a name with one of them.
-    if isinstance(layer, keras.layers.Layer) and type(layer).__module__.startswith("keras."):
+    if (
+        found is None
+        and isinstance(layer, keras.layers.Layer)
+        and type(layer).__module__.startswith("keras.")
+    ):
         found = getattr(tf_keras.layers, type(layer).__name__, None)
-        if found is not None:
-            return found
-    fail(
-        f"layer {layer.name}",
-        expected="a layer of Keras that tf_keras has too, or one of " + ", ".join(t.__name__ for t in TWINS),
-        got=type(layer).__name__,
-        do="Build the model of plain Keras layers, or add the layer's twin to TWINS.",
-    )
+    if found is not None:
+        return found
+    expected = "a layer of Keras that tf_keras has too, or one of " + ", ".join(t.__name__ for t in TWINS)
+    do = "Build the model of plain Keras layers, or add the layer's twin to TWINS."
+    fail(f"layer {layer.name}", expected=expected, got=type(layer).__name__, do=do)
 
 
 def _parameters(cls: type) -> dict[str, Any]:
     """Returns the names and defaults of a constructor's own arguments."""
-    signature = inspect.signature(cls)
-    return {name: p.default for name, p in signature.parameters.items() if p.kind != p.VAR_KEYWORD}
+    parameters = inspect.signature(cls).parameters.items()
+    return {name: p.default for name, p in parameters if p.kind != p.VAR_KEYWORD}
 
 
 def _arguments(layer: keras.layers.Layer, twin_class: type) -> dict[str, Any]:
-    """Returns the layer's configuration as far as its twin takes it.
+    """Returns those arguments of the layer's configuration that its twin has.
 
     Raises:
-      MkdError: if an argument the twin lacks was set to anything but its default.
+      MkdError: if an argument that the twin lacks is not at its default.
     """
     config, takes = layer.get_config(), _parameters(twin_class)
     defaults = _parameters(type(layer))
     kept = {"dtype": layer.dtype_policy.name}
     for key, value in config.items():
         if key == "dtype" or key.endswith("_initializer"):
-            continue  # The weights are copied; Keras 3 writes both in a form of its own.
+            continue  # The weights are copied; tf_keras cannot read the Keras 3 form of either.
         if key in takes or key in _COMMON_ARGUMENTS:
             kept[key] = value
         elif key in defaults and value != defaults[key]:
-            fail(
-                f"layer {layer.name}",
-                expected=f"{key}={defaults[key]!r}, the only form tf_keras has",
-                got=f"{key}={value!r}",
-                do=f"Leave {key} at its default.",
-            )
+            expected = f"{key}={defaults[key]!r}, the only form tf_keras has"
+            do = f"Leave {key} at its default."
+            fail(f"layer {layer.name}", expected=expected, got=f"{key}={value!r}", do=do)
     return kept
 
 
@@ -87,15 +84,15 @@ def keras_twin(model: keras.Model, batch_size: int | None = None) -> tf_keras.Mo
     """Returns a tf_keras model that computes what `model` computes, with copied weights.
 
     Args:
-      model: a functional Keras 3 model with one input, none of its layers a model.
-      batch_size: the static batch; None for any. Integer conversion wants 1.
+      model: a functional Keras 3 model with one input and no nested models.
+      batch_size: the static batch; None for any. Integer conversion needs 1.
 
     Raises:
       MkdError: for a layer or an argument that tf_keras does not have.
     """
     twins: dict[int, tf_keras.layers.Layer] = {}
 
-    def twin_of(layer):
+    def twin_of(layer: keras.layers.Layer) -> tf_keras.layers.Layer:
         if id(layer) not in twins:
             twin_class = _twin_class(layer)
             twins[id(layer)] = twin_class(**_arguments(layer, twin_class))
@@ -118,26 +115,16 @@ def learning(model: tf_keras.Model) -> list[tf.Variable]:
 
 
 def take_back(twin: tf_keras.Model, model: keras.Model) -> None:
-    """Gives a Keras 3 model the weights of its twin, layer by layer: the way back.
-
-    Args:
-      twin: of `keras_twin`, trained since.
-      model: the one it was made from, or one of the same form.
+    """Copies the weights of a trained twin back into `model`, or one of the same layers.
 
     Raises:
       MkdError: if a layer with weights is missing in the twin, or differs in shape.
     """
     found = {layer.name: layer for layer in twin.layers}
-    for layer in model.layers:
-        if not layer.weights:
-            continue
+    for layer in (layer for layer in model.layers if layer.weights):
         values = found[layer.name].get_weights() if layer.name in found else []
         shapes = [tuple(w.shape) for w in layer.weights]
         if [v.shape for v in values] != shapes:
-            fail(
-                f"layer {layer.name}",
-                expected=f"weights of the shapes {shapes}",
-                got=str([v.shape for v in values]),
-                do="Take back the weights of this very model's twin.",
-            )
+            got, do = str([v.shape for v in values]), "Take back the weights of this very model's twin."
+            fail(f"layer {layer.name}", expected=f"weights of the shapes {shapes}", got=got, do=do)
         layer.set_weights(values)

@@ -1,4 +1,4 @@
-"""Calibration: real training images from which integer files take the ranges of their tensors."""
+"""Calibration: training images that give the tensors of integer files their ranges."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from mkd_tf.checks import check_positive, fail
+from mkd_tf.conversion.base import CALIBRATION_IMAGES
 from mkd_tf.data.base import Dataset, Element
 from mkd_tf.data.image_files import fit_image
 
-IMAGES = 128
 Source = Dataset | Sequence[Element] | np.ndarray
 
 
@@ -27,7 +27,7 @@ class Calibration:
 
 
 def choose_calibration(
-    source: Source, image_size: int, *, count: int = IMAGES, seed: int = 0, fit: str = "stretch"
+    source: Source, image_size: int, *, count: int = CALIBRATION_IMAGES, seed: int = 0, fit: str = "stretch"
 ) -> Calibration:
     """Chooses calibration images, the same ones for the same seed.
 
@@ -35,7 +35,7 @@ def choose_calibration(
       source: a data set (its `train` split is used), a split, or an array
         `[K, S, S, 3]` uint8 of images that already have the input's size.
       image_size: side of the model's input in pixels.
-      count: how many at most.
+      count: the largest number of images.
       seed: of the choice.
       fit: how images are brought to the input, as in training.
 
@@ -72,9 +72,9 @@ def choose_calibration(
 def with_full_range(images: np.ndarray) -> np.ndarray:
     """Returns a copy in which two pixels of the first image are black and white.
 
-    The range of the input decides its integer step. It has to be that of all possible
-    pixels, 0..255, also where no calibration image reaches it; two pixels in a
-    corner of one image leave the other ranges as they are.
+    The range of the input decides its integer step. It has to cover all possible pixels,
+    0..255, even if no calibration image does; two pixels in a corner of one image leave
+    the ranges of the other tensors as they are.
     """
     full = images.copy()
     full[0, 0, 0], full[0, 0, 1] = 0, 255

@@ -1,43 +1,47 @@
-"""Models in files, by the suffix that tells their kind."""
+"""Models in files, by the ending of the file's name: Keras models and every format of `FORMATS`."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 from mkd_tf.checks import fail
-from mkd_tf.conversion.onnx.runner import OnnxRunner
-from mkd_tf.conversion.tflite.runner import TFLiteRunner
+from mkd_tf.conversion import format_endings
+from mkd_tf.conversion.base import FileRunner
 from mkd_tf.detectors.files import load_detector
 from mkd_tf.evaluation.results import in_order
 from mkd_tf.evaluation.runners import KerasRunner, Runner
 
-RUNNERS: dict[str, Callable[[str], Runner]] = {
-    ".keras": lambda path: KerasRunner(load_detector(path)),
-    ".tflite": TFLiteRunner,
-    ".onnx": OnnxRunner,
-}
+KERAS = ".keras"
 
 
-def kind_of(path: str | Path, kinds: Collection[str], do: str = "Give a model of one of these kinds.") -> str:
-    """Returns the suffix that tells what a model's file is, one of `kinds`.
-
-    Raises:
-      MkdError: if it is none of them; `do` is what to do then.
-    """
+def _kind(path: str | Path, kinds: list[str], do: str) -> str:
     # The last suffix: a name may have dots of its own.
-    suffix = Path(path).suffix.lower()
-    if suffix not in kinds:
+    ending = Path(path).suffix.lower()
+    if ending not in kinds:
         listed = (" or " if len(kinds) == 2 else ", ").join(kinds)
-        fail(f"model {path}", expected=f"a file that ends in {listed}", got=suffix or "no suffix", do=do)
-    return suffix
+        fail(f"model {path}", expected=f"a file that ends in {listed}", got=ending or "no suffix", do=do)
+    return ending
 
 
 def load_runner(path: str | Path) -> Runner:
     """Returns a runner of the model in a file.
 
     Raises:
-      MkdError: if there is no such file, it is damaged, or of a kind that nothing here runs.
+      MkdError: if there is no such file, it is damaged, or its kind is not known.
     """
-    return RUNNERS[kind_of(path, RUNNERS)](str(path))
+    runners: dict[str, Callable[[str], Runner]] = {KERAS: lambda path: KerasRunner(load_detector(path))}
+    runners |= {ending: form.runner for ending, form in format_endings().items()}
+    return runners[_kind(path, list(runners), "Give a model of one of these kinds.")](str(path))
+
+
+def load_file_runner(path: str, threads: int) -> FileRunner:
+    """Returns a runner of an exported file, with `threads` for the interpreter.
+
+    Raises:
+      MkdError: as `load_runner` does; a Keras model is refused.
+    """
+    forms = format_endings()
+    ending = _kind(path, list(forms), "Export the network first: python -m export.tflite.")
+    return forms[ending].runner(path, threads=threads)
 
 
 def trained_roles(workdir: str | Path) -> list[str]:
@@ -54,10 +58,10 @@ def find_model(workdir: str | Path, model: str) -> Path:
     for path in (Path(workdir, model, "best.keras"), Path(model)):
         if path.is_file():
             return path
-    roles = trained_roles(workdir)
+    roles, kinds = trained_roles(workdir), [KERAS, *format_endings()]
     fail(
         f"model {model}",
-        expected=f"a file ({', '.join(RUNNERS)}) or a role of {workdir}: {', '.join(roles) or 'none yet'}",
+        expected=f"a file ({', '.join(kinds)}) or a role of {workdir}: {', '.join(roles) or 'none yet'}",
         got="no such file",
         do="Correct --model.",
     )

@@ -1,4 +1,16 @@
-"""Data sets, by the name that `--dataset` gives them."""
+"""Data sets, by the name that `--dataset` gives them.
+
+Example:
+  >>> from mkd_tf import DATASETS
+  >>> list(DATASETS)
+  ['shapes', 'voc_folder', 'coco_json', 'voc/2007', 'voc/2012', 'coco/2017']
+  >>> import tempfile
+  >>> with tempfile.TemporaryDirectory() as folder:
+  ...     spec = "shapes(train=2, validation=0, test=0, unlabelled=0, size=64)"
+  ...     data = DATASETS.build(spec, data_dir=folder)
+  ...     data.split_names, data.split("train")[0]["image"].shape
+  (('train',), (64, 64, 3))
+"""
 
 import functools
 
@@ -24,7 +36,7 @@ DATASETS: Table[Dataset] = Table(
 
 
 def open_dataset(config: DataConfig, name: str = "") -> Dataset:
-    """Returns the data set `name`, or the configured one for an empty name.
+    """Returns the data set `name`, or the configured one if `name` is empty.
 
     Raises:
       MkdError: if it cannot be read.

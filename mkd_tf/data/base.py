@@ -13,13 +13,13 @@ An element is a dict:
     is_labelled        bool; an unlabelled image takes part in distillation only
 
 A split is a sequence with random access, so that a training step can be computed
-from its number alone, and a killed run goes on where it stopped. Where it can tell
-what is in an image without decoding it, it is an `AnnotatedSplit`: a large set is
-then not decoded only to learn its boxes.
+from its number alone, and a killed run goes on where it stopped. A split that knows
+its boxes without decoding its images is an `AnnotatedSplit`: reading the boxes of a
+large set is then fast.
 """
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ import numpy as np
 from mkd_tf.checks import fail
 
 Element = dict[str, Any]
+SPLITS = ("train", "validation", "test", "unlabelled")
 
 
 def annotation(
@@ -62,28 +63,25 @@ def element(image: np.ndarray, image_id: str, bbox: np.ndarray, label: np.ndarra
 
 
 class AnnotatedSplit(Sequence[Element]):
-    """A split that knows what is in an image without decoding it."""
+    """A split that knows the objects of an image without decoding it."""
 
     @abc.abstractmethod
     def annotation(self, index: int) -> Element:
-        """Returns what `annotation` makes of image `index`, from 0."""
+        """Returns the element of image `index`, from 0, in the form of the function `annotation`."""
 
     @abc.abstractmethod
     def image(self, index: int) -> np.ndarray:
         """Returns image `index`, from 0, `[H, W, 3]` uint8."""
 
-    def whole(self, index: int) -> Element:
-        """Returns element `index`, from 0."""
-        return {"image": self.image(index)} | self.annotation(index)
-
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return self.whole(range(len(self))[index])  # IndexError past the end, and -1 is the last
+        number = range(len(self))[index]  # IndexError past the end, and -1 is the last
+        return {"image": self.image(number)} | self.annotation(number)
 
 
 def annotation_of(split: Sequence[Element], index: int) -> Element:
-    """Returns a split's element without its image; decodes it only if the split cannot tell."""
+    """Returns a split's element without its image, which is decoded only if the split is not annotated."""
     if isinstance(split, AnnotatedSplit):
         return split.annotation(index)
     found = dict(split[index])
@@ -95,23 +93,23 @@ def image_of(split: Sequence[Element], index: int) -> np.ndarray:
     return split.image(index) if isinstance(split, AnnotatedSplit) else split[index]["image"]
 
 
-class Dataset(abc.ABC):
+class Dataset:
     """A named collection of splits that share their classes.
 
     Attributes:
-      name: how results call it.
+      name: its name in results.
       class_names: the classes in the order of their labels.
-      split_names: which splits there are: `train`, `validation`, `test`, and
-        `unlabelled` where images without labels exist.
+      split_names: the splits that it has, out of `SPLITS`.
     """
 
     name: str
     class_names: tuple[str, ...]
     split_names: tuple[str, ...]
+    _splits: Mapping[str, Sequence[Element]]
 
-    @abc.abstractmethod
     def _split(self, name: str) -> Sequence[Element]:
         """Returns a split that is known to exist."""
+        return self._splits[name]
 
     def split(self, name: str) -> Sequence[Element]:
         """Returns the split called `name`.
@@ -120,10 +118,6 @@ class Dataset(abc.ABC):
           MkdError: if there is none of that name.
         """
         if name not in self.split_names:
-            fail(
-                f"data set {self.name}",
-                expected=f"a split among {', '.join(self.split_names)}",
-                got=repr(name),
-                do="Choose one of these with --split.",
-            )
+            expected, do = f"a split among {', '.join(self.split_names)}", "Choose one of these with --split."
+            fail(f"data set {self.name}", expected=expected, got=repr(name), do=do)
         return self._split(name)

@@ -1,7 +1,9 @@
-"""Image files become arrays: any format and mode that Pillow knows, upright, 8-bit RGB."""
+"""Reads image files of any format and mode that Pillow knows as upright 8-bit RGB arrays."""
 
+import contextlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -27,11 +29,10 @@ _UPRIGHT = {
 
 
 class Scan(NamedTuple):
-    """What decoding an image once tells.
+    """Size and difference hash of an image.
 
     Attributes:
-      width: pixels, EXIF orientation applied.
-      height: likewise.
+      width, height: pixels, EXIF orientation applied.
       is_turned: whether EXIF orientation exchanged width and height.
       hash: `[128]` bool difference hash: whether each of 8x8 grey cells is darker than
         its right neighbour, and than its lower one. Copies that are scaled, recompressed
@@ -45,68 +46,56 @@ class Scan(NamedTuple):
 
 
 def read_image(path: str | os.PathLike[str], content: bytes | None = None) -> np.ndarray:
-    """Reads an image as it is meant to be seen.
+    """Reads an image as it is displayed.
 
     The content decides the format, not the suffix; EXIF orientation is applied;
     transparency is laid on white; grey is repeated; 16 bits become 8; of an
-    animation the first frame counts.
+    animation the first frame is taken.
 
     Args:
       path: the file.
-      content: what is in it, where it is not a file of its own; then `path` is its name.
+      content: its bytes, if it is not a file of its own; then `path` is its name in errors.
 
     Returns:
       `[H, W, 3]` uint8 RGB.
 
     Raises:
-      MkdError: for a file that is missing, no image, damaged, truncated or larger
+      MkdError: for a file that is missing, not an image, damaged, truncated or larger
         than Pillow's limit against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`).
     """
-    try:
-        with Image.open(path if content is None else io.BytesIO(content)) as image:
-            _check_size(image)
-            image.load()
-            return np.array(_as_rgb(_upright(image), path))
-    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and more
-        _explain(path, error, content)
+    with _opened(path, content) as image:
+        image.load()
+        return np.array(_as_rgb(_upright(image), path))
 
 
 def measure_image(path: str | os.PathLike[str], content: bytes | None = None) -> Scan:
-    """Reads an image's header alone: its size, without a hash, and not whether it is sound.
+    """Returns the size of an image from its header alone; the hash is None.
 
     Raises:
-      MkdError: as `read_image`, as far as the header shows it.
+      MkdError: as `read_image`, for faults that the header shows.
     """
-    try:
-        with Image.open(path if content is None else io.BytesIO(content)) as image:
-            _check_size(image)
-            is_turned = _orientation(image) in _SIDEWAYS
-            width, height = image.size[::-1] if is_turned else image.size
-            return Scan(width, height, is_turned, None)
-    except Exception as error:  # as in read_image
-        _explain(path, error, content)
+    with _opened(path, content) as image:
+        is_turned = _orientation(image) in _SIDEWAYS
+        width, height = image.size[::-1] if is_turned else image.size
+    return Scan(width, height, is_turned, None)
 
 
 def scan_image(path: str | os.PathLike[str]) -> Scan:
-    """Decodes an image once, cheaply, to learn whether it is sound and what it resembles.
+    """Returns the size and the hash of an image, which is decoded to find out whether it is sound.
 
     JPEG is decoded at an eighth of its size, which still reads the whole file.
 
     Raises:
       MkdError: as `read_image`.
     """
-    try:
-        with Image.open(path) as image:
-            _check_size(image)
-            full_size = image.size
-            image.draft("L", (4 * _HASH_SIDE, 4 * _HASH_SIDE))
-            image.load()
-            is_jpeg = image.format in ("JPEG", "MPO")  # then the draft is smaller than the image
-            width, height = full_size if is_jpeg else image.size
-            is_turned = _orientation(image) in _SIDEWAYS
-            grey = _as_rgb(_upright(image), path).convert("L")
-    except Exception as error:  # as in read_image
-        _explain(path, error)
+    with _opened(path) as image:
+        full_size = image.size
+        image.draft("L", (4 * _HASH_SIDE, 4 * _HASH_SIDE))
+        image.load()
+        is_jpeg = image.format in ("JPEG", "MPO")  # then the draft is smaller than the image
+        width, height = full_size if is_jpeg else image.size
+        is_turned = _orientation(image) in _SIDEWAYS
+        grey = _as_rgb(_upright(image), path).convert("L")
     cells = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE + 1), Image.Resampling.BOX), "int16")
     is_darker = cells[:-1, :-1] < np.stack([cells[:-1, 1:], cells[1:, :-1]])
     if is_turned:
@@ -146,7 +135,7 @@ def fit_image(image: np.ndarray, size: int, fit: str = "stretch") -> np.ndarray:
 
 
 def fit_boxes(bbox: np.ndarray, height_width: tuple[int, int], fit: str = "stretch") -> np.ndarray:
-    """Carries boxes along with `fit_image`.
+    """Returns the boxes of an image that `fit_image` scales.
 
     Args:
       bbox: `[M, 4]` yxyx, 0..1 of the image.
@@ -162,14 +151,21 @@ def fit_boxes(bbox: np.ndarray, height_width: tuple[int, int], fit: str = "stret
     return bbox * (np.array([height, width, height, width], "float32") / max(height, width))
 
 
-def _check_size(image: Image.Image) -> None:
-    # Pillow itself only warns up to twice this limit.
-    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-        raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str], content: bytes | None = None) -> Iterator[Image.Image]:
+    """Opens an image; any exception until it is closed becomes the `MkdError` of `_explain`."""
+    try:
+        with Image.open(path if content is None else io.BytesIO(content)) as image:
+            # Pillow itself only warns up to twice this limit.
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
+            yield image
+    except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and more
+        _explain(path, error, content)
 
 
 def _orientation(image: Image.Image) -> int:
-    """Returns the EXIF orientation of a loaded image, 1 where it has none or broken metadata."""
+    """Returns the EXIF orientation of an image, 1 if it has none or broken metadata."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except Exception:  # the pixels are sound all the same
@@ -198,14 +194,12 @@ def _as_rgb(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
 
 
 def _explain(path: str | os.PathLike[str], error: Exception, content: bytes | None = None) -> NoReturn:
-    """Raises the `MkdError` that says what is wrong with the file."""
-    where = f"image {os.fspath(path)}"
+    """Raises the `MkdError` for an exception of Pillow or the file system."""
     if isinstance(error, MkdError):
         raise error
-    bomb = isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning)
     if isinstance(error, FileNotFoundError):
         expected, got, do = "a file", "none", "Correct the path or restore the file."
-    elif bomb:
+    elif isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         expected = f"at most {Image.MAX_IMAGE_PIXELS} pixels"
         got, do = f"a larger image ({error})", "Scale it down before use."
     elif isinstance(error, UnidentifiedImageError):
@@ -217,4 +211,4 @@ def _explain(path: str | os.PathLike[str], error: Exception, content: bytes | No
     else:
         expected, got = "a complete image", f"a truncated or damaged one ({error})"
         do = "Replace or remove the file."
-    fail(where, expected=expected, got=got, do=do)
+    fail(f"image {os.fspath(path)}", expected=expected, got=got, do=do)

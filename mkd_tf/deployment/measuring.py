@@ -1,83 +1,31 @@
-"""What is measured about an exported file of any kind, the verdict on it, and its record."""
+"""Measures exported files of every format, judges and records them."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 from rich.progress import Progress
 from rich.table import Table
 
-from mkd_tf.checks import MkdError, check_at_least, check_one_of, check_positive, fail
-from mkd_tf.conversion.calibration import IMAGES as CALIBRATION_IMAGES
-from mkd_tf.conversion.calibration import Calibration, choose_calibration
+from mkd_tf.checks import MkdError, fail
+from mkd_tf.conversion.base import Format
 from mkd_tf.conversion.parity import IMAGES as PARITY_IMAGES
-from mkd_tf.conversion.parity import keras_heads
+from mkd_tf.conversion.parity import differences, keras_heads
 from mkd_tf.data.base import Dataset
-from mkd_tf.deployment.manifest import FOLDER, RESULT_KEYS, record, sha256, versions
+from mkd_tf.deployment.manifest import FOLDER, RESULT_KEYS, record
+from mkd_tf.detection.postprocess import Detections
 from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.coco import coco_metrics
 from mkd_tf.evaluation.cost import latency_ms
-from mkd_tf.evaluation.evaluator import FITS, EvaluationSet
+from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.evaluation.operating_point import best_f1
 from mkd_tf.evaluation.results import percent
 from mkd_tf.evaluation.runners import KerasRunner, Runner
+from mkd_tf.options import FITS
+from mkd_tf.schemas.deployment import Threshold
+from mkd_tf.schemas.training import CocoMetrics
 
 THREADS = 1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FileOptions:
-    """What a file of any kind is calibrated on and what it must reach.
-
-    Attributes:
-      calibration_images: how many training images give an integer file its ranges.
-      seed: of their choice.
-      max_ap_drop: largest loss of AP, in points, against the float model.
-      split: on which AP is measured.
-      fit: how the model was trained to see images, `stretch` or `letterbox`.
-    """
-
-    calibration_images: int = CALIBRATION_IMAGES
-    seed: int = 0
-    max_ap_drop: float = 2.0
-    split: str = "test"
-    fit: str = "stretch"
-
-    def __post_init__(self):
-        check_positive("calibration_images", self.calibration_images)
-        check_at_least("seed", self.seed, 0)
-        check_at_least("max_ap_drop", self.max_ap_drop, 0)
-        check_one_of("fit", self.fit, FITS)
-
-    def calibration(self, dataset: Dataset, image_size: int) -> Calibration:
-        """Chooses the calibration images."""
-        return choose_calibration(
-            dataset, image_size, count=self.calibration_images, seed=self.seed, fit=self.fit
-        )
-
-    def facts(
-        self, origin: Mapping[str, str], calibration: Calibration | None, *packages: str
-    ) -> dict[str, Any]:
-        """Returns what the manifest says of how a file was made.
-
-        Args:
-          origin: of the detector, as `origin_of` tells.
-          calibration: the images that gave it its ranges, if any did.
-          packages: whose versions matter beside the usual ones.
-        """
-        return {
-            "flags": dataclasses.asdict(self),
-            "source": dict(origin),
-            "versions": versions(*packages),
-            "calibration": [] if calibration is None else list(calibration.image_ids),
-        }
-
-
-def origin_of(source: str | Path) -> dict[str, str]:
-    """Returns the name and hash of a detector's file; to be asked for when it is loaded."""
-    return {"file": str(source), "sha256": sha256(Path(source).read_bytes())}
 
 
 def other_fit(fit: str) -> str:
@@ -86,7 +34,7 @@ def other_fit(fit: str) -> str:
 
 
 def files_table(title: str, entries: Mapping[str, Mapping[str, Any]], fit: str) -> Table:
-    """Returns the table of what was measured of files, by their names."""
+    """Returns a table of `record_measured` entries by file name."""
     table = Table(title=title, title_justify="left")
     table.add_column("file", no_wrap=True)
     for column in ("kB", f"AP {fit}", f"AP {other_fit(fit)}", "AP lost", "ms, 1 thread"):
@@ -97,26 +45,31 @@ def files_table(title: str, entries: Mapping[str, Mapping[str, Any]], fit: str) 
     return table
 
 
+def check_classes(detector: Detector, dataset: Dataset) -> None:
+    """Raises `MkdError` unless the detector has the classes of the data set, in their order."""
+    if tuple(detector.class_names) != tuple(dataset.class_names):
+        fail(
+            "export",
+            expected=f"a detector of the classes {', '.join(dataset.class_names)}, in this order",
+            got=", ".join(detector.class_names),
+            do="Give the data set that it was trained for.",
+        )
+
+
 class Measurement:
-    """The evaluation images in both fits, and what the float model reaches on them.
+    """The evaluation images in both fits, and AP and heads of the float model on them.
 
     Args:
       detector: the float model.
       dataset: with the splits.
       split: on which AP is measured.
-      progress: where it is shown.
+      progress: shows each step.
     """
 
     def __init__(self, detector: Detector, dataset: Dataset, split: str, progress: Progress):
-        self._progress, self._dataset = progress, dataset
+        self._progress, self._dataset, self.detector = progress, dataset, detector
         self.class_names = dataset.class_names
-        if tuple(detector.class_names) != tuple(dataset.class_names):
-            fail(
-                "export",
-                expected=f"a detector of the classes {', '.join(dataset.class_names)}, in this order",
-                got=", ".join(detector.class_names),
-                do="Give the data set that it was trained for.",
-            )
+        check_classes(detector, dataset)
         self._size = detector.image_size
         self.sets = {fit: self.evaluation_set(split, fit) for fit in FITS}
         self.images = next(self.sets[FITS[0]].batches(PARITY_IMAGES))
@@ -132,19 +85,19 @@ class Measurement:
             elements, self._size, fit, lambda done, total: self._progress.update(task, completed=done)
         )
 
-    def detections(self, runner: Runner, ready: EvaluationSet) -> list:
+    def detections(self, runner: Runner, ready: EvaluationSet) -> list[Detections]:
         """Returns what `runner` finds."""
         task = self._progress.add_task(f"detecting ({ready.fit})", total=len(ready))
         return ready.detections(
             runner, on_progress=lambda done, total: self._progress.update(task, completed=done)
         )
 
-    def metrics(self, runner: Runner, fit: str) -> dict[str, Any]:
+    def metrics(self, runner: Runner, fit: str) -> CocoMetrics:
         """Returns the COCO metrics of `runner` on the evaluation split."""
         ready = self.sets[fit]
         return coco_metrics(ready.truth, self.detections(runner, ready), self.class_names)
 
-    def threshold(self, runner: Runner, fit: str) -> dict[str, Any] | None:
+    def threshold(self, runner: Runner, fit: str) -> Threshold | None:
         """Returns the score threshold with the best F1 on the validation split."""
         if "validation" not in self._dataset.split_names:
             return None
@@ -155,27 +108,28 @@ class Measurement:
         return {"value": best[0], "f1": best[1], "chosen": "best F1 at IoU 0.5 on the validation split"}
 
 
-class FileRunner(Runner, Protocol):
-    """A runner of a file, which `latency_ms` can time."""
+def figures(form: Format, content: bytes, measurement: Measurement, fit: str) -> dict[str, Any]:
+    """Runs a file; returns what is measured of every file, in the keys of the manifest.
 
-    def invoke(self, images: np.ndarray) -> Any: ...
-
-
-def figures(
-    runner: FileRunner, measurement: Measurement, fit: str, parity: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Returns what is measured about a file of any kind, and its `parity` with the float model."""
-    other = other_fit(fit)
+    Args:
+      form: the file's format.
+      content: the file's.
+      measurement: of the float model.
+      fit: how the model was trained to see images; AP in the other fit is measured too.
+    """
+    expected = form.expected_heads(measurement.detector, measurement.float_heads)
+    parity = differences(form.heads(content, measurement.images), expected)
+    runner, other = form.runner(content, threads=THREADS), other_fit(fit)
     ap, other_ap = (measurement.metrics(runner, f)["AP"] for f in (fit, other))
-    expected = measurement.float_ap[fit]
+    float_ap = measurement.float_ap[fit]
     return {
         "AP": ap,
         f"AP_{other}": other_ap,
-        "AP_drop": None if ap is None or expected is None else expected - ap,
+        "AP_drop": None if ap is None or float_ap is None else float_ap - ap,
         "AP_float": {f: measurement.float_ap[f] for f in (fit, other)},
         "latency_ms": latency_ms(runner.invoke, measurement.images[0]),
         "threads": THREADS,
-        "parity": dict(parity),
+        "parity": parity,
         "recommended_score_threshold": measurement.threshold(runner, fit),
     }
 
@@ -197,16 +151,16 @@ def record_measured(
       file: its name, as in `student_int8.tflite`.
       content: its bytes.
       labels: of the classes.
-      entry: what the manifest is to say of it, its `figures` among that.
+      entry: its manifest entry, with `figures`.
       max_ap_drop: largest loss of AP, in points.
       companions: further texts for the export folder, by file name.
 
     Returns:
-      The name it got, which ends in `.rejected` if it lost too much, and what `results.json`
-      says of it.
+      The name of the written file, which ends in `.rejected` if it lost too much, and its
+      entry in `results.json`.
     """
     drop = entry["AP_drop"]
-    # What could not be measured was not shown to be good.
+    # A file without a measured AP is rejected.
     verdict = "rejected" if drop is None or drop > max_ap_drop else "accepted"
     path = record(Path(workdir), file, content, labels, entry, verdict, companions=companions)
     found = {key: entry[key] for key in RESULT_KEYS if key in entry}

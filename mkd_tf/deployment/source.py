@@ -1,4 +1,4 @@
-"""What an export begins with: the trained network of a work directory, and the labels to show."""
+"""Finds the trained network of a work directory, and reads the labels to show."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Anchors: the boxes from which a detector measures.
+"""Anchors: the reference boxes that box encodings are relative to.
 
 One square anchor per location, its side `scale` strides (Zhang et al., ATSS,
 CVPR 2020, Sec. 3: one anchor per location suffices when the assignment adapts).
@@ -8,8 +8,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from mkd_tf.checks import check_positive, check_shape, fail
+from mkd_tf.detection.types import Float
 
 STRIDES = (8, 16, 32)
 
@@ -18,28 +20,36 @@ STRIDES = (8, 16, 32)
 class Anchors:
     """The anchors of one detector.
 
+    >>> anchors = Anchors.from_boxes([[0, 0, 32, 32], [16, 16, 64, 64]], image_size=64)
+    >>> len(anchors), anchors.level_counts
+    (2, (2,))
+    >>> anchors.centers_and_sizes()[1].tolist()
+    [40.0, 40.0, 48.0, 48.0]
+
     Attributes:
       boxes: `[N, 4]` float32 yxyx in pixels of the detector's input.
       level_counts: how many of the N belong to each pyramid level, in order.
       image_size: side of the detector's square input in pixels.
     """
 
-    boxes: np.ndarray
+    boxes: Float[np.ndarray, "anchors 4"]
     level_counts: tuple[int, ...]
     image_size: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_shape("anchors.boxes", self.boxes.shape, (sum(self.level_counts), 4))
 
     @classmethod
-    def from_boxes(cls, boxes, image_size: int, level_counts: Sequence[int] | None = None) -> "Anchors":
-        """Returns anchors of any sizes, places and number per location.
+    def from_boxes(
+        cls, boxes: npt.ArrayLike, image_size: int, level_counts: Sequence[int] | None = None
+    ) -> "Anchors":
+        """Returns anchors of any size, place and number per location.
 
         Args:
           boxes: `[N, 4]` yxyx in pixels of the input, in the order of the predictions.
           image_size: side of the detector's square input in pixels.
           level_counts: how many belong to each level; None for a single level. Targets
-            are assigned level by level, so name them where there are several.
+            are assigned level by level.
 
         Raises:
           MkdError: if a box is not finite or has no area, or the counts do not add up.
@@ -69,24 +79,35 @@ class Anchors:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def centers_and_sizes(self) -> np.ndarray:
-        """Returns `[N, 4]` float32 (ycenter, xcenter, height, width) in pixels."""
+    def centers_and_sizes(self) -> Float[np.ndarray, "anchors 4"]:
+        """Returns (ycenter, xcenter, height, width) in pixels."""
         low, high = self.boxes[:, :2], self.boxes[:, 2:]
         return np.concatenate([(low + high) / 2, high - low], axis=1).astype("float32")
 
     @property
     def per_location(self) -> tuple[int, ...]:
-        """How many anchors of each level share a centre; on average, rounded up, where that varies."""
+        """Number of anchors per centre of each level; the mean, rounded up, where it varies."""
         centers = np.split(self.centers_and_sizes()[:, :2], np.cumsum(self.level_counts)[:-1])
         return tuple(-(-len(level) // len(np.unique(level, axis=0))) for level in centers)
 
-    def normalized(self) -> np.ndarray:
-        """Returns `[N, 4]` float32 yxyx as fractions of the input."""
+    def normalized(self) -> Float[np.ndarray, "anchors 4"]:
+        """Returns boxes yxyx as fractions of the input."""
         return (self.boxes / self.image_size).astype("float32")
 
 
 def grid_anchors(image_size: int, strides: tuple[int, ...] = STRIDES, scale: float = 4.0) -> Anchors:
-    """Returns one square anchor per cell of each level's grid, rows first.
+    """Returns one square anchor per cell of each level's grid, row by row.
+
+    >>> anchors = grid_anchors(64)
+    >>> anchors.level_counts  # 8 x 8, 4 x 4 and 2 x 2 cells
+    (64, 16, 4)
+    >>> anchors.boxes[0].tolist()  # 32 px square around the first cell's centre
+    [-12.0, -12.0, 20.0, 20.0]
+
+    Args:
+      image_size: side of the detector's square input in pixels.
+      strides: pixels between two cells, for each level.
+      scale: side of an anchor in strides.
 
     Raises:
       MkdError: if `image_size` is not a positive multiple of the largest stride.

@@ -7,23 +7,25 @@ the scales are those of the TensorFlow Object Detection API's box coder).
 
 from keras import ops
 
+from mkd_tf.detection.types import Array, Boxes, Float
+
 SCALE_CENTER = 10.0
 SCALE_SIZE = 5.0
 # exp(th / 5) stays within 1/55..55 anchors: an untrained net cannot reach infinity.
 _MAX_LOG_SIZE = 4.0
 
 
-def _split(boxes):
+def _split(boxes: Array) -> tuple[Array, Array, Array, Array]:
     return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
 
 
-def area(boxes):
-    """Returns the area `[...]`, zero for an inverted box."""
+def area(boxes: Float[Array, "*shape 4"]) -> Float[Array, "*shape"]:
+    """Returns each box's area in squared units, zero for an inverted box."""
     y0, x0, y1, x1 = _split(boxes)
     return ops.maximum(y1 - y0, 0.0) * ops.maximum(x1 - x0, 0.0)
 
 
-def _overlap(a, b):
+def _overlap(a: Array, b: Array) -> tuple[Array, Array]:
     ay0, ax0, ay1, ax1 = _split(a)
     by0, bx0, by1, bx1 = _split(b)
     height = ops.maximum(ops.minimum(ay1, by1) - ops.maximum(ay0, by0), 0.0)
@@ -32,14 +34,17 @@ def _overlap(a, b):
     return intersection, area(a) + area(b) - intersection
 
 
-def iou(a, b):
-    """Intersection over union of boxes that broadcast together; `[...]` in 0..1."""
+def iou(a: Float[Array, "... 4"], b: Float[Array, "... 4"]) -> Float[Array, "..."]:
+    """Returns the intersection over union, in 0..1, of boxes that broadcast together."""
     intersection, union = _overlap(a, b)
     return intersection / ops.maximum(union, 1e-7)
 
 
-def giou(a, b):
-    """Generalised IoU in -1..1 (Rezatofighi et al., CVPR 2019, Alg. 1); same unit for both."""
+def giou(a: Float[Array, "... 4"], b: Float[Array, "... 4"]) -> Float[Array, "..."]:
+    """Returns the generalised IoU, in -1..1, of boxes that broadcast together.
+
+    Reference: Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, Alg. 1.
+    """
     intersection, union = _overlap(a, b)
     ay0, ax0, ay1, ax1 = _split(a)
     by0, bx0, by1, bx1 = _split(b)
@@ -49,20 +54,20 @@ def giou(a, b):
     return intersection / ops.maximum(union, 1e-7) - (hull - union) / hull
 
 
-def pairwise_iou(a, b):
-    """IoU of every box of `a` `[..., M, 4]` with every box of `b` `[..., N, 4]`: `[..., M, N]`."""
+def pairwise_iou(a: Float[Array, "... m 4"], b: Float[Array, "... n 4"]) -> Float[Array, "... m n"]:
+    """Returns the IoU of every box of `a` with every box of `b`."""
     return iou(ops.expand_dims(a, -2), ops.expand_dims(b, -3))
 
 
-def decode(encodings, anchors):
-    """Turns encodings `[B, N, 4]` into yxyx boxes in the anchors' unit.
+def decode(encodings: Boxes, anchors: Float[Array, "anchors 4"]) -> Boxes:
+    """Turns box encodings into boxes.
 
     Args:
-      encodings: `[B, N, 4]` float (ty, tx, th, tw).
-      anchors: `[N, 4]` float (ycenter, xcenter, height, width).
+      encodings: (ty, tx, th, tw).
+      anchors: (ycenter, xcenter, height, width).
 
     Returns:
-      `[B, N, 4]` float yxyx.
+      Boxes yxyx in the anchors' unit.
     """
     ty, tx, th, tw = _split(encodings)
     ya, xa, ha, wa = _split(ops.convert_to_tensor(anchors))
@@ -72,8 +77,10 @@ def decode(encodings, anchors):
     return ops.stack([y - half_h, x - half_w, y + half_h, x + half_w], axis=-1)
 
 
-def encode(boxes, anchors):
-    """The inverse of `decode` for boxes of positive size."""
+def encode(
+    boxes: Float[Array, "*batch anchors 4"], anchors: Float[Array, "anchors 4"]
+) -> Float[Array, "*batch anchors 4"]:
+    """Returns box encodings: the inverse of `decode` for boxes of positive size."""
     y0, x0, y1, x1 = _split(boxes)
     ya, xa, ha, wa = _split(ops.convert_to_tensor(anchors))
     ty = SCALE_CENTER * ((y0 + y1) / 2 - ya) / ha

@@ -1,6 +1,6 @@
 """Building blocks that compress and export cleanly.
 
-What the later stages ask for decides their form: convolution + batch norm + ReLU6
+Their form follows from compression and export: convolution + batch norm + ReLU6
 is the pattern that integer converters fold and tfmot quantises; no layer with a
 batch norm is called twice, since tfmot cannot fold one that stands alone;
 nearest upsampling is the raw op that exports as RESIZE_NEAREST_NEIGHBOR v2,
@@ -8,6 +8,8 @@ because `UpSampling2D` exports as TILE, which Edge TPU tooling rejects.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,30 +17,33 @@ from keras import layers
 
 from mkd_tf.checks import fail
 from mkd_tf.detection.losses import bin_values
+from mkd_tf.detection.types import Array, Float, Map
 
 BATCH_NORM_MOMENTUM = 0.97
 
 SOFTMAX_LIMIT = 16_000
-"""Elements of one softmax that the Edge TPU compiler takes."""
+"""Largest number of elements of one softmax that the Edge TPU compiler maps."""
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
 class NearestUpsample(layers.Layer):
     """Doubles height and width by repetition: `[B, h, w, c]` to `[B, 2h, 2w, c]`."""
 
-    def call(self, inputs):
+    def call(self, inputs: Map) -> Float[Array, "batch _ _ c"]:
         height, width = inputs.shape[1], inputs.shape[2]
         return tf.raw_ops.ResizeNearestNeighbor(
             images=inputs, size=[2 * height, 2 * width], align_corners=False, half_pixel_centers=False
         )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[Any, ...]:
         batch, height, width, channels = input_shape
-        return (batch, 2 * height, 2 * width, channels)
+        return (batch, 2 * height, 2 * width, channels)  # type: ignore[operator]
 
 
-def conv_bn(x, filters: int, name: str, *, kernel: int = 3, stride: int = 1, relu: bool = True):
-    """Convolution, batch norm and (by default) ReLU6: one foldable unit."""
+def conv_bn(
+    x: Map, filters: int, name: str, *, kernel: int = 3, stride: int = 1, relu: bool = True
+) -> Float[Array, "batch _ _ {filters}"]:
+    """Returns convolution, batch norm and (by default) ReLU6 of a map: one unit that converters fold."""
     x = layers.Conv2D(
         filters,
         kernel,
@@ -52,8 +57,10 @@ def conv_bn(x, filters: int, name: str, *, kernel: int = 3, stride: int = 1, rel
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
 
 
-def residual_block(x, filters: int, name: str, *, stride: int = 1):
-    """Two convolutions and a shortcut (He et al., CVPR 2016, the basic block).
+def residual_block(
+    x: Map, filters: int, name: str, *, stride: int = 1
+) -> Float[Array, "batch _ _ {filters}"]:
+    """Returns two convolutions and a shortcut of a map (He et al., CVPR 2016, the basic block).
 
     A shortcut that changes size averages before its 1x1 convolution (He et al., "Bag
     of Tricks", CVPR 2019, ResNet-D), which sees every position. A strided 1x1
@@ -68,84 +75,83 @@ def residual_block(x, filters: int, name: str, *, stride: int = 1):
     return layers.ReLU(6.0, name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
 
 
-def plain_block(x, filters: int, name: str, *, stride: int = 1):
-    """Two convolutions without a shortcut: the cheapest block to train on a CPU."""
+def plain_block(x: Map, filters: int, name: str, *, stride: int = 1) -> Float[Array, "batch _ _ {filters}"]:
+    """Returns two convolutions of a map, without a shortcut: the cheapest block to train on a CPU."""
     x = conv_bn(x, filters, f"{name}_a", stride=stride)
     return conv_bn(x, filters, f"{name}_b")
 
 
-def pyramid(taps: list, filters: int, name: str = "pyramid") -> list:
-    """Top-down feature pyramid over maps of falling size (Lin et al., FPN, CVPR 2017).
+def pyramid(
+    taps: Sequence[Float[Array, "batch _ _ _"]], filters: int
+) -> list[Float[Array, "batch _ _ {filters}"]]:
+    """Returns a top-down feature pyramid over maps of falling size (Lin et al., FPN, CVPR 2017).
 
     Departure: ReLU6 on the lateral and the merged maps, so that every one of them
     is quantised with a known range.
     """
-    laterals = [conv_bn(tap, filters, f"{name}_lateral{i + 3}", kernel=1) for i, tap in enumerate(taps)]
+    laterals = [conv_bn(tap, filters, f"pyramid_lateral{i + 3}", kernel=1) for i, tap in enumerate(taps)]
     merged = [laterals[-1]]
     for i in reversed(range(len(taps) - 1)):
-        up = NearestUpsample(name=f"{name}_up{i + 3}")(merged[0])
-        merged.insert(0, layers.Add(name=f"{name}_add{i + 3}")([laterals[i], up]))
-    return [conv_bn(m, filters, f"{name}_out{i + 3}") for i, m in enumerate(merged)]
-
-
-def head(levels: list, num_classes: int, *, depth: int, prior: float, name: str = "head"):
-    """Predicts classes and boxes: `predictions` without bins, as a pair."""
-    outputs = predictions(levels, num_classes, depth=depth, prior=prior, name=name)
-    return outputs["class_logits"], outputs["box_encodings"]
+        up = NearestUpsample(name=f"pyramid_up{i + 3}")(merged[0])
+        merged.insert(0, layers.Add(name=f"pyramid_add{i + 3}")([laterals[i], up]))
+    return [conv_bn(m, filters, f"pyramid_out{i + 3}") for i, m in enumerate(merged)]
 
 
 def predictions(
-    levels: list, num_classes: int, *, depth: int, prior: float, bins: int = 0, name: str = "head"
-) -> dict:
+    levels: Sequence[Float[Array, "batch _ _ c"]],
+    num_classes: int,
+    *,
+    depth: int,
+    prior: float,
+    bins: int = 0,
+) -> dict[str, Float[Array, "batch anchors ..."]]:
     """Predicts classes and boxes at every cell of every level.
 
     Each level has a tower of its own; the prediction convolutions carry a bias and no
     batch norm and are shared by all levels.
 
     Args:
-      levels: pyramid maps `[B, h, w, c]` of equal width c.
+      levels: pyramid maps of equal width.
       num_classes: C.
       depth: convolutions per tower.
       prior: initial probability of every class at every location.
-      bins: how many values a box encoding's distribution has; 0 predicts it at once.
+      bins: number of values of a box encoding's distribution; 0 predicts the encoding itself.
 
     Returns:
       `class_logits` `[B, N, C]` and `box_encodings` `[B, N, 4]`, N the sum of h * w;
       with bins also `box_logits` `[B, N, 4, bins]`, whose expectation the encodings are.
 
     Raises:
-      MkdError: if there is one bin, or less than none.
+      MkdError: if there is one bin, or fewer than 0.
     """
     if bins < 0 or bins == 1:
-        fail(f"bins of {name}", expected="0, or 2 and more", got=str(bins), do="Use for example bins=8.")
+        fail("bins of head", expected="0, or 2 and more", got=str(bins), do="Use for example bins=8.")
     bias = keras.initializers.Constant(-math.log((1.0 - prior) / prior))
     normal = keras.initializers.RandomNormal(stddev=0.01)
-    classify = layers.Conv2D(
-        num_classes, 3, padding="same", kernel_initializer=normal, bias_initializer=bias, name=f"{name}_class"
-    )
-    regress = (
-        BoxDistributions(bins, name)
-        if bins
-        else layers.Conv2D(4, 3, padding="same", kernel_initializer=normal, name=f"{name}_box")
-    )
+    classify = _predictor(num_classes, "head_class", normal, bias_initializer=bias)
+    regress = BoxDistributions(bins) if bins else _predictor(4, "head_box", normal)
     found: dict[str, list] = {"class": [], "box": [], "bins": []}
     for i, x in enumerate(levels, start=3):
         for j in range(depth):
-            x = conv_bn(x, x.shape[-1], f"{name}_tower{i}_{j}")
+            x = conv_bn(x, x.shape[-1], f"head_tower{i}_{j}")
         cells = x.shape[1] * x.shape[2]
-        found["class"].append(layers.Reshape((cells, num_classes), name=f"{name}_class{i}")(classify(x)))
+        found["class"].append(layers.Reshape((cells, num_classes), name=f"head_class{i}")(classify(x)))
         if isinstance(regress, BoxDistributions):
             encodings, logits = regress(x, i)
             found["bins"].append(logits)
         else:
             encodings = regress(x)
-        found["box"].append(layers.Reshape((cells, 4), name=f"{name}_box{i}")(encodings))
+        found["box"].append(layers.Reshape((cells, 4), name=f"head_box{i}")(encodings))
     names = {"class": "class_logits", "box": "box_encodings", "bins": "box_logits"}
     return {
-        names[kind]: layers.Concatenate(axis=1, name=f"{name}_{kind}_all")(parts)
+        names[kind]: layers.Concatenate(axis=1, name=f"head_{kind}_all")(parts)
         for kind, parts in found.items()
         if parts
     }
+
+
+def _predictor(filters: int, name: str, kernel: Any, **options: Any) -> layers.Conv2D:
+    return layers.Conv2D(filters, 3, padding="same", kernel_initializer=kernel, name=name, **options)
 
 
 class BoxDistributions:
@@ -159,24 +165,20 @@ class BoxDistributions:
     Reference: Li et al., "Generalized Focal Loss", NeurIPS 2020, Eq. 3-5.
     """
 
-    def __init__(self, bins: int, name: str):
-        self.bins, self.name = bins, name
+    def __init__(self, bins: int):
+        self.bins = bins
         self.sides = [
-            layers.Conv2D(
-                bins,
-                3,
-                padding="same",
-                kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-                name=f"{name}_bins_{side}",
-            )
+            _predictor(bins, f"head_bins_{side}", keras.initializers.RandomNormal(stddev=0.01))
             for side in ("ty", "tx", "th", "tw")
         ]
-        self.expectation = layers.Conv2D(1, 1, trainable=False, name=f"{name}_expectation")
+        self.expectation = layers.Conv2D(1, 1, trainable=False, name="head_expectation")
         self.expectation.build((None, None, None, bins))
         self.expectation.kernel.assign(bin_values(bins).reshape(1, 1, bins, 1))
 
-    def __call__(self, x, level: int):
-        """Returns encodings `[B, h, w, 4]` and logits `[B, h * w, 4, bins]`."""
+    def __call__(
+        self, x: Map, level: int
+    ) -> tuple[Float[Array, "batch h w 4"], Float[Array, "batch h*w 4 bins"]]:
+        """Returns the encodings of a level's cells, and the logits of their distributions."""
         cells = x.shape[1] * x.shape[2]
         maps = [side(x) for side in self.sides]
         means = [self._expected(m, f"{side.name}{level}") for m, side in zip(maps, self.sides, strict=True)]
@@ -184,11 +186,11 @@ class BoxDistributions:
             layers.Reshape((cells, 1, self.bins), name=f"{side.name}{level}")(m)
             for m, side in zip(maps, self.sides, strict=True)
         ]
-        encodings = layers.Concatenate(axis=-1, name=f"{self.name}_means{level}")(means)
-        return encodings, layers.Concatenate(axis=2, name=f"{self.name}_bins{level}")(rows)
+        encodings = layers.Concatenate(axis=-1, name=f"head_means{level}")(means)
+        return encodings, layers.Concatenate(axis=2, name=f"head_bins{level}")(rows)
 
-    def _expected(self, logits, name: str):
-        """`[B, h, w, bins]` to `[B, h, w, 1]`, in bands of rows that the Edge TPU's softmax takes."""
+    def _expected(self, logits: Float[Array, "batch h w bins"], name: str) -> Float[Array, "batch h w 1"]:
+        """Returns expectations, computed in bands of rows whose softmax the Edge TPU compiler maps."""
         _, height, width, bins = logits.shape
         band = max(SOFTMAX_LIMIT // (width * bins), 1)
         means = []

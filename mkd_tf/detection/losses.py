@@ -4,23 +4,27 @@ import numpy as np
 from keras import ops
 
 from mkd_tf.detection import boxes
+from mkd_tf.detection.anchors import Anchors
+from mkd_tf.detection.types import Array, Arrays, BinLogits, Boxes, Float, Logits, PerAnchor, PerExample
 
 BIN_REACH = 8.0
-"""Largest box encoding that a distribution over bins can say, of either sign.
+"""Largest absolute value of a box encoding that a distribution over bins represents.
 
 A location at most 3 strides off centre has |ty| <= 7.5 with anchors of 4 strides, and
 th = 8 is a box of five times the anchor's height.
 """
 
 
-def binary_cross_entropy(targets, logits):
-    """`-y log s(z) - (1 - y) log(1 - s(z))`, stable for any finite logit; broadcasts."""
+def binary_cross_entropy(targets: Float[Array, "..."], logits: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Returns `-y log s(z) - (1 - y) log(1 - s(z))`, finite for any finite logit; broadcasts."""
     # Shorter forms with a maximum and an absolute value have a wrong gradient at logit 0.
     return targets * ops.softplus(-logits) + (1.0 - targets) * ops.softplus(logits)
 
 
-def quality_focal(targets, logits, beta: float):
-    """Quality focal loss `|y - s(z)|^beta * BCE(y, z)` with soft targets y in 0..1.
+def quality_focal(
+    targets: Float[Array, "..."], logits: Float[Array, "..."], beta: float
+) -> Float[Array, "..."]:
+    """Returns the quality focal loss `|y - s(z)|^beta * BCE(y, z)` with soft targets y in 0..1.
 
     beta 0 is the plain cross-entropy; beta 2 the published default. The factor
     takes part in the gradient, as in the reference.
@@ -35,24 +39,28 @@ def quality_focal(targets, logits, beta: float):
     return loss * (distance if beta == 1 else ops.power(distance + 1e-7, beta))
 
 
-def giou_loss(targets, predictions):
-    """`1 - GIoU`, in 0..2, of boxes `[..., 4]` yxyx in one unit."""
+def giou_loss(
+    targets: Float[Array, "*shape 4"], predictions: Float[Array, "*shape 4"]
+) -> Float[Array, "*shape"]:
+    """Returns `1 - GIoU`, in 0..2, of boxes yxyx in one unit."""
     return 1.0 - boxes.giou(targets, predictions)
 
 
-def kl_divergence(target_logits, logits):
-    """`KL(softmax(target) || softmax(z))` over the last axis; finite for any finite logits."""
+def kl_divergence(
+    target_logits: Float[Array, "*shape classes"], logits: Float[Array, "*shape classes"]
+) -> Float[Array, "*shape"]:
+    """Returns `KL(softmax(target) || softmax(z))`, finite for any finite logits."""
     expected = ops.log_softmax(target_logits, axis=-1)
     return ops.sum(ops.exp(expected) * (expected - ops.log_softmax(logits, axis=-1)), axis=-1)
 
 
-def bin_values(bins: int) -> np.ndarray:
-    """Returns the box encodings that the bins of a distribution stand for: `[bins]`, evenly spaced."""
+def bin_values(bins: int) -> Float[np.ndarray, " bins"]:
+    """Returns the evenly spaced box encodings that the bins of a distribution stand for."""
     return np.linspace(-BIN_REACH, BIN_REACH, bins, dtype="float32")
 
 
-def distribution_focal(encodings, logits):
-    """Distribution focal loss: cross-entropy with the two bins next to the true encoding.
+def distribution_focal(encodings: Boxes, logits: BinLogits) -> PerAnchor:
+    """Returns the distribution focal loss: cross-entropy with the two bins next to the true encoding.
 
     With y between the bins i and i + 1, and both in units of a bin's width:
     `-(i + 1 - y) log p_i - (y - i) log p_(i+1)`, averaged over the four encodings.
@@ -60,15 +68,12 @@ def distribution_focal(encodings, logits):
 
     Reference: Li et al., "Generalized Focal Loss", NeurIPS 2020, Eq. 6. Departures: the
     distribution is over the box encodings (ty, tx, th, tw), not over distances of the
-    edges, whose way back to encodings needs a logarithm; what is out of reach counts
-    as the last bin.
+    edges, whose conversion to encodings needs a logarithm; an encoding out of reach
+    counts as the last bin.
 
     Args:
-      encodings: `[B, N, 4]` float32, the truth.
-      logits: `[B, N, 4, bins]` float32 before the softmax.
-
-    Returns:
-      `[B, N]` float32.
+      encodings: the truth.
+      logits: before the softmax.
     """
     bins = logits.shape[-1]
     inside = ops.clip(encodings, -BIN_REACH, BIN_REACH) + BIN_REACH
@@ -76,3 +81,34 @@ def distribution_focal(encodings, logits):
     # A bin's share falls from 1 at its own value to 0 at its neighbours'.
     share = ops.relu(1.0 - ops.abs(position - ops.arange(bins, dtype="float32")))
     return ops.mean(-ops.sum(share * ops.log_softmax(logits, axis=-1), axis=-1), axis=-1)
+
+
+def location_losses(
+    outputs: Arrays, targets: Arrays, anchors: Anchors, beta: float
+) -> tuple[Logits, PerAnchor, PerExample]:
+    """Returns the detection losses of every location, before they are reduced.
+
+    The class target of a positive is the IoU of its predicted box (Li et al., NeurIPS
+    2020) times the weight of the object that it is assigned to.
+
+    Args:
+      outputs: `class_logits` `[B, N, C]` and `box_encodings` `[B, N, 4]` of the network that learns.
+      targets: `labels`, `boxes`, `weights` from `targets.assign`, and `ignored` if there is any.
+      anchors: of that network.
+      beta: exponent of the quality focal loss.
+
+    Returns:
+      The quality focal loss of every class, 0 at ignored locations; the weighted `1 - GIoU`;
+      and the summed weight of each example's objects, at least 1.
+    """
+    logits = ops.cast(outputs["class_logits"], "float32")
+    weights = targets["weights"]
+    predicted = boxes.decode(ops.cast(outputs["box_encodings"], "float32"), anchors.centers_and_sizes())
+    quality = ops.stop_gradient(boxes.iou(predicted, targets["boxes"])) * weights
+    # The background's label is C: its one-hot row is all zero.
+    hot = ops.one_hot(targets["labels"], logits.shape[-1]) * quality[..., None]
+    positives = ops.maximum(ops.sum(weights, axis=-1), 1.0)
+    classes = quality_focal(hot, logits, beta)
+    if "ignored" in targets:
+        classes = classes * (1.0 - targets["ignored"][..., None])
+    return classes, giou_loss(targets["boxes"], predicted) * weights, positives

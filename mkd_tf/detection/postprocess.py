@@ -12,6 +12,7 @@ from keras import ops
 
 from mkd_tf.checks import check_shape
 from mkd_tf.detection import boxes as box_math
+from mkd_tf.detection.types import Float, Int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class PostprocessConfig:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Detections:
-    """What was found in one image, best first.
+    """The objects detected in one image, best first.
 
     Attributes:
       boxes: `[D, 4]` float32 yxyx, as fractions of the image.
@@ -33,12 +34,12 @@ class Detections:
       labels: `[D]` int32.
     """
 
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
+    boxes: Float[np.ndarray, "detections 4"]
+    scores: Float[np.ndarray, " detections"]
+    labels: Int[np.ndarray, " detections"]
 
     def above(self, score: float) -> "Detections":
-        """Returns those that score at least `score`."""
+        """Returns the detections of at least this score."""
         keep = self.scores >= score
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep])
 
@@ -50,18 +51,25 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
     return np.maximum(boxes[2] - boxes[0], 0) * np.maximum(boxes[3] - boxes[1], 0)
 
 
-def select(scores: np.ndarray, boxes: np.ndarray, config: PostprocessConfig | None = None) -> Detections:
+def select(
+    scores: Float[np.ndarray, "anchors classes"],
+    boxes: Float[np.ndarray, "_ 4"],
+    config: PostprocessConfig | None = None,
+) -> Detections:
     """Keeps the best of one image's boxes: greedy suppression within each class.
 
-    All classes are walked together from the best score down. A class does not see
-    the others, so this finds what suppressing each class on its own and keeping the
-    best of all finds, and stops at the last detection wanted. Of equal scores the
+    All classes are walked together, from the best score down, and the walk stops at the
+    last detection wanted. Classes do not affect each other, so the result is that of
+    suppressing each class on its own and keeping the best of all. Of equal scores the
     lower label comes first, then the lower anchor.
 
     Args:
-      scores: `[N, C]` float in 0..1.
+      scores: 0..1.
       boxes: `[N, 4]` yxyx as fractions of the image; clipped to it at the end only.
       config: thresholds; the defaults when None.
+
+    Raises:
+      MkdError: if there is not a box for each score.
     """
     config = config or PostprocessConfig()
     check_shape("boxes", boxes.shape, (len(scores), 4))
@@ -93,36 +101,29 @@ def select(scores: np.ndarray, boxes: np.ndarray, config: PostprocessConfig | No
     )
 
 
-def probabilities(class_logits: np.ndarray) -> np.ndarray:
-    """Returns the sigmoid in float64, so that high scores stay apart; any shape."""
+def probabilities(class_logits: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Returns the sigmoid in float64, in which high scores stay distinct."""
     # Beyond 60 nothing changes in the score, while exp would overflow with a warning.
     return 1.0 / (1.0 + np.exp(-np.clip(class_logits.astype("float64"), -60, 60)))
 
 
-def detections(
-    class_logits: np.ndarray,
-    box_encodings: np.ndarray,
-    anchors: np.ndarray,
-    config: PostprocessConfig | None = None,
-) -> Detections:
-    """Turns one image's raw outputs into detections.
-
-    Args:
-      class_logits: `[N, C]` float.
-      box_encodings: `[N, 4]` float (ty, tx, th, tw).
-      anchors: `[N, 4]` (ycenter, xcenter, height, width) as fractions of the image.
-      config: thresholds; the defaults when None.
-    """
-    return batch_detections(class_logits[None], box_encodings[None], anchors, config)[0]
-
-
 def batch_detections(
-    class_logits: np.ndarray,
-    box_encodings: np.ndarray,
-    anchors: np.ndarray,
+    class_logits: Float[np.ndarray, "batch _ classes"],
+    box_encodings: Float[np.ndarray, "_ _ 4"],
+    anchors: Float[np.ndarray, "_ 4"],
     config: PostprocessConfig | None = None,
 ) -> list[Detections]:
-    """`detections` of a batch: `[B, N, C]` and `[B, N, 4]`. Boxes are decoded in one go."""
+    """Returns the detections of every image of a batch.
+
+    Args:
+      class_logits: `[B, N, C]`, before the sigmoid.
+      box_encodings: `[B, N, 4]` (ty, tx, th, tw).
+      anchors: `[N, 4]` (ycenter, xcenter, height, width) as fractions of the image.
+      config: thresholds; the defaults when None.
+
+    Raises:
+      MkdError: if the numbers of anchors differ.
+    """
     count = len(anchors)
     check_shape("anchors", anchors.shape, (count, 4))
     check_shape("class_logits", class_logits.shape, (None, count, None))

@@ -1,4 +1,4 @@
-"""Targets: which location answers for which object (static ATSS assignment).
+"""Targets: which object each location is assigned to (static ATSS assignment).
 
 For each object the nine nearest locations of each level are its candidates;
 those whose anchor overlaps it by at least the candidates' mean plus standard
@@ -9,25 +9,26 @@ Reference: Zhang et al., "Bridging the Gap Between Anchor-based and Anchor-free
 Detection via Adaptive Training Sample Selection", CVPR 2020, Alg. 1.
 Departures: all locations as near as the ninth are candidates (a grid has ties);
 an object without any positive gets its best candidate; an object's best candidate
-goes to no other unless it is that one's best too, so that a small object on a large
-one is not lost; the deviation is the population's (the reference does not say
-which); objects carry a weight.
+is assigned to another object only if it is the best of that one too, so that a small
+object on a large one is not lost; the deviation is the population's (the reference
+does not say which); objects carry a weight.
 
-A box of negative weight is no object but an area of which nothing is known, as a
-crowd's: no location answers for it, and those mostly inside are `ignored`.
+A box of negative weight is not an object but an area of unknown content, such as a
+crowd: no location is assigned to it, and locations mostly inside it are `ignored`.
 """
 
 from keras import ops
 
 from mkd_tf.detection import boxes as box_math
 from mkd_tf.detection.anchors import Anchors
+from mkd_tf.detection.types import Array, Float, Int, PerAnchor
 
 IGNORED_SHARE = 0.5
-"""Of an anchor's area inside an ignored area, from which on it is no background."""
+"""Smallest share of an anchor's area inside an ignored area at which the anchor is ignored."""
 
 
-def _candidates(distances, anchors: Anchors, top_k: int):
-    """`[B, M, N]` bool: at the `top_k` nearest locations of its level by squared distance, ties included."""
+def _candidates(distances: Array, anchors: Anchors, top_k: int) -> Array:
+    """Returns whether an anchor is at one of the `top_k` nearest locations of its level, ties included."""
     masks, start = [], 0
     for count, each in zip(anchors.level_counts, anchors.per_location, strict=True):
         level = distances[..., start : start + count]
@@ -38,8 +39,8 @@ def _candidates(distances, anchors: Anchors, top_k: int):
     return ops.concatenate(masks, axis=-1)
 
 
-def _threshold(overlaps, candidates):
-    """Mean plus standard deviation of each object's candidates: `[B, M, 1]`."""
+def _threshold(overlaps: Array, candidates: Array) -> Array:
+    """Returns the mean plus the standard deviation of each object's candidates."""
     chosen = ops.cast(candidates, overlaps.dtype)
     count = ops.sum(chosen, axis=-1, keepdims=True)
     mean = ops.sum(overlaps * chosen, axis=-1, keepdims=True) / count
@@ -47,22 +48,29 @@ def _threshold(overlaps, candidates):
     return mean + ops.sqrt(variance)
 
 
-def assign(anchors: Anchors, boxes, labels, weights, num_classes: int, top_k: int = 9) -> dict:
+def assign(
+    anchors: Anchors,
+    boxes: Float[Array, "batch objects 4"],
+    labels: Int[Array, "batch objects"],
+    weights: Float[Array, "batch objects"],
+    num_classes: int,
+    top_k: int = 9,
+) -> dict[str, Array]:
     """Assigns weighted boxes to anchors.
 
     Args:
-      anchors: those of the role that learns; N of them.
-      boxes: `[B, M, 4]` float32 yxyx in pixels of that role's input.
-      labels: `[B, M]` int32 in 0..num_classes-1.
-      weights: `[B, M]` float32: 1 for the truth, a score for a teacher's box, 0 for padding,
-        negative for an ignored area.
-      num_classes: how many classes there are; it is also the label of the background.
-      top_k: candidate locations per object and level, all anchors of each.
+      anchors: of the network that learns; N of them.
+      boxes: yxyx in pixels of that network's input.
+      labels: 0..num_classes-1.
+      weights: 1 for the truth, a score for a teacher's box, 0 for padding, negative for
+        an ignored area.
+      num_classes: number of classes; also the label of the background.
+      top_k: candidate locations per object and level, with all anchors of each.
 
     Returns:
       `labels` `[B, N]` int32, `boxes` `[B, N, 4]` float32 and `weights` `[B, N]`
-      float32; a background anchor has label `num_classes`, weight 0 and its own
-      box (a valid one, so that no loss on it is NaN before it is masked).
+      float32. A background anchor has label `num_classes`, weight 0 and its own
+      box: a valid box, or its loss would be NaN before it is masked.
     """
     corners = ops.convert_to_tensor(anchors.boxes)
     centers = ops.convert_to_tensor(anchors.centers_and_sizes()[:, :2])
@@ -82,7 +90,7 @@ def assign(anchors: Anchors, boxes, labels, weights, num_classes: int, top_k: in
     positive = ops.logical_or(positive, ops.logical_and(lost, best))
     positive = ops.logical_and(positive, weights[..., None] > 0)
 
-    # Its best location is an object's own: a larger one around it has others.
+    # An object keeps its best location: a larger object around it has others.
     claims = ops.where(positive, overlaps + ops.cast(best, overlaps.dtype), -1.0)
     owner = ops.argmax(claims, axis=1)
     owned = ops.max(claims, axis=1) >= 0
@@ -94,22 +102,25 @@ def assign(anchors: Anchors, boxes, labels, weights, num_classes: int, top_k: in
     }
 
 
-def ignored(anchors: Anchors, boxes, weights, assigned_weights):
-    """Tells which locations are neither object nor background.
+def ignored(
+    anchors: Anchors,
+    boxes: Float[Array, "batch objects 4"],
+    weights: Float[Array, "batch objects"],
+    assigned_weights: PerAnchor,
+) -> PerAnchor:
+    """Returns 1 for locations that are neither object nor background, 0 elsewhere.
 
-    Those whose anchor lies inside a box of negative weight with `IGNORED_SHARE` of its
-    area, unless they answer for an object: intersection over the anchor's area, as COCO's
-    evaluation compares detections with crowds. What of an anchor is beyond the image
-    does not count, or a large one would be background in an image full of a crowd.
+    A location is ignored if a share of its anchor's area of at least `IGNORED_SHARE` lies
+    inside a box of negative weight and no object is assigned to it. The share is the
+    intersection over the anchor's area, as COCO's evaluation compares detections with
+    crowds. Anchors are clipped to the image: otherwise a large anchor would be background
+    in an image that is full of a crowd.
 
     Args:
-      anchors: those of the role that learns; N of them.
-      boxes: `[B, M, 4]` float32 yxyx in pixels of that role's input.
-      weights: `[B, M]` float32, negative for ignored areas.
-      assigned_weights: `[B, N]` float32, the `weights` that `assign` returned.
-
-    Returns:
-      `[B, N]` float32, 1 where nothing is known.
+      anchors: of the network that learns; N of them.
+      boxes: yxyx in pixels of that network's input.
+      weights: negative for ignored areas.
+      assigned_weights: the `weights` that `assign` returned.
     """
     corners = ops.convert_to_tensor(anchors.boxes.clip(0, anchors.image_size))
     low = ops.maximum(boxes[:, :, None, :2], corners[None, None, :, :2])
@@ -117,8 +128,3 @@ def ignored(anchors: Anchors, boxes, weights, assigned_weights):
     share = ops.prod(ops.maximum(high - low, 0.0), axis=-1) / ops.maximum(box_math.area(corners), 1e-6)
     inside = ops.logical_and(share >= IGNORED_SHARE, weights[..., None] < 0)
     return ops.cast(ops.logical_and(ops.any(inside, axis=1), assigned_weights <= 0), "float32")
-
-
-def without_ignored(loss, targets: dict):
-    """Takes `ignored` locations, if the targets tell any, out of a loss on classes `[B, N, C]`."""
-    return loss * (1.0 - targets["ignored"][..., None]) if "ignored" in targets else loss

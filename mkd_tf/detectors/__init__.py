@@ -1,4 +1,12 @@
-"""Detectors: one family per file, all on the contract of `detectors.base`."""
+"""Detectors: one family per file, all on the contract of `detectors.base`.
+
+Example:
+  >>> from mkd_tf import DETECTORS
+  >>> list(DETECTORS)
+  ['tiny', 'resnet', 'mobilenet_v2']
+  >>> DETECTORS.build("tiny(size='fast')", image_size=64, class_names=("cat", "dog")).name
+  'tiny'
+"""
 
 import dataclasses
 import inspect
@@ -18,13 +26,13 @@ DETECTORS: Table[Detector] = Table("detector", {"tiny": Tiny, "resnet": ResNet, 
 
 
 def takes_backbone_weights(spec: str) -> bool:
-    """Whether the family that `spec` names has a backbone to load weights into."""
+    """Returns whether the family that `spec` names has a backbone to load weights into."""
     family = DETECTORS[parse_spec(spec, DETECTORS.kind).name]
     return "backbone_weights" in inspect.signature(family).parameters
 
 
 def build_detector(spec: str, backbone_weights: str = "", **context: Any) -> Detector:
-    """Builds what `spec` names; where it says nothing of its own, with these `backbone_weights`.
+    """Builds what `spec` names, with these `backbone_weights` unless the spec has its own.
 
     Args:
       spec: a name or a call, as in `resnet(depth=50)`.

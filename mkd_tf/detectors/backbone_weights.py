@@ -1,7 +1,7 @@
 """Weights that a backbone starts from: ImageNet's, a file of the same backbone, another detector's.
 
-They are copied layer by layer, by name, when a detector is built for training. What
-came of them is in the detector's own file; loading that file reads nothing else.
+They are copied layer by layer, by name, when a detector is built for training. The
+detector's own file holds the result; loading it reads no other file.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import socket
 import threading
 import urllib.request
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +23,20 @@ from mkd_tf.detectors.assembly import backbone_of
 from mkd_tf.detectors.base import Detector
 
 IMAGENET = "imagenet"
-# A server that has not answered by then will not: the error comes within a minute.
+# Waiting longer does not help, and the user gets the error within a minute.
 ANSWER_SECONDS = 25.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Original:
-    """The model of keras.applications that a backbone is made of.
+    """The model of keras.applications that a backbone is built from.
 
     Attributes:
       build: its constructor.
-      arguments: what the constructor takes beside the usual ones.
-      url: of its ImageNet weights without the classifier; empty where there are none.
-      md5: of that file; empty where none is published.
-      rewrite: by layer, how its weights change because our input is RGB in -1..1.
+      arguments: of the constructor, beside `include_top`, `input_shape` and `weights`.
+      url: of its ImageNet weights without the classifier; empty if none are published.
+      md5: of that file; empty if none is published.
+      rewrite: by layer, the change to its weights because our input is RGB in -1..1.
     """
 
     build: Callable[..., keras.Model]
@@ -47,12 +47,16 @@ class Original:
         default_factory=dict
     )
 
-
-def use_batch_norm_momentum(model: keras.Model) -> None:
-    """Gives batch norms the house's momentum: 0.99 and 0.999 need more steps than a short run has."""
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = BATCH_NORM_MOMENTUM
+    def maps(self, images: keras.KerasTensor, names: Sequence[str]) -> list[keras.KerasTensor]:
+        """Returns the outputs of the layers `names` on `images` `[B, S, S, 3]`."""
+        # Called on our input, its layers join our graph: a nested model could not be quantised.
+        form = {"include_top": False, "input_shape": images.shape[1:], "weights": None}
+        model = self.build(input_tensor=images, **form, **self.arguments)
+        for layer in model.layers:
+            # With 0.99 or 0.999 a short run would end before statistics settle.
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = BATCH_NORM_MOMENTUM
+        return [model.get_layer(name).output for name in names]
 
 
 def load_backbone(detector: Detector, weights: str, original: Original | None) -> None:
@@ -67,17 +71,14 @@ def load_backbone(detector: Detector, weights: str, original: Original | None) -
         which only detectors' files exist.
 
     Raises:
-      MkdError: if there are none, they cannot be fetched or read, or do not fit.
+      MkdError: if the weights do not exist, cannot be downloaded or read, or do not fit.
     """
     where = f"backbone_weights of {detector.name}"
     if weights == IMAGENET:
         if original is None or not original.url:
-            fail(
-                where,
-                expected="the path of a file",
-                got=f"{IMAGENET}, which was not published for this form",
-                do="Choose resnet(depth=50) or mobilenet_v2 with alpha 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4.",
-            )
+            got = f"{IMAGENET}, which was not published for this form"
+            do = "Choose resnet(depth=50) or mobilenet_v2 with alpha 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4."
+            fail(where, expected="the path of a file", got=got, do=do)
         weights = fetch(original.url, original.md5, where)
     if not Path(weights).is_file():
         fail(where, expected=f"{IMAGENET} or a file", got=f"{weights}, which does not exist", do="Check it.")
@@ -88,24 +89,17 @@ def load_backbone(detector: Detector, weights: str, original: Original | None) -
         if layer.weights:
             found = theirs[layer.name].get_weights() if layer.name in theirs else []
             found = rewrite[layer.name](found) if found and layer.name in rewrite else found
-            _check_fits(layer, found, weights, where)
+            ours, shapes = [tuple(w.shape) for w in layer.weights], [w.shape for w in found]
+            if ours != shapes:
+                got = f"{shapes}" if found else "no layer of that name"
+                expected = f"weights {ours} of layer {layer.name}"
+                do = "Use weights of the same backbone, of the same depth and width."
+                fail(f"{where}: {weights}", expected=expected, got=got, do=do)
             layer.set_weights(found)
 
 
-def _check_fits(layer: keras.layers.Layer, found: list[np.ndarray], weights: str, where: str) -> None:
-    ours, theirs = [tuple(w.shape) for w in layer.weights], [w.shape for w in found]
-    if ours != theirs:
-        got = f"{theirs}" if found else "no layer of that name"
-        fail(
-            f"{where}: {weights}",
-            expected=f"weights {ours} of layer {layer.name}",
-            got=got,
-            do="Use weights of the same backbone, of the same depth and width.",
-        )
-
-
 def _read(weights: str, original: Original | None, where: str) -> tuple[keras.Model, bool]:
-    """Returns a model that holds the file's weights, and whether it is a backbone as ours."""
+    """Returns a model that holds the file's weights, and whether it is the core of a detector."""
     try:
         if weights.endswith(".keras"):
             model = keras.saving.load_model(weights, compile=False, safe_mode=True)
@@ -118,19 +112,17 @@ def _read(weights: str, original: Original | None, where: str) -> tuple[keras.Mo
             f"{where}: expected weights of this backbone in {weights}, got a file that cannot be read so "
             f"({reason}). Use a file of the same backbone; a download that broke off: delete it."
         ) from None
+    expected = "the .keras file of a detector on the same backbone"
     fail(
-        where,
-        expected="the .keras file of a detector on the same backbone",
-        got=weights,
-        do="Only the backbones of keras.applications have other files.",
+        where, expected=expected, got=weights, do="Only the backbones of keras.applications have other files."
     )
 
 
 def _filled(original: Original, weights: str) -> keras.Model:
-    """Builds the original without and then with its classifier, until the file fits."""
+    """Returns the original with the weights of a file, which may include the classifier."""
     arguments = {"weights": None, **original.arguments}
     with warnings.catch_warnings():
-        # Keras only warns of layers that a file does not have, and leaves them random.
+        # Keras only warns of layers that are missing in the file, and leaves them random.
         warnings.filterwarnings("error", message="Skipping nested container")
         try:
             model = original.build(include_top=False, input_shape=(224, 224, 3), **arguments)
@@ -153,7 +145,7 @@ def fetch(url: str, md5: str, where: str) -> str:
     try:
         if not os.path.isfile(os.path.join(home, "models", name)):
             _ask(url)
-        # A transfer that stands still must end, too.
+        # A stalled transfer must end too.
         socket.setdefaulttimeout(ANSWER_SECONDS)
         hash_of = {"file_hash": md5, "hash_algorithm": "md5"} if md5 else {}
         return keras.utils.get_file(name, url, cache_subdir="models", cache_dir=home, **hash_of)
@@ -168,7 +160,7 @@ def fetch(url: str, md5: str, where: str) -> str:
 
 
 def _ask(url: str) -> None:
-    """Raises unless the server answers in time; a name server may hang for minutes, hence the thread."""
+    """Raises unless the server answers in time; in a thread, because a name server may hang for minutes."""
     outcome: list[Exception | None] = []
 
     def ask() -> None:

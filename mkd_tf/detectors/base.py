@@ -28,7 +28,7 @@ NO_TAPS = ("box_logits",)
 
 
 class Detector(keras.Model):
-    """A detector that knows its anchors, its classes and how to build itself again.
+    """A detector that knows its anchors, its classes and the arguments that rebuild it.
 
     Attributes:
       core: the functional model from images in -1..1 to the dict of outputs.
@@ -37,14 +37,20 @@ class Detector(keras.Model):
       image_size: side of the square input in pixels.
       scaling: factor and offset from 0..255 to what `core` takes: to -1..1, except
         in an adapted model.
-      is_quantized: whether it emulates integers, and brings the ranges of an integer file.
+      is_quantized: whether it emulates integers, and holds the ranges of an integer file.
 
     Args:
-      config: what builds it again, as keyword arguments.
+      config: the keyword arguments of the subclass's constructor, for `get_config`.
       taps: names of the maps that it returns beside its predictions.
+
+    Example:
+      >>> import mkd_tf
+      >>> detector = mkd_tf.Tiny(image_size=64, class_names=("cat", "dog"))
+      >>> isinstance(detector, mkd_tf.Detector), sorted(detector.inference().output)
+      (True, ['box_encodings', 'class_logits'])
     """
 
-    is_quantized = False  # Of the class: a combination does not come by this constructor.
+    is_quantized = False  # A class attribute: `Combined` does not run this constructor.
 
     def __init__(
         self,
@@ -72,16 +78,16 @@ class Detector(keras.Model):
         return dict(self._config)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects=None) -> "Detector":
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Detector":
         del custom_objects  # A detector is built from plain values alone.
         return cls(**config)
 
     def plain(self) -> "Detector":
-        """Returns the detector without what compression adds to it: here itself."""
+        """Returns the detector without compression: here itself."""
         return self
 
     def shipped(self) -> "Detector":
-        """Returns what is measured and saved after training: here itself."""
+        """Returns the detector that is measured and saved after training: here itself."""
         return self
 
     def deployable(self) -> "Detector":
@@ -89,13 +95,12 @@ class Detector(keras.Model):
         return self
 
     def inference(self) -> keras.Model:
-        """Returns the model that ships: the same weights, predictions only, no taps."""
-        return keras.Model(
-            self.input, {k: self.output[k] for k in PREDICTIONS}, name=f"{self.name}_inference"
-        )
+        """Returns the model with the same weights that outputs predictions only, no taps."""
+        outputs = {k: self.output[k] for k in PREDICTIONS}
+        return keras.Model(self.input, outputs, name=f"{self.name}_inference")
 
     def inference_core(self) -> keras.Model:
-        """Returns `core` with predictions only: what compression and integer export convert."""
+        """Returns `core` with predictions only, for compression and integer export."""
         outputs = {k: self.core.output[k] for k in PREDICTIONS}
         return keras.Model(self.core.input, outputs, name=f"{self.name}_core")
 
@@ -110,12 +115,9 @@ def check_outputs(name: str, outputs: Any, count: int, num_classes: int, taps: S
     wanted = (*PREDICTIONS, *taps)
     missing = [k for k in wanted if not isinstance(outputs, dict) or k not in outputs]
     if missing:
-        fail(
-            f"detector {name}",
-            expected=f"a dict of outputs with {', '.join(wanted)}",
-            got=f"none called {', '.join(missing)}",
-            do="Return every tap and prediction under its name.",
-        )
+        expected, got = f"a dict of outputs with {', '.join(wanted)}", f"none called {', '.join(missing)}"
+        do = "Return every tap and prediction under its name."
+        fail(f"detector {name}", expected=expected, got=got, do=do)
     check_shape(f"{name}.class_logits", outputs["class_logits"].shape, (None, count, num_classes))
     check_shape(f"{name}.box_encodings", outputs["box_encodings"].shape, (None, count, 4))
     if "box_logits" in outputs:

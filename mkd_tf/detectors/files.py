@@ -1,4 +1,4 @@
-"""Detectors in `.keras` files."""
+"""Reads and writes detectors in `.keras` files."""
 
 from pathlib import Path
 
@@ -9,7 +9,16 @@ from mkd_tf.detectors.base import Detector
 
 
 def save_detector(detector: keras.Model, path: str | Path) -> None:
-    """Writes a `.keras` file beside `path` and renames it."""
+    """Writes a `.keras` file beside `path` and renames it; missing folders are made.
+
+    Example:
+      >>> import tempfile, mkd_tf
+      >>> detector = mkd_tf.Tiny(image_size=64, class_names=("cat", "dog"), size="fast")
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     mkd_tf.save_detector(detector, f"{folder}/student.keras")
+      ...     mkd_tf.load_detector(f"{folder}/student.keras").class_names
+      ('cat', 'dog')
+    """
     path = Path(path)
     part = path.with_name(f".{path.stem}.part.keras")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,6 +34,11 @@ def load_detector(path: str | Path) -> Detector:
 
     Raises:
       MkdError: if it is missing, damaged, or not a detector.
+
+    Example:
+      >>> load_detector("missing.keras")
+      Traceback (most recent call last):
+      mkd_tf.checks.MkdError: model missing.keras: expected a .keras file, got no such file. Check the path.
     """
     if not Path(path).is_file():
         fail(f"model {path}", expected="a .keras file", got="no such file", do="Check the path.")
@@ -36,28 +50,24 @@ def load_detector(path: str | Path) -> Detector:
             f"model {path}: not a readable .keras file ({reason}). Train or save it again."
         ) from None
     if not isinstance(model, Detector):
-        fail(
-            f"model {path}",
-            expected="a detector",
-            got=type(model).__name__,
-            do="Give a .keras file of this program.",
-        )
+        do = "Give a .keras file of this program."
+        fail(f"model {path}", expected="a detector", got=type(model).__name__, do=do)
     return model
 
 
 def take_weights(detector: Detector, path: str | Path) -> None:
-    """Gives `detector` the weights of a file of the same form.
+    """Gives `detector` the weights of a detector file.
 
     Raises:
-      MkdError: if the forms differ.
+      MkdError: if the shapes of the weights differ.
     """
     source = load_detector(path)
     ours, theirs = ([tuple(w.shape) for w in m.weights] for m in (detector, source))
     if ours != theirs:
-        fail(
-            f"weights {path}",
-            expected=f"{len(ours)} weights of the shapes of {detector.name}",
-            got=f"{len(theirs)} weights that differ from them",
-            do="Use weights of the same detector for the same classes.",
+        expected = f"{len(ours)} weights of the shapes of {detector.name}"
+        got, do = (
+            f"{len(theirs)} weights that differ from them",
+            "Use weights of the same detector for the same classes.",
         )
+        fail(f"weights {path}", expected=expected, got=got, do=do)
     detector.set_weights(source.get_weights())

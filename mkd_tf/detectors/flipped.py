@@ -1,9 +1,9 @@
-"""A teacher that looks at an image and at its mirror image: both answers are averaged.
+"""A teacher that runs on an image and on its mirror image and averages both results.
 
-What it finds in the mirror image is carried back before: anchors change places with
-those they are mirrored to, tx (and ty, in a half turn) changes its sign, maps are
-mirrored. Predictions are averaged as in `ensemble`, maps by their mean. Its answer
-to a mirrored image is the mirrored answer, whatever the network.
+The predictions for the mirror image are first mapped back to the image: each anchor takes
+the prediction of the anchor it is mirrored to, tx (and ty, in a half turn) changes its
+sign, feature maps are mirrored. Predictions are averaged as in `ensemble`, maps by their
+mean. The result for a mirrored image is the mirrored result, for any network.
 
 Reference: test-time augmentation as in Krizhevsky et al., NeurIPS 2012, Sec. 4.1;
 for a teacher, Radosavovic et al., "Data Distillation", CVPR 2018, Sec. 3.
@@ -22,12 +22,12 @@ from mkd_tf.detectors.ensemble import DISTRIBUTIONS, Combined, mean_predictions
 
 # Axes of an image `[B, y, x, 3]` that the second view reverses.
 VIEWS = {"flip": (2,), "half_turn": (1, 2)}
-# Anchors are told apart by 1/16 px.
+# Anchors are compared in steps of 1/16 px.
 _STEPS_PER_PX = 16
 
 
 def mirrored_anchors(anchors: Anchors, axes: tuple[int, ...]) -> np.ndarray:
-    """Finds which anchor each one becomes in the mirror image.
+    """Returns the index of the anchor that each anchor becomes in the mirror image.
 
     Args:
       anchors: N of them.
@@ -47,12 +47,8 @@ def mirrored_anchors(anchors: Anchors, axes: tuple[int, ...]) -> np.ndarray:
     here, there = (np.rint(boxes * _STEPS_PER_PX).astype("int64") for boxes in (anchors.boxes, mirrored))
     order, partners = np.lexsort(there.T), np.lexsort(here.T)
     if not (here[partners] == there[order]).all():
-        fail(
-            "anchors",
-            expected="a grid that is its own mirror image",
-            got="one that is not",
-            do="Use teacher_views=none with this network.",
-        )
+        do = "Use teacher_views=none with this network."
+        fail("anchors", expected="a grid that is its own mirror image", got="one that is not", do=do)
     found = np.empty(len(anchors), "int32")
     found[order] = partners
     return found
@@ -60,10 +56,9 @@ def mirrored_anchors(anchors: Anchors, axes: tuple[int, ...]) -> np.ndarray:
 
 @keras.saving.register_keras_serializable("mkd_tf")
 class Flipped(Combined):
-    """A detector over an image and its mirror image; see the module.
+    """A detector that averages its network's predictions for an image and for its mirror image.
 
-    It costs twice what the network costs: the network runs once, over both views in
-    one batch.
+    It costs twice what the network costs: the network runs once, on a batch of both views.
 
     Args:
       network: the detector.
@@ -72,13 +67,18 @@ class Flipped(Combined):
 
     Raises:
       MkdError: if the anchors are not symmetric.
+
+    Example:
+      >>> import mkd_tf
+      >>> network = mkd_tf.Tiny(image_size=64, class_names=("cat", "dog"), size="fast")
+      >>> mkd_tf.Flipped(network, views="half_turn").name
+      'tiny_half_turn'
     """
 
     def __init__(self, network: keras.Model, views: str = "flip", name: str | None = None):
         check_one_of("views", views, tuple(VIEWS))
-        super().__init__(
-            _BothViews(network, VIEWS[views], name="views"), network, name or f"{network.name}_{views}"
-        )
+        both = _BothViews(network, VIEWS[views], name="views")
+        super().__init__(both, network, name or f"{network.name}_{views}")
         self.network, self.views = network, views
 
     def get_config(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Flipped(Combined):
 
 
 class _BothViews(keras.layers.Layer):
-    """Runs a network on images and their mirror images, averages what belongs together."""
+    """Runs a network on images and their mirror images and averages the outputs."""
 
     def __init__(self, network: keras.Model, axes: tuple[int, ...], **kwargs: Any):
         super().__init__(**kwargs)
@@ -96,7 +96,7 @@ class _BothViews(keras.layers.Layer):
         self._signs = np.array([-1 if 1 in axes else 1, -1 if 2 in axes else 1, 1, 1], "float32")
         self.built = True
 
-    def call(self, images):
+    def call(self, images: Any) -> dict[str, Any]:
         both = ops.concatenate([images, ops.flip(images, axis=self._axes)], axis=0)
         outputs = self.network(both, training=False)
         views = {name: ops.reshape(x, (2, -1, *x.shape[1:])) for name, x in outputs.items()}
@@ -107,8 +107,8 @@ class _BothViews(keras.layers.Layer):
                 found[name] = (views[name][0] + ops.flip(views[name][1], axis=self._axes)) / 2
         return found
 
-    def _back(self, name: str, x):
-        """Carries one view's dense prediction `[B, N, ...]` back to the image's anchors."""
+    def _back(self, name: str, x: Any) -> Any:
+        """Maps a prediction `[B, N, ...]` for the mirror image back to the anchors of the image."""
         x = ops.take(x, self._partners, axis=1)
         if name == "box_encodings":
             return x * self._signs

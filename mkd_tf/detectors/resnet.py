@@ -1,24 +1,24 @@
 """The `resnet` family: from a net for CPUs to ResNet-50.
 
 Depths 10, 18 and 34 are built here of basic blocks (He et al., CVPR 2016, Table 1; 10
-is one block per stage) with the house's ReLU6 and averaging shortcuts, a 3x3 stem
+is one block per stage) with ReLU6 and averaging shortcuts, a 3x3 stem
 instead of 7x7 (He et al., "Bag of Tricks", CVPR 2019, shows nothing is lost) and a
 factor for their width. Depth 50 is `keras.applications.ResNet50`, layer by layer and
 under its names, so that its ImageNet weights fit.
 """
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers
 
 from mkd_tf.checks import check_one_of, check_positive, fail
-from mkd_tf.detection.anchors import grid_anchors
 from mkd_tf.detection.layers import conv_bn, residual_block
-from mkd_tf.detectors.assembly import core_of
-from mkd_tf.detectors.backbone_weights import Original, load_backbone, use_batch_norm_momentum
-from mkd_tf.detectors.base import Detector
+from mkd_tf.detectors.assembly import GridDetector
+from mkd_tf.detectors.backbone_weights import Original, load_backbone
 
 # Basic blocks per stage, at strides 4, 8, 16, 32.
 BLOCKS = {10: (1, 1, 1, 1), 18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
@@ -33,24 +33,24 @@ _IMAGENET_MEANS_BGR = (103.939, 116.779, 123.68)
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
-class ResNet(Detector):
+class ResNet(GridDetector):
     """A single-stage detector on a residual backbone.
 
     Args:
       image_size: side of the input in pixels, a multiple of 32.
-      class_names: names of the C classes.
       depth: 10, 18, 34 or 50.
       width: factor of the channels 64, 128, 256, 512 of depths 10, 18 and 34, 0.5 by
         default; depth 50 has only 1.
       pyramid: channels of the pyramid and the head.
-      tower: convolutions per level before the predictions.
-      anchor_scale: side of an anchor in strides.
-      prior: initial probability of every class at every location.
-      bins: how many values a box encoding's distribution has, see `layers.predictions`;
-        0 predicts encodings at once.
       backbone_weights: `imagenet` or a file, see `backbone_weights.load_backbone`;
-        read once, now: a saved detector does not ask for it again.
-      name: of the model.
+        read once, now: loading a saved detector does not read it again.
+      **head: `tower`, `anchor_scale`, `prior` and `bins` of `GridDetector`.
+
+    Example:
+      >>> import mkd_tf
+      >>> detector = mkd_tf.ResNet(image_size=64, class_names=("cat", "dog"), depth=10, width=0.125)
+      >>> detector.output["class_logits"].shape  # batch, anchors, classes
+      (None, 84, 2)
     """
 
     def __init__(
@@ -60,42 +60,28 @@ class ResNet(Detector):
         depth: int = 10,
         width: float | None = None,
         pyramid: int = 64,
-        tower: int = 1,
-        anchor_scale: float = 4.0,
-        prior: float = 0.01,
-        bins: int = 0,
         backbone_weights: str = "",
         name: str = "resnet",
+        **head: Any,
     ):
         check_one_of("resnet depth", depth, DEPTHS)
+        is_basic = depth in BLOCKS
         if width is None:
-            width = 0.5 if depth in BLOCKS else 1
+            width = 0.5 if is_basic else 1
         check_positive("resnet width", width)
-        if depth not in BLOCKS and width != 1:
+        if not is_basic and width != 1:
             do = f"Leave width out, or choose a depth of {', '.join(str(d) for d in BLOCKS)}."
             fail(f"resnet width at depth {depth}", expected="1", got=repr(width), do=do)
-        anchors = grid_anchors(image_size, scale=anchor_scale)
-        images = keras.Input((image_size, image_size, 3), name="scaled_images")
-        taps = _basic(images, depth, width) if depth in BLOCKS else _resnet50(images)
-        core = core_of(images, taps, len(class_names), width=pyramid, tower=tower, prior=prior, bins=bins)
-        config = {
-            "image_size": image_size,
-            "class_names": list(class_names),
-            "depth": depth,
-            "width": width,
-            "pyramid": pyramid,
-            "tower": tower,
-            "anchor_scale": anchor_scale,
-            "prior": prior,
-            "bins": bins,
-            "name": name,
-        }
-        super().__init__(core, anchors, class_names, config)
+        backbone = functools.partial(ORIGINAL_50.maps, names=_TAPS_50)
+        if is_basic:
+            backbone = functools.partial(_basic, depth=depth, width=width)
+        form = {"depth": depth, "width": width}
+        super().__init__(backbone, image_size, class_names, form, pyramid, name=name, **head)
         if backbone_weights:
-            load_backbone(self, backbone_weights, None if depth in BLOCKS else ORIGINAL_50)
+            load_backbone(self, backbone_weights, None if is_basic else ORIGINAL_50)
 
 
-def _basic(images, depth: int, width: float) -> list:
+def _basic(images: keras.KerasTensor, depth: int, width: float) -> list[keras.KerasTensor]:
     """Basic blocks in four stages; returns the maps at strides 8, 16, 32."""
     # A multiple of 8 keeps integer kernels on their fast path.
     widths = [max(8, round(c * width / 8) * 8) for c in _STAGE_WIDTHS]
@@ -108,13 +94,6 @@ def _basic(images, depth: int, width: float) -> list:
             x = residual_block(x, filters, f"stage{i + 2}_block{j + 1}", stride=stride)
         stages.append(x)
     return stages[1:]
-
-
-def _resnet50(images) -> list:
-    # Called on our input, its layers join our graph: a nested model could not be quantised.
-    original = keras.applications.ResNet50(include_top=False, weights=None, input_tensor=images)
-    use_batch_norm_momentum(original)
-    return [original.get_layer(name).output for name in _TAPS_50]
 
 
 def _from_scaled_rgb(weights: list[np.ndarray]) -> list[np.ndarray]:

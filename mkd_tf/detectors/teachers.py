@@ -21,7 +21,13 @@ def assemble_teacher(
       views: `none`; `flip` or `half_turn` for a second view of each image, see `Flipped`.
 
     Raises:
-      MkdError: if a file cannot be read, or the networks do not go together.
+      MkdError: if a file cannot be read, or the networks differ in input, classes or anchors.
+
+    Example:
+      >>> import mkd_tf
+      >>> network = mkd_tf.Tiny(64, ("cat", "dog"), size="fast")
+      >>> mkd_tf.assemble_teacher(network, views="flip").name
+      'tiny_flip'
     """
     check_one_of("teacher_views", views, ("none", *VIEWS))
     if isinstance(networks, str):

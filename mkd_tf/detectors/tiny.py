@@ -8,18 +8,18 @@ Two thirds of a small student's time go to strides 2 and 4. `stem="patch"` goes 
 in one step (Dosovitskiy et al., ViT, ICLR 2021: patches; Liu et al., ConvNeXt, CVPR
 2022: as a stem): one 4x4 convolution with stride 4 in place of the stem and the first
 stage. By itself it costs accuracy on the smallest objects, which a wider stage at
-stride 8 made good where it was measured (`docs/results.md`).
+stride 8 made up for where it was measured (`docs/results.md`).
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
 from mkd_tf.checks import check_one_of, fail
-from mkd_tf.detection.anchors import grid_anchors
-from mkd_tf.detection.layers import conv_bn, plain_block, predictions, pyramid, residual_block
-from mkd_tf.detectors.base import Detector
+from mkd_tf.detection.layers import conv_bn, plain_block, residual_block
+from mkd_tf.detectors.assembly import GridDetector
 
 BLOCKS = {"residual": residual_block, "plain": plain_block, "single": conv_bn}
 STEMS = ("conv", "patch")
@@ -34,24 +34,26 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
-class Tiny(Detector):
+class Tiny(GridDetector):
     """A small single-stage detector.
 
     Args:
       image_size: side of the input in pixels, a multiple of 32.
-      class_names: names of the C classes.
-      size: `teacher`, `guide`, `student` or `fast`: the defaults of what follows. `fast`
-        is a student that takes three fifths of the time of `student` as an int8 file.
+      size: `teacher`, `guide`, `student` or `fast`: the defaults of the arguments that
+        follow. `fast` is a student that takes three fifths of the time of `student` as an
+        int8 file.
       widths: channels of the stages at strides 4, 8, 16, 32.
       pyramid: channels of the pyramid and the head.
       tower: convolutions per level before the predictions.
       block: `residual`, `plain` (two convolutions) or `single` (one).
       stem: `conv`, or `patch`, which is the stage at stride 4 as well.
-      anchor_scale: side of an anchor in strides.
-      prior: initial probability of every class at every location.
-      bins: how many values a box encoding's distribution has (`box_logits`, what the
-        strategy `localization` compares); 0 predicts encodings at once.
-      name: of the model.
+      **head: `anchor_scale`, `prior` and `bins` of `GridDetector`.
+
+    Example:
+      >>> import mkd_tf
+      >>> student = mkd_tf.Tiny(image_size=64, class_names=("cat", "dog"))
+      >>> student.image_size, len(student.anchors)  # 8x8, 4x4 and 2x2 cells
+      (64, 84)
     """
 
     def __init__(
@@ -64,42 +66,29 @@ class Tiny(Detector):
         tower: int | None = None,
         block: str | None = None,
         stem: str | None = None,
-        anchor_scale: float = 4.0,
-        prior: float = 0.01,
-        bins: int = 0,
         name: str = "tiny",
+        **head: Any,
     ):
         check_one_of("tiny size", size, tuple(SIZES))
         given = {"widths": widths, "pyramid": pyramid, "tower": tower, "block": block, "stem": stem}
-        form = SIZES[size] | {k: v for k, v in given.items() if v is not None}
+        form = {"size": size} | SIZES[size] | {k: v for k, v in given.items() if v is not None}
         check_one_of("tiny block", form["block"], tuple(BLOCKS))
         check_one_of("tiny stem", form["stem"], STEMS)
         if len(form["widths"]) != 4:
-            fail(
-                "tiny widths",
-                expected="four widths, of the stages at strides 4, 8, 16, 32",
-                got=str(tuple(form["widths"])),
-                do="Give four numbers, as in widths=(8,16,24,32).",
-            )
-        anchors = grid_anchors(image_size, scale=anchor_scale)
-        core = _core(image_size, len(class_names), form, prior, bins)
-        config = {
-            "image_size": image_size,
-            "class_names": list(class_names),
-            "size": size,
-            **{k: list(v) if isinstance(v, tuple) else v for k, v in form.items()},
-            "anchor_scale": anchor_scale,
-            "prior": prior,
-            "bins": bins,
-            "name": name,
-        }
-        super().__init__(core, anchors, class_names, config)
+            expected = "four widths, of the stages at strides 4, 8, 16, 32"
+            do = "Give four numbers, as in widths=(8,16,24,32)."
+            fail("tiny widths", expected=expected, got=str(tuple(form["widths"])), do=do)
+        form["widths"] = list(form["widths"])
+        width, head["tower"] = form.pop("pyramid"), form.pop("tower")
+        backbone = functools.partial(_stages, BLOCKS[form["block"]], form["stem"], form["widths"])
+        super().__init__(backbone, image_size, class_names, form, width, name=name, **head)
 
 
-def _core(image_size: int, num_classes: int, form: dict, prior: float, bins: int) -> keras.Model:
-    block, widths = BLOCKS[form["block"]], form["widths"]
-    images = keras.Input((image_size, image_size, 3), name="scaled_images")
-    if form["stem"] == "patch":
+def _stages(
+    block: Callable[..., Any], stem: str, widths: Sequence[int], images: keras.KerasTensor
+) -> list[keras.KerasTensor]:
+    """Returns the maps at strides 8, 16, 32."""
+    if stem == "patch":
         x = conv_bn(images, widths[0], "stem", kernel=4, stride=4)
     else:
         x = conv_bn(images, widths[0], "stem", stride=2)
@@ -108,8 +97,4 @@ def _core(image_size: int, num_classes: int, form: dict, prior: float, bins: int
     for i, width in enumerate(widths[1:], start=3):
         x = block(x, width, f"stage{i}", stride=2)
         taps.append(x)
-    levels = pyramid(taps, form["pyramid"])
-    outputs = predictions(levels, num_classes, depth=form["tower"], prior=prior, bins=bins)
-    outputs |= {f"C{i + 3}": tap for i, tap in enumerate(taps)}
-    outputs |= {f"P{i + 3}": level for i, level in enumerate(levels)}
-    return keras.Model(images, outputs, name="core")
+    return taps

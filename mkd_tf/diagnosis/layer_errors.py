@@ -12,43 +12,36 @@ Each layer is measured twice:
     isolated        its activation when this layer alone is quantised, as the int8 file
                     does it (weights, bias, grid of the output), on float inputs
 
-and the isolated quantisation runs on, in float, to the outputs. What it does there is
-what the layer costs:
+and the isolated error is propagated, in float, to the outputs. Its size there is the cost
+of the layer:
 
     hurt = sqrt( (relative error of scores)^2 / 2 + (relative error of box encodings)^2 / 2 )
 
-Scores and box encodings are what the post-process takes; a logit of -12 that becomes
--11.9 changes nothing, so the error of logits is told and not counted. Isolated errors add
-up in squares as far as they are independent; `Diagnosis.predicted` says what they give
-together, `Diagnosis.total` what the int8 file has.
+Scores and box encodings are the inputs of the post-process; a logit of -12 that becomes
+-11.9 changes nothing, so the error of logits is reported and not counted. Squares of
+isolated errors add up as far as the errors are independent; `Diagnosis.predicted` is this
+sum, `Diagnosis.total` the error of the int8 file.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from ai_edge_litert.interpreter import OpResolverType
 
 from mkd_tf.checks import check_positive, check_shape, fail
+from mkd_tf.conversion.base import Heads, Progress
 from mkd_tf.conversion.calibration import Calibration
 from mkd_tf.conversion.tflite.convert import convert, float_core
+from mkd_tf.conversion.tflite.heads import KEEP_TENSORS
 from mkd_tf.conversion.tflite.model_file import unpack
 from mkd_tf.conversion.tflite.runner import open_interpreter
 from mkd_tf.detectors.base import Detector
 from mkd_tf.diagnosis.layer_names import keras_names
 from mkd_tf.diagnosis.layer_quantization import INPUT, Layer, Pair, head_tensors
 
-IMAGES = 32
 HEADS = ("class_logits", "scores", "box_encodings")
-# A delegate runs several operators as one and never makes the tensors between them.
-_PLAIN: dict[str, Any] = {
-    "experimental_preserve_all_tensors": True,
-    "experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-}
-Heads = dict[str, np.ndarray]
-Progress = Callable[[int, int], None]
 
 
 class Error:
@@ -77,7 +70,7 @@ def decibels(relative: float) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class LayerError:
-    """What quantisation does to one layer, and what this does to the outputs; see above.
+    """The error of one layer, and its effect on the outputs; see above.
 
     Errors are relative RMS errors. `class_logits`, `scores` and `box_encodings` are those
     of the outputs when this layer alone is quantised.
@@ -92,7 +85,7 @@ class LayerError:
 
     @property
     def hurt(self) -> float:
-        """The error of what the post-process takes."""
+        """The error of the post-process's inputs."""
         return math.sqrt((self.scores**2 + self.box_encodings**2) / 2)
 
 
@@ -121,7 +114,7 @@ class _Run:
     def __init__(self, content: bytes):
         # Python's binding maps the content and does not keep it alive by itself.
         self._content = content
-        self._interpreter = open_interpreter("model", content, **_PLAIN)
+        self._interpreter = open_interpreter("model", content, **KEEP_TENSORS)
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._grids = {
             entry["index"]: entry["quantization"]
@@ -156,34 +149,9 @@ def _compared(found: Iterator[Heads], exact: list[Heads]) -> dict[str, float]:
     return {name: error.relative() for name, error in errors.items()}
 
 
-def output_errors(
-    content: bytes, exact: bytes, images: np.ndarray, scaling: tuple[float, float]
-) -> dict[str, float]:
-    """Returns the relative RMS error of each output of a file with uint8 input against the float file's.
-
-    Args:
-      content: the file.
-      exact: the float file, as `tflite.float_core` makes it.
-      images: `[K, S, S, 3]` uint8.
-      scaling: the detector's.
-    """
-    ours, theirs = _Run(content), _Run(exact)
-    reference = []
-    for image in _scaled(images, scaling):
-        theirs(image)
-        reference.append(theirs.heads())
-    return _compared(_all_heads(ours, images), reference)
-
-
 def _scaled(images: np.ndarray, scaling: tuple[float, float]) -> np.ndarray:
     factor, offset = np.asarray(scaling, "float32")
     return images.astype("float32") * factor + offset
-
-
-def _all_heads(run: _Run, images: np.ndarray) -> Iterator[Heads]:
-    for image in images:
-        run(image)
-        yield run.heads()
 
 
 def _accumulated(pair: Pair, images: np.ndarray, scaled: np.ndarray) -> tuple[list[float], list[Heads], Any]:

@@ -1,4 +1,4 @@
-"""Names: from a tensor of a TFLite file back to the Keras layer it comes from."""
+"""Finds the Keras layer that a tensor of a TFLite file comes from, by their names."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,12 @@ def keras_layer(tensor: str, names: Mapping[str, int]) -> str | None:
 
 
 def last_part(tensor: str) -> str:
-    """Returns what a tensor without a Keras layer is called by."""
+    """Returns the name of a tensor that comes from no Keras layer."""
     return re.split("[;/]", tensor)[-1]
 
 
 def unique(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> list[str]:
-    """Returns names of which no two are equal: `head@24x24` where one occurs twice, then `head@24x24#2`.
+    """Makes names unique: `head@24x24` where one occurs twice, then `head@24x24#2`.
 
     Args:
       names: of the layers.

@@ -1,4 +1,4 @@
-"""What the int8 file does to each layer: its grid, its weights, and the float file with these alone.
+"""The quantisation of each layer: its grid, its weights, and a float file with this layer alone in int8.
 
 The float file and the int8 file of one detector come from one graph, and their tensors
 have the same names. A layer here is an operator that rounds: its output lies on a grid
@@ -10,8 +10,8 @@ round nothing.
     x -> op(float weights) -> y                   kept, to compare with
     x -> op(int8 weights)  -> QUANTIZE -> DEQUANTIZE -> y'     read by all that read y
 
-with weights, bias and grid of the int8 file. What it leaves out is the integer kernel's
-own multiplier, which is off by at most one level.
+with weights, bias and grid of the int8 file. It leaves out the rounding of the integer
+kernel's own multiplier, at most one level.
 """
 
 import copy
@@ -22,12 +22,21 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from mkd_tf.checks import fail
-from mkd_tf.conversion.tflite.model_file import add_buffer, operator_code, to_content, unpack
+from mkd_tf.conversion.tflite.model_file import (
+    CODE_NAMES,
+    add_buffer,
+    add_code,
+    constant,
+    operator_code,
+    producers,
+    tensor_name,
+    to_content,
+    unpack,
+)
 from mkd_tf.diagnosis.layer_names import keras_layer, last_part, unique
 
 INPUT = "INPUT"
 _CODES = schema.BuiltinOperator
-_CODE_NAMES = {code: name for name, code in vars(_CODES).items() if isinstance(code, int)}
 _MOVES = (
     _CODES.RESHAPE,
     _CODES.CONCATENATION,
@@ -42,7 +51,6 @@ _MOVES = (
     _CODES.SPACE_TO_DEPTH,
     _CODES.DEPTH_TO_SPACE,
 )
-_DTYPES = {schema.TensorType.INT8: "<i1", schema.TensorType.INT32: "<i4", schema.TensorType.INT64: "<i8"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +58,12 @@ class Layer:
     """An operator that rounds.
 
     Attributes:
-      name: the Keras layer's, with `@HxW` where a layer is called on several maps; the
-        tensor's own where no Keras layer is behind it. No two layers share one.
+      name: of the Keras layer, with `@HxW` where it is called on several maps; of the
+        tensor where it comes from no Keras layer. Names are unique.
       operator: of the file, as in `CONV_2D`; `INPUT` for the image itself.
       tensor: name of its output in both files.
       step: the distance of two levels of the output's grid.
-      zero_point: the level that means 0.
+      zero_point: the level of the value 0.
     """
 
     name: str
@@ -65,20 +73,10 @@ class Layer:
     zero_point: int
 
 
-def tensor_name(graph: schema.SubGraphT, index: int) -> str:
-    """Returns a tensor's name."""
-    return (graph.tensors[index].name or b"").decode()
-
-
-def producers(graph: schema.SubGraphT) -> dict[int, schema.OperatorT]:
-    """Returns the operator that makes each computed tensor."""
-    return {int(index): operator for operator in graph.operators for index in operator.outputs}
-
-
 def head_tensors(model: schema.ModelT) -> dict[str, int]:
-    """Returns where class logits, scores with the background before them, and box encodings are.
+    """Returns the tensors of class logits, scores with the background first, and box encodings.
 
-    Boxes and scores are those that the post-process takes; logits go into the sigmoid.
+    Boxes and scores are the inputs of the post-process, logits those of the sigmoid.
     """
     graph = model.subgraphs[0]
     made, last = producers(graph), graph.operators[-1]
@@ -95,8 +93,7 @@ def head_tensors(model: schema.ModelT) -> dict[str, int]:
 
 def dequantised(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
     """Returns an integer constant's values as float32, of the tensor's shape."""
-    levels = np.frombuffer(bytes(model.buffers[tensor.buffer].data), _DTYPES[tensor.type])
-    levels = levels.reshape(tensor.shape).astype("float64")
+    levels = constant(model, tensor).astype("float64")
     scale, zero = (
         np.asarray(x, "float64") for x in (tensor.quantization.scale, tensor.quantization.zeroPoint)
     )
@@ -106,14 +103,6 @@ def dequantised(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
     if not along:
         return ((levels - zero[0]) * scale[0]).astype("float32")
     return ((levels - zero.reshape(along)) * scale.reshape(along)).astype("float32")
-
-
-def _code(model: schema.ModelT, builtin: int, version: int) -> int:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = builtin
-    code.version = version
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
 
 
 class Pair:
@@ -172,7 +161,7 @@ class Pair:
             grid = self._grid(index)
             if grid is None:
                 continue
-            kind = _CODE_NAMES[operator_code(self._float, operator)]
+            kind = CODE_NAMES[operator_code(self._float, operator)]
             found.append(Layer("", kind, tensor, *grid))
             names.append(keras_layer(tensor, self._order) or last_part(tensor))
             shapes.append(tuple(graph.tensors[operator.outputs[0]].shape[1:-1]))
@@ -194,9 +183,9 @@ class Pair:
         return index, self._by_name[layer.tensor]
 
     def isolated(self, layer: Layer) -> tuple[bytes, int, int]:
-        """Returns the float file with this layer alone quantised, and where y and y' are in it.
+        """Returns the float file with this layer alone quantised, and the tensors y and y' in it.
 
-        Not of the input, whose bytes a caller rounds by itself.
+        It does not serve the layer of the input, whose bytes the caller rounds.
         """
         model = unpack(self.float_file)
         graph = model.subgraphs[0]
@@ -227,7 +216,11 @@ class Pair:
             (_CODES.DEQUANTIZE, 2, levels, rounded),
         ):
             step = schema.OperatorT()
-            step.opcodeIndex, step.inputs, step.outputs = _code(model, builtin, version), [source], [target]
+            step.opcodeIndex, step.inputs, step.outputs = (
+                add_code(model, builtin, version),
+                [source],
+                [target],
+            )
             steps.append(step)
         graph.operators[place + 1 : place + 1] = steps
         return to_content(model, len(self.float_file)), exact, rounded

@@ -9,10 +9,9 @@ from rich.table import Table
 
 from mkd_tf.diagnosis.layer_errors import HEADS, Diagnosis, LayerError, decibels
 
-SCHEMA = 1
 TABLE_ROWS = 20
 PLOT_ROWS = 30
-# Told apart by colour-blind readers: Okabe and Ito, "Color Universal Design", 2008.
+# Distinct to colour-blind readers: Okabe and Ito, "Color Universal Design", 2008.
 _SCORES, _BOXES, _ISOLATED, _ACCUMULATED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 
 
@@ -22,7 +21,7 @@ def _finite(value: float) -> float | None:
 
 
 def as_row(error: LayerError) -> dict[str, Any]:
-    """Returns everything known of a layer; None for what is infinite."""
+    """Returns the figures of a layer; None for infinite ones."""
     layer = error.layer
     return {
         "layer": layer.name,
@@ -40,9 +39,8 @@ def as_row(error: LayerError) -> dict[str, Any]:
 
 
 def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """Returns the diagnosis for `write_json`: errors are relative RMS errors, the worst layer first."""
+    """Returns the measured part of a `schemas.DiagnosisFile`."""
     return {
-        "schema": SCHEMA,
         "images": diagnosis.images,
         "total": {head: _finite(x) for head, x in diagnosis.total.items()},
         "predicted": {head: _finite(x) for head, x in diagnosis.predicted.items()},
@@ -51,7 +49,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def as_csv(diagnosis: Diagnosis) -> str:
-    """Returns one line per layer below a header, the worst first; empty for what is infinite."""
+    """Returns a header and one line per layer, the worst first; infinite figures are empty."""
     rows = [as_row(error) for error in diagnosis.layers]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -69,7 +67,7 @@ def _decibels(relative: float) -> str:
 
 
 def as_table(diagnosis: Diagnosis, title: str, rows: int = TABLE_ROWS) -> Table:
-    """Returns the worst layers, and in the last line what the whole int8 file has.
+    """Returns the worst layers, and in the last line the errors of the whole int8 file.
 
     Errors are relative RMS errors in percent, ratios are in dB.
     """
@@ -97,7 +95,7 @@ def as_table(diagnosis: Diagnosis, title: str, rows: int = TABLE_ROWS) -> Table:
 
 
 def plot(diagnosis: Diagnosis, title: str, rows: int = PLOT_ROWS) -> bytes:
-    """Returns a PNG: what the worst layers do to the outputs, and each layer's own SQNR."""
+    """Returns a PNG: the effect of the worst layers on the outputs, and each layer's own SQNR."""
     # The figure alone: pyplot would choose a window system for the whole process.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

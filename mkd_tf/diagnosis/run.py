@@ -1,89 +1,46 @@
-"""The body of the program `export.diagnose`: measure every layer, tell, export the worst in more bits."""
+"""The body of the program `diagnose`: measure every layer, report, export the worst in more bits."""
 
-import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 
-from mkd_tf.checks import check_at_least, check_one_of, check_positive
-from mkd_tf.conversion.calibration import Calibration, choose_calibration
-from mkd_tf.conversion.tflite.convert import check_labels
-from mkd_tf.conversion.tflite.format import tflite_figures
-from mkd_tf.data.base import Dataset
+from mkd_tf import schemas
+from mkd_tf.conversion.base import import_extra
+from mkd_tf.conversion.calibration import choose_calibration
+from mkd_tf.deployment.context import ExportContext
+from mkd_tf.deployment.export_run import export_files
 from mkd_tf.deployment.manifest import FOLDER
-from mkd_tf.deployment.measuring import FileOptions, Measurement, origin_of, record_measured, refuse_rejected
-from mkd_tf.detectors.base import Detector
-from mkd_tf.detectors.files import load_detector
-from mkd_tf.diagnosis.layer_errors import IMAGES, Diagnosis, diagnose
+from mkd_tf.deployment.measuring import check_classes
+from mkd_tf.diagnosis.format import PACKAGE, DiagnoseOptions, Selective, import_quantizer
+from mkd_tf.diagnosis.layer_errors import Diagnosis, diagnose
 from mkd_tf.diagnosis.report import as_csv, as_json, plot
-from mkd_tf.diagnosis.selective import PACKAGE, PRECISIONS, import_quantizer, to_selective
-from mkd_tf.files import write_bytes, write_json
+from mkd_tf.files import write_bytes
+from mkd_tf.schemas.deployment import DiagnosisFile
 
 
-@dataclasses.dataclass(frozen=True)
-class DiagnosisOptions(FileOptions):
-    """What is measured, and what becomes of it; `seed` is of the choice of both kinds of images.
-
-    Attributes:
-      images: on how many images errors are measured.
-      precise_layers: how many of the worst layers a further file has in `precision`; 0 for none.
-      precision: one of `PRECISIONS`.
-    """
-
-    images: int = IMAGES
-    precise_layers: int = 0
-    precision: str = "int16"
-
-    def __post_init__(self):
-        super().__post_init__()
-        check_positive("images", self.images)
-        check_at_least("precise_layers", self.precise_layers, 0)
-        check_one_of("precision", self.precision, PRECISIONS)
-
-
-def _images(detector: Detector, dataset: Dataset, option: DiagnosisOptions) -> tuple[str, Calibration]:
-    """Returns the split on which errors are measured, and its images."""
-    # Images that gave no ranges also show values outside of them.
-    split = "validation" if "validation" in dataset.split_names else "train"
-    chosen = choose_calibration(
-        dataset.split(split), detector.image_size, count=option.images, seed=option.seed, fit=option.fit
-    )
-    return split, chosen
-
-
-def _write(folder: Path, stem: str, diagnosis: Diagnosis, title: str, facts: dict[str, Any]) -> None:
-    write_bytes(folder / f"{stem}.csv", as_csv(diagnosis).encode("utf-8"))
-    write_bytes(folder / f"{stem}.png", plot(diagnosis, title))
-    write_json(folder / f"{stem}.json", {**as_json(diagnosis), **facts})
+def _write(context: ExportContext, diagnosis: Diagnosis, split: str, facts: dict[str, Any]) -> None:
+    """Writes the report; the role of a network other than the student stands before the files' names."""
+    role = context.options.role
+    stem = "diagnosis" if role == "student" else f"{role}_diagnosis"
+    path = Path(context.options.workdir, FOLDER, stem)
+    title = f"{role}: int8 against float, {diagnosis.images} images of {split}"
+    write_bytes(path.with_suffix(".csv"), as_csv(diagnosis).encode("utf-8"))
+    write_bytes(path.with_suffix(".png"), plot(diagnosis, title))
+    schemas.write(path.with_suffix(".json"), {**as_json(diagnosis), **facts}, DiagnosisFile)
 
 
 def diagnose_file(
-    source: str | Path,
-    dataset: Dataset,
-    workdir: str | Path,
-    option: DiagnosisOptions,
-    *,
-    name: str = "student",
-    labels: Sequence[str] | None = None,
-    console: Console | None = None,
+    context: ExportContext, options: DiagnoseOptions
 ) -> tuple[Diagnosis, dict[str, dict[str, Any]]]:
     """Measures what int8 does to each layer; writes `export/diagnosis.json`, `.csv` and `.png`.
 
-    With `precise_layers` it also exports `<name>_selective.tflite`, measured and recorded
-    as every export.
+    With `precise_layers` it also exports `<role>_selective.tflite`, measured and recorded
+    as every export. Errors are measured on the split `validation`, else on `train`.
 
     Args:
-      source: the detector's `.keras` file.
-      dataset: with splits `train` for calibration, `validation` for the images on which
-        errors are measured (else `train`), and that of AP.
-      workdir: work directory of the run.
-      option: see there.
-      name: the network's role; that of others than the student stands before the files' names.
-      labels: names to show instead of the classes' own.
-      console: where progress is shown.
+      context: the detector, its data set and the run-wide options.
+      options: what is measured, and what is exported.
 
     Returns:
       The diagnosis, and what was measured of the exported file, by its name.
@@ -92,45 +49,33 @@ def diagnose_file(
       MkdError: if the model cannot be read or converted, or ai-edge-quantizer is missing,
         when nothing is changed; or if the exported file lost more AP than allowed.
     """
-    if option.precise_layers:
-        # Before the minutes that it would be missed after.
+    detector, dataset = context.detector, context.dataset
+    # Before the minutes that they would be missed after.
+    import_extra("matplotlib", "the plot of a diagnosis", "plots")
+    if options.precise_layers:
         import_quantizer()
-    detector = load_detector(source)
-    origin = origin_of(source)
-    shown = check_labels(labels or detector.class_names, len(detector.class_names))
-    calibration = option.calibration(dataset, detector.image_size)
-    split, images = _images(detector, dataset, option)
-    entries: dict[str, dict[str, Any]] = {}
-    with Progress(console=console or Console(stderr=True), transient=True) as progress:
-        measurement = None
-        if option.precise_layers:
-            # First: it refuses a data set of other classes.
-            measurement = Measurement(detector, dataset, option.split, progress)
+        check_classes(detector, dataset)
+    # Images that gave no ranges also show values outside of them.
+    split = "validation" if "validation" in dataset.split_names else "train"
+    chosen = choose_calibration(
+        dataset.split(split),
+        detector.image_size,
+        count=options.images,
+        seed=context.options.seed,
+        fit=context.fit,
+    )
+    with Progress(console=context.console, transient=True) as progress:
         task = progress.add_task("quantising layer by layer", total=None)
         diagnosis = diagnose(
             detector,
-            calibration,
-            images.images,
+            context.calibration,
+            chosen.images,
             lambda done, total: progress.update(task, completed=done, total=total),
         )
-        facts = option.facts(origin, calibration, *([PACKAGE] if option.precise_layers else []))
-        title = f"{name}: int8 against float, {len(images.images)} images of {split}"
-        measured_on = {"split": split, "image_ids": list(images.image_ids)}
-        stem = "diagnosis" if name == "student" else f"{name}_diagnosis"
-        _write(Path(workdir) / FOLDER, stem, diagnosis, title, facts | measured_on)
-        if measurement is not None:
-            layers = diagnosis.worst(option.precise_layers)
-            content = to_selective(detector, calibration, layers, option.precision, labels=shown)
-            facts |= {"layers": layers, "precision": option.precision}
-            measured = tflite_figures(content, measurement, option.fit)
-            stored, entry = record_measured(
-                workdir,
-                f"{name}_selective.tflite",
-                content,
-                shown,
-                facts | measured,
-                option.max_ap_drop,
-            )
-            entries[stored] = entry
-    refuse_rejected(workdir, entries, option.max_ap_drop)
-    return diagnosis, entries
+    packages = [PACKAGE] if options.precise_layers else []
+    facts = context.facts(options, context.calibration, packages)
+    _write(context, diagnosis, split, facts | {"split": split, "image_ids": list(chosen.image_ids)})
+    if not options.precise_layers:
+        return diagnosis, {}
+    form = Selective(layers=tuple(diagnosis.worst(options.precise_layers)), precision=options.precision)
+    return diagnosis, export_files(context, [form])

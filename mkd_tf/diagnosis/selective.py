@@ -1,15 +1,14 @@
-"""Selective precision: int8 everywhere but in the layers that hurt, which get int16 activations or float.
+"""Selective precision: int8 except in the worst layers, which get int16 activations or float.
 
-The int8 file gives every tensor its range, so that the result differs from it in the
-chosen layers alone; ai-edge-quantizer makes the file from the float one.
+Every tensor has the range that it has in the int8 file, so that only the chosen layers
+differ from it; ai-edge-quantizer makes the file from the float one.
 
-A chosen layer takes along what reads it: a reader in int8 would round at its input what
-the layer no longer rounds at its output. What reads the readers gets their output
-rounded as before.
+The readers of a chosen layer are made precise too: in int8 they would round its output at
+their input. The outputs of the readers are rounded as before.
 
 The file keeps the contract of the int8 file: uint8 input, detections in float32, labels
 and metadata inside. An Edge TPU takes no int16 and no float, so these files are for CPUs
-and for what runs mixed precision; `edgetpu.check` says so of them. Operators that
+and accelerators with mixed precision; `edgetpu.placement.check` rejects them. Operators that
 ai-edge-quantizer does not know (LEAKY_RELU, PRELU) stay float in them.
 """
 
@@ -20,7 +19,6 @@ import logging
 import re
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -28,37 +26,25 @@ from ai_edge_litert import schema_py_generated as schema
 from mkd_tf.checks import MkdError, check_one_of, fail
 from mkd_tf.conversion.calibration import Calibration
 from mkd_tf.conversion.tflite.convert import check_input, check_labels, convert, described, float_core
-from mkd_tf.conversion.tflite.model_file import operator_code, to_content, unpack
+from mkd_tf.conversion.tflite.model_file import (
+    add_code,
+    operator_code,
+    producers,
+    tensor_name,
+    to_content,
+    unpack,
+)
 from mkd_tf.conversion.tflite.rewrites.pooling import pools_as_convolutions
 from mkd_tf.detection.postprocess import PostprocessConfig
 from mkd_tf.detectors.base import Detector
+from mkd_tf.diagnosis.format import PACKAGE, PRECISIONS, import_quantizer
 from mkd_tf.diagnosis.layer_names import keras_names
-from mkd_tf.diagnosis.layer_quantization import INPUT, Layer, Pair, producers, tensor_name
+from mkd_tf.diagnosis.layer_quantization import INPUT, Layer, Pair
 
-PRECISIONS = ("int16", "float")
-PACKAGE = "ai-edge-quantizer"
 _TYPES = {"int16": schema.TensorType.INT16, "float": schema.TensorType.FLOAT32}
 _CODES = schema.BuiltinOperator
-# Their output has the grid of their input: what reads them reads the layer.
+# Their output has the grid of their input: their readers read the layer.
 _SAME_GRID = (_CODES.RESHAPE, _CODES.RESIZE_NEAREST_NEIGHBOR, _CODES.MAX_POOL_2D, _CODES.CONCATENATION)
-
-
-def import_quantizer() -> Any:
-    """Returns ai-edge-quantizer's module `quantizer`.
-
-    Raises:
-      MkdError: if it is not installed.
-    """
-    try:
-        from ai_edge_quantizer import quantizer
-    except ImportError:
-        fail(
-            "selective precision",
-            expected=f"the package {PACKAGE}",
-            got="none",
-            do="Install it: pip install 'mkd_tf[selective]'.",
-        )
-    return quantizer
 
 
 def chosen_layers(pair: Pair, names: Sequence[str]) -> list[Layer]:
@@ -92,7 +78,7 @@ def with_readers(model: schema.ModelT, tensors: Sequence[str]) -> list[str]:
       tensors: outputs of the chosen layers.
     """
     graph = model.subgraphs[0]
-    # Tensors whose grid is that of a chosen layer, and all that is made in higher precision.
+    # Tensors with the grid of a chosen layer, and all tensors of higher precision.
     carried, found = set(tensors), set(tensors)
     for operator in graph.operators[:-1]:
         made = {tensor_name(graph, index) for index in operator.outputs}
@@ -140,7 +126,7 @@ def _quantized(pair: Pair, precise: Sequence[str], precision: str) -> bytes:
     ranges = _ranges(pair, precise, precision)
     # One of its progress bars cannot be turned off.
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        # It opens an interpreter that keeps all tensors, which is told to be for debugging.
+        # It opens an interpreter that keeps all tensors, which warns that this is for debugging.
         warnings.filterwarnings("ignore", message=".*experimental_preserve_all_tensors", category=UserWarning)
         made = work.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     return bytes(made.quantized_model)
@@ -157,12 +143,8 @@ def _with_bytes(content: bytes) -> bytes:
     graph.tensors[levels].name = b"quantized_images"
     graph.tensors.append(tensor)
     image = len(graph.tensors) - 1
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = _CODES.QUANTIZE
-    code.version = 2
-    model.operatorCodes.append(code)
     step = schema.OperatorT()
-    step.opcodeIndex, step.inputs, step.outputs = len(model.operatorCodes) - 1, [image], [levels]
+    step.opcodeIndex, step.inputs, step.outputs = add_code(model, _CODES.QUANTIZE, 2), [image], [levels]
     graph.operators.insert(0, step)
     graph.inputs = [image]
     model.signatureDefs[0].inputs[0].tensorIndex = image
@@ -184,7 +166,7 @@ def _check_types(content: bytes, layers: Sequence[Layer], precision: str) -> Non
 
 def to_selective(
     student: Detector,
-    calibration: Calibration,
+    calibration: Calibration | None,
     layers: Sequence[str],
     precision: str = "int16",
     *,
@@ -228,7 +210,7 @@ def to_selective(
         ) from None
     finally:
         root.setLevel(level)
-    # As in the int8 file; those in more bits stay pools.
+    # As in the int8 file; pools of higher precision stay.
     content = pools_as_convolutions(_with_bytes(content))
     _check_types(content, chosen, precision)
     check_input(content, student.scaling)

@@ -1,6 +1,6 @@
-"""Balance: how much a strategy's term may weigh against the task it helps.
+"""Balance: how much a strategy's term may weigh against the task beside it.
 
-Two measures, each by itself optional:
+Two measures, each of them optional:
 
     calibration   scale_k = mean(L_task) / mean(L_k), over min(200 steps, 5 % of the run)
                   after the warm-up, then frozen; a strategy's weight is then its share
@@ -22,78 +22,99 @@ from typing import Any
 import keras
 from keras import ops
 
-MODES = ("fixed", "calibrated")
+from mkd_tf.checks import check_at_least, check_one_of, fail
+from mkd_tf.config import BALANCE_MODES
+from mkd_tf.detection.types import Array, Bool, Float, Int, Scalar
+
 LARGEST_SCALE = 100.0
-"""A term that is almost zero while it is measured would get any weight."""
+"""Limit of a scale: a term that is almost zero while it is measured would get any weight."""
+GUARD_PERIOD = 20
+"""Steps between two measurements of the guard."""
 
 
+@keras.saving.register_keras_serializable("mkd_tf")
 class Balance(keras.layers.Layer):
-    """Scales and caps of the strategies' terms; its variables belong into a checkpoint.
+    """Scales and caps of the strategies' terms; its variables are part of a checkpoint.
+
+    >>> balance = Balance(mode="calibrated", gradient_cap=0.3, steps=1000)
+    >>> balance.begin, balance.end  # steps that are measured: after the warm-up, 5 % of the run
+    (100, 150)
 
     Args:
-      tasks: for every strategy's term, the names of the task's terms it stands beside.
-      mode: `fixed`, where a weight is a plain factor, or `calibrated`.
-      cap: largest gradient of a term in units of the task's; 0 for no guard.
-      steps: length of the run, or None: then the window is 200 steps.
-      warmup_steps: of the learning rate, at most a tenth of the run; the window begins after it.
-      every: steps between two looks of the guard.
+      mode: `fixed`, where a strategy's weight is a factor, or `calibrated`, where it is the
+        term's share of the task's loss.
+      gradient_cap: largest gradient of a term in units of the task's; 0 for no guard.
+      steps: length of the run, for this window and the strategies' ramps; None for a window
+        of 200 steps and no ramps.
+      warmup_steps: of the learning rate; the window begins after them, and after at most a
+        tenth of the run.
     """
 
     def __init__(
         self,
-        tasks: Mapping[str, Sequence[str]],
         mode: str = "fixed",
-        cap: float = 0.0,
+        gradient_cap: float = 0.0,
         steps: int | None = None,
         warmup_steps: int = 100,
-        every: int = 20,
     ):
         super().__init__(name="balance", trainable=False)
-        self.tasks = {name: tuple(of) for name, of in tasks.items()}
-        self.mode, self.cap, self.every = mode, cap, every
+        check_one_of("balance", mode, BALANCE_MODES)
+        check_at_least("gradient_cap", gradient_cap, 0)
+        self.mode, self.gradient_cap = mode, gradient_cap
+        self.steps, self.warmup_steps = steps, warmup_steps
         self.begin = warmup_steps if steps is None else min(warmup_steps, steps // 10)
         self.end = self.begin + (200 if steps is None else max(1, min(200, steps // 20)))
+
+    def connect(self, tasks: Mapping[str, Sequence[str]]) -> None:
+        """Creates the variables. Called once, before any other method.
+
+        Args:
+          tasks: for every strategy's term, the names of the task's terms beside it.
+
+        Raises:
+          MkdError: if it is connected already.
+        """
+        if self.variables:
+            fail(
+                "balance",
+                expected="a Balance that no other Distiller has",
+                got="one that is connected already",
+                do="Make a new Objective and Balance for every Distiller.",
+            )
+        self.tasks = {name: tuple(of) for name, of in tasks.items()}
         self.measured = tuple(dict.fromkeys([*self.tasks, *(t for of in self.tasks.values() for t in of)]))
         self.groups = tuple(dict.fromkeys([*((name,) for name in self.tasks), *self.tasks.values()]))
-        self._sums = self._values("sums", len(self.measured), "zeros")
-        self._scales = self._values("scales", len(self.tasks), "ones")
-        self._caps = self._values("caps", len(self.tasks), "ones")
-        self._shares = self._values("shares", len(self.tasks), "zeros")
+        # Every replica computes the same value, from sums over all of them.
+        options = {"dtype": "float32", "trainable": False, "aggregation": "only_first_replica"}
+        count = len(self.tasks)
+        self._sums = self.add_weight((len(self.measured),), "zeros", name="sums", **options)
+        self._scales = self.add_weight((count,), "ones", name="scales", **options)
+        self._caps = self.add_weight((count,), "ones", name="caps", **options)
+        self._shares = self.add_weight((count,), "zeros", name="shares", **options)
         self.built = True
 
-    def _values(self, name: str, count: int, initializer: str) -> keras.Variable:
-        return self.add_weight(
-            shape=(count,),
-            initializer=initializer,
-            dtype="float32",
-            trainable=False,
-            name=name,
-            # Every replica computes the same value, from sums over all of them.
-            aggregation="only_first_replica",
-        )
-
-    def scales(self) -> dict[str, Any]:
-        """Returns the factor of every strategy's term: scale times cap, scalars."""
+    def scales(self) -> dict[str, Scalar]:
+        """Returns the factor of every strategy's term: scale times cap."""
         factors = ops.convert_to_tensor(self._scales) * ops.convert_to_tensor(self._caps)
         return {name: factors[i] for i, name in enumerate(self.tasks)}
 
-    def shares(self) -> dict[str, Any]:
-        """Returns each term's gradient at the taps in units of the task's, when the guard last looked."""
+    def shares(self) -> dict[str, Scalar]:
+        """Returns each term's gradient at the taps in units of the task's, as measured last."""
         shares = ops.convert_to_tensor(self._shares)
         return {name: shares[i] for i, name in enumerate(self.tasks)}
 
-    def measure(self, means: Mapping[str, Any], step) -> None:
-        """Takes a step's mean terms, before weights, into account while the window is open.
+    def measure(self, means: Mapping[str, Scalar], step: int | Int[Array, ""]) -> None:
+        """Updates the scales by a step's mean terms while the window is open.
 
         Args:
-          means: scalar mean of every term over the whole batch.
+          means: mean of every term over the whole batch, before weights.
           step: number of the step, from 0.
         """
         if self.mode == "fixed":
             return
         now = ops.stop_gradient(ops.stack([means[name] for name in self.measured]))
         before = ops.convert_to_tensor(self._sums)
-        # What came before the window was a stand-in.
+        # Sums from before the window only stood in for these.
         sums = ops.where(ops.equal(step, self.begin), now, before + now)
         total = {name: sums[i] for i, name in enumerate(self.measured)}
         ratios = [
@@ -104,22 +125,27 @@ class Balance(keras.layers.Layer):
         self._scales.assign(ops.where(is_open, limited, ops.convert_to_tensor(self._scales)))
         self._sums.assign(ops.where(is_open, sums, before))
 
-    def guard(self, squares, weights: Mapping[str, Any], is_due) -> None:
-        """Lowers the cap of a term that pulls harder than it may.
+    def guard(
+        self, squares: Float[Array, " groups"], weights: Mapping[str, Any], is_due: Bool[Array, ""]
+    ) -> None:
+        """Lowers the cap of a term whose gradient is too large.
 
         Args:
-          squares: `[len(groups)]`: for every group of terms, the squared norm of the gradient
-            of their mean, before weights, with respect to the taps of the network that learns.
-          weights: the weight that every strategy's term has now, cap included.
-          is_due: bool scalar; without it nothing changes.
+          squares: for every group of terms, the squared norm of the gradient of their mean,
+            before weights, with respect to the taps of the network that learns.
+          weights: the present weight of every strategy's term, cap included.
+          is_due: whether this is a step of the guard; otherwise nothing changes.
         """
         norms = dict(zip(self.groups, [ops.sqrt(squares[i]) for i in range(len(self.groups))], strict=True))
         caps = ops.convert_to_tensor(self._caps)
-        shares = []
-        for name, of in self.tasks.items():
-            shares.append(weights[name] * norms[name,] / ops.maximum(norms[of], 1e-12))
+        shares = [weights[n] * norms[n,] / ops.maximum(norms[of], 1e-12) for n, of in self.tasks.items()]
         now = ops.stack(shares)
         free = now / ops.maximum(caps, 1e-12)
-        wanted = ops.minimum(1.0, self.cap / ops.maximum(free, 1e-12)) if self.cap else caps
+        wanted = caps
+        if self.gradient_cap:
+            wanted = ops.minimum(1.0, self.gradient_cap / ops.maximum(free, 1e-12))
         self._caps.assign(ops.where(is_due, wanted, caps))
         self._shares.assign(ops.where(is_due, free * wanted, ops.convert_to_tensor(self._shares)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {n: getattr(self, n) for n in ("mode", "gradient_cap", "steps", "warmup_steps")}

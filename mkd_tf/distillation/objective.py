@@ -1,128 +1,132 @@
-"""The objective: task + sum over strategies of weight(step) x term. The one place that adds.
+"""The objective: task + sum over strategies of weight(step) x term. All terms are added here.
 
-`Distiller` and the compression's trainer call the same object, so a student that
-is pruned or quantised goes on learning from its teacher in the same terms.
+A student that is pruned or quantised goes on learning from its teacher by the same object.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
-from keras import ops
+import keras
 
-from mkd_tf.detection import boxes as box_math
-from mkd_tf.detection import losses
+from mkd_tf.checks import fail
 from mkd_tf.detection.anchors import Anchors
-from mkd_tf.detection.targets import without_ignored
+from mkd_tf.detection.types import Array, ArraysByRole, PerExample, Scalar
 from mkd_tf.distillation.balance import Balance
 from mkd_tf.distillation.schedules import ramp
-from mkd_tf.strategies.base import Strategy
-
-DISTRIBUTION_WEIGHT = 0.25
-"""Of the distribution focal loss, beside a box weight of 2 (Li et al., NeurIPS 2020)."""
-
-
-def detection_terms(outputs, targets, anchors: Anchors, beta: float, box_weight: float) -> dict:
-    """The task: quality focal loss on classes, GIoU on boxes, both per example.
-
-    Sums over anchors are divided by max(1, summed weight of that example's
-    positives). The class target of a positive is the IoU of its predicted box
-    (Li et al., NeurIPS 2020) times the weight of the box it answers for.
-
-    Args:
-      outputs: of the network that learns: `class_logits`, `box_encodings`.
-      targets: its `labels`, `boxes`, `weights` from `targets.assign`, and `known`
-        `[B]`, 0 for an image of which nothing is known: it has no task. With `ignored`
-        `[B, N]`, locations that take no part in the class term.
-      anchors: its anchors.
-      beta: exponent of the quality focal loss.
-      box_weight: factor of the box term.
-
-    Returns:
-      `class` and `box`, each `[B]` float32. With `box_logits` among the outputs, `box` also
-      holds the distribution focal loss.
-    """
-    logits = ops.cast(outputs["class_logits"], "float32")
-    weights = targets["weights"]
-    predicted = box_math.decode(ops.cast(outputs["box_encodings"], "float32"), anchors.centers_and_sizes())
-    quality = ops.stop_gradient(box_math.iou(predicted, targets["boxes"])) * weights
-    # The background's label is C: its one-hot row is all zero.
-    hot = ops.one_hot(targets["labels"], logits.shape[-1]) * quality[..., None]
-    positives = ops.maximum(ops.sum(weights, axis=-1), 1.0)
-    each = without_ignored(losses.quality_focal(hot, logits, beta), targets)
-    classes = ops.sum(each, axis=(1, 2)) / positives * targets["known"]
-    boxes = box_weight * ops.sum(losses.giou_loss(targets["boxes"], predicted) * weights, axis=-1)
-    if "box_logits" in outputs:
-        truth = box_math.encode(targets["boxes"], anchors.centers_and_sizes())
-        focal = losses.distribution_focal(truth, ops.cast(outputs["box_logits"], "float32"))
-        boxes = boxes + DISTRIBUTION_WEIGHT * ops.sum(focal * weights, axis=-1)
-    return {"class": classes, "box": boxes / positives}
+from mkd_tf.distillation.task import DetectionTask, task_names
+from mkd_tf.strategies.base import Port, Strategy
+from mkd_tf.strategies.keras_losses import as_strategy
 
 
-def task_names(role: str) -> tuple[str, str]:
-    """Names of a role's task terms; the student's are plain."""
-    return ("class", "box") if role == "student" else (f"{role}_class", f"{role}_box")
-
-
+@keras.saving.register_keras_serializable("mkd_tf")
 class Objective:
-    """Adds the task of every network that learns and every strategy's term.
+    """What is minimised: the task of every network that learns, and every strategy's term.
+
+    It belongs to one `Distiller`, which connects it to its networks.
+
+    >>> import mkd_tf
+    >>> strategies = [mkd_tf.SoftClasses(), mkd_tf.SoftBoxes(weight=2.0)]
+    >>> balance = mkd_tf.Balance(mode="calibrated", steps=1000)
+    >>> objective = Objective(mkd_tf.DetectionTask(box_weight=1.5), strategies, balance)
+    >>> [strategy.name for strategy in objective.strategies], objective.balance.mode
+    (['soft_classes', 'soft_boxes'], 'calibrated')
 
     Args:
-      anchors: of each role that learns; `student` among them.
-      strategies: connected ones, each with a name of its own.
-      beta: exponent of the task's quality focal loss.
-      box_weight: factor of the task's box term.
-      balance: how weights are found, `fixed` or `calibrated`; see `balance`.
-      gradient_cap: largest gradient of a term in units of the task's; 0 for no limit.
-      steps: length of the run, or None.
-      warmup_steps: of the learning rate; see `balance`.
+      task: the loss on labels; the default one if None.
+      strategies: what is imitated, each with a name of its own. Losses of
+        `keras.distillation` are accepted as well.
+      balance: scales the strategies' terms; the default one if None.
     """
 
     def __init__(
         self,
-        anchors: Mapping[str, Anchors],
-        strategies: Sequence[Strategy],
-        beta: float = 1.0,
-        box_weight: float = 2.0,
-        balance: str = "fixed",
-        gradient_cap: float = 0.0,
-        steps: int | None = None,
-        warmup_steps: int = 100,
+        task: DetectionTask | None = None,
+        strategies: Sequence[Strategy | keras.distillation.DistillationLoss] = (),
+        balance: Balance | None = None,
     ):
-        self.anchors, self.strategies = dict(anchors), tuple(strategies)
-        self.beta, self.box_weight = beta, box_weight
+        self.task = task or DetectionTask()
+        self.strategies = [as_strategy(s, i) for i, s in enumerate(strategies)]
+        self.balance = balance or Balance()
         # A weight of zero costs nothing.
-        self.active = tuple(s for s in strategies if s.weight)
-        tasks = {s.name: task_names(s.target) for s in self.active}
-        self.balance = Balance(tasks, balance, gradient_cap, steps, warmup_steps)
+        self.active = tuple(s for s in self.strategies if s.weight)
+        self.anchors: dict[str, Anchors] = {}
+
+    @classmethod
+    def of(cls, strategies: Sequence[Any] = (), **options: Any) -> "Objective":
+        """Returns the objective of the short form of `Distiller`.
+
+        Args:
+          strategies: as above.
+          **options: arguments of `DetectionTask` and of `Balance`, whose mode is called `balance` here.
+        """
+        task = {name: options.pop(name) for name in ("beta", "box_weight") if name in options}
+        mode = {"mode": options.pop("balance")} if "balance" in options else {}
+        return cls(DetectionTask(**task), strategies, Balance(**mode, **options))
+
+    def connect(self, ports: Mapping[str, Port], learning: Collection[str]) -> None:
+        """Creates the variables that depend on the networks. Called once, before `terms`.
+
+        Args:
+          ports: of every network, by role.
+          learning: roles that learn; `student` among them.
+
+        Raises:
+          MkdError: if a strategy lacks its source or target, or names clash.
+        """
+        for strategy in self.strategies:
+            if strategy.target not in learning:
+                fail(
+                    f"strategy {strategy.name}",
+                    expected=f"a target that learns: {', '.join(learning)}",
+                    got=repr(strategy.target),
+                    do="Set another target=, or learn_guide=True.",
+                )
+            strategy.connect(ports)
+        self.anchors = {role: ports[role].anchors for role in learning}
+        # The task's own terms count: a strategy called "box" would hide the boxes' loss.
+        own = [s.name for s in self.strategies]
+        taken = ["total", *self.task_names]
+        if len({*taken, *own}) < len(taken) + len(own):
+            fail(
+                "strategies",
+                expected=f"a name for each, other than {', '.join(taken)}",
+                got=", ".join(own),
+                do="Give them name= of their own.",
+            )
+        self.balance.connect({s.name: task_names(s.target) for s in self.active})
 
     @property
     def task_names(self) -> tuple[str, ...]:
         """Names of the tasks' terms, in the order in which they are reported."""
         return tuple(name for role in self.anchors for name in task_names(role))
 
-    def terms(self, outputs: dict, targets: dict) -> dict:
-        """Returns every term before its weight, `{name: [B] float32}`.
+    def terms(self, outputs: ArraysByRole, targets: ArraysByRole) -> dict[str, PerExample]:
+        """Returns every term before its weight, by name.
 
         Args:
-          outputs: by role, each network's dict of outputs.
-          targets: by role that learns.
+          outputs: of each network, by role.
+          targets: of each network that learns, by role.
         """
-        found: dict = {}
+        found: dict[str, Array] = {}
         for role, anchors in self.anchors.items():
-            task = detection_terms(outputs[role], targets[role], anchors, self.beta, self.box_weight)
+            task = self.task.terms(outputs[role], targets[role], anchors)
             found |= dict(zip(task_names(role), task.values(), strict=True))
         return found | {s.name: s(outputs, targets) for s in self.active}
 
-    def weights(self, progress) -> dict:
-        """Returns the weight of every term now, scalars; the total is the sum of weight x term.
+    def weights(self, progress: Scalar) -> dict[str, Any]:
+        """Returns the scalar weight of every term; the total is the sum of weight x term.
 
         Args:
-          progress: scalar float 0..1, the fraction of the run that is done.
+          progress: 0..1, the fraction of the run that is done.
         """
         scales = self.balance.scales()
         ramps = {s.name: s.weight * ramp(progress, s.rise, s.fall) * scales[s.name] for s in self.active}
         return dict.fromkeys(self.task_names, 1.0) | ramps
 
-    def __call__(self, outputs: dict, targets: dict, progress) -> dict:
-        """Returns the weighted terms, `{name: [B] float32}`; the total is their sum."""
-        weights = self.weights(progress)
-        return {name: weights[name] * term for name, term in self.terms(outputs, targets).items()}
+    def get_config(self) -> dict[str, Any]:
+        parts = {"task": self.task, "strategies": self.strategies, "balance": self.balance}
+        return {name: keras.saving.serialize_keras_object(part) for name, part in parts.items()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Objective":
+        return cls(**{name: keras.saving.deserialize_keras_object(part) for name, part in config.items()})

@@ -1,8 +1,8 @@
-"""What a training step must do so that several replicas compute what one would.
+"""Sums over replicas, by which several replicas compute the same step as one.
 
 Each replica has a part of the batch. Keras's optimisers add up the replicas'
-gradients, but clip each replica's own before: a step of two replicas would be
-another one than that of one replica over the whole batch.
+gradients, but clip those of each replica before: a step of two replicas would
+differ from that of one replica over the whole batch.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 
 def replica_count() -> int:
-    """How many replicas share a step; a mean over a replica's examples is divided by it."""
+    """Returns the number of replicas; a mean over a replica's examples is divided by it."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
@@ -23,8 +23,8 @@ def over_replicas(values: Any) -> Any:
     return tf.distribute.get_replica_context().all_reduce("SUM", values)
 
 
-def shared_gradients(gradients: list, optimizer: keras.Optimizer) -> list:
-    """Returns what to hand to `optimizer.apply` on each replica, for a step as of one replica.
+def shared_gradients(gradients: list[Any], optimizer: keras.Optimizer) -> list[Any]:
+    """Returns what `optimizer.apply` gets on each replica, for the same step as with one replica.
 
     The sum over replicas is clipped as the optimiser says, and divided by the replicas'
     number: clipping that again changes nothing, and the optimiser adds the parts up.

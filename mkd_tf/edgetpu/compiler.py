@@ -1,8 +1,8 @@
-"""Runs `edgetpu_compiler` where it is on PATH, and reads its log.
+"""Runs `edgetpu_compiler` if it is on PATH, and reads its log.
 
-The compiler ends with status 0 in many failures; what counts is its log and
-whether it wrote a file. It works in a folder of its own, so that a failing or
-stopped run leaves nothing beside the model.
+The compiler ends with status 0 in many failures; its log and the file that it wrote show
+whether it succeeded. It runs in a temporary folder, so that a failing or stopped run leaves
+no file beside the model.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ SUFFIX = "_edgetpu.tflite"
 MAPPED = "Mapped to Edge TPU"
 _LONGEST_LOG = 2**20
 
-# A failing log holds one of these; what follows on the line is kept.
+# The log of a failure has one of these; the rest of the line is kept.
 _FATAL = (
     "Model not quantized",
     "Model could not be parsed",
@@ -36,10 +36,10 @@ _UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 @dataclass(frozen=True)
 class CompilerLog:
-    """What the compiler said; a number is None where its log has none.
+    """The content of a log; a number that is missing in it is None.
 
-    `failure` is empty where the file was compiled. `operations` are the lines of
-    its table: operator, count, status.
+    `failure` is empty if the file was compiled. `operations` are the lines of its table:
+    operator, count, status.
     """
 
     version: str = ""
@@ -51,12 +51,12 @@ class CompilerLog:
     operations: tuple[tuple[str, int, str], ...] = ()
 
     def unmapped(self) -> list[tuple[str, int, str]]:
-        """Returns the lines of the table that tell of operators on the CPU."""
+        """Returns the lines of the table for operators on the CPU."""
         return [line for line in self.operations if line[2] != MAPPED]
 
 
 def find_compiler() -> str | None:
-    """Returns the compiler's path, or None where it is not on PATH."""
+    """Returns the compiler's path, or None if it is not on PATH."""
     return shutil.which(COMPILER)
 
 
@@ -74,28 +74,25 @@ def _count(log: str, label: str) -> int | None:
 
 def _failure(log: str) -> str:
     lines = [line.strip() for line in log.splitlines()]
-    for fatal in _FATAL:
-        for line in lines:
-            if fatal in line:
-                # What the parser missed stands on a line before.
-                errors = [x.removeprefix("ERROR: ") for x in lines if x.startswith("ERROR: ")]
-                return f"{line} ({errors[0]})" if errors else line
-    return ""
+    failed = next((line for fatal in _FATAL for line in lines if fatal in line), "")
+    # The cause is on a line before.
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return f"{failed} ({errors[0]})" if failed and errors else failed
 
 
 def parse_log(log: str) -> CompilerLog:
-    """Returns what a log of the compiler says.
+    """Parses a log of the compiler.
 
     Raises:
-      MkdError: if it tells neither success nor failure.
+      MkdError: if it shows neither success nor failure.
     """
     version = re.search(r"^Edge TPU Compiler version (\S+)", log, flags=re.MULTILINE)
     failure = _failure(log)
-    # The table: a name in capitals, its count, its status, apart by spaces.
+    # The table: a name in capitals, its count, its status, separated by spaces.
     table = re.findall(r"^([A-Z][A-Z0-9_]*) {2,}(\d{1,9}) {2,}(\S.*?)\s*$", log, flags=re.MULTILINE)
     on_cpu = _count(log, "Number of operations that will run on CPU")
     compiled = re.search(r"^Model (compiled successfully|successfully compiled)", log, flags=re.MULTILINE)
-    # Of a part on the CPU it must tell how much.
+    # A log of a part on the CPU is complete only with the number of its operators.
     whole = table or on_cpu is not None or "not all operations are supported" not in log
     if not failure and not (compiled and whole):
         start = " ".join("".join(c if c.isprintable() else " " for c in log[:200]).split())
@@ -133,27 +130,22 @@ def _run(command: list[str], folder: Path, timeout_s: float) -> str:
             ) from None
         finally:
             if process.poll() is None:
-                # It compiles in a child of its own, which must not outlive it.
+                # It compiles in a child process, which must end as well.
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         output.seek(0)
         return output.read(_LONGEST_LOG).decode("utf-8", "replace")
 
 
-def compile_model(content: bytes, compiler: str, timeout_s: float = 300) -> tuple[CompilerLog, bytes]:
-    """Compiles a model in a temporary folder.
-
-    Args:
-      content: the .tflite file.
-      compiler: the compiler's path.
-      timeout_s: seconds after which it is stopped, with all it started.
+def compile_model(content: bytes, compiler: str, timeout_s: float) -> tuple[CompilerLog, bytes]:
+    """Compiles the .tflite file `content` in a temporary folder with the program `compiler`.
 
     Returns:
-      What it said, and the compiled file; empty where it failed.
+      Its log, and the bytes of the compiled file, empty if it failed.
 
     Raises:
-      MkdError: if it cannot be started, does not end in time, says nothing that
-        is understood, or tells of success and wrote no file.
+      MkdError: if it cannot be started, writes a log that cannot be parsed, reports success
+        without writing a file, or runs longer than `timeout_s` and was stopped with its children.
     """
     with tempfile.TemporaryDirectory(prefix="edgetpu") as name:
         folder = Path(name)

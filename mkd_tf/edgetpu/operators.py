@@ -1,9 +1,9 @@
-"""A TFLite file as plain data: what the Edge TPU check needs of its first graph.
+"""Operators and tensors of a TFLite file's first graph, as frozen dataclasses.
 
-The file is untrusted. The generated reader checks nothing: a wrong offset ends in
-whatever exception NumPy or struct raises, and vectors may overlap, so that a small
-file can describe a huge graph. Everything is read here, once, within limits; what
-comes out can be walked without further care.
+`read_graph` reads them for the Edge TPU check. The file is untrusted, and the generated
+reader checks nothing: a wrong offset raises any exception of NumPy or struct, and vectors
+may overlap, so that a small file can describe a huge graph. Everything is read here, once
+and within limits; the result needs no further checks.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ from typing import Any, NoReturn
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mkd_tf.checks import MkdError, fail
+from mkd_tf.checks import fail
 
 MAX_OPERATORS = 20_000
 MAX_TENSORS = 100_000
 MAX_RANK = 16
-# Of what a rule asks for, and no other: options of some operators hold graphs of their own.
+# Only those that a rule uses: options of some operators hold graphs of their own.
 _OPTIONS = {
     "Conv2DOptions",
     "DepthwiseConv2DOptions",
@@ -44,7 +44,7 @@ _DTYPES = {"INT8": "<i1", "UINT8": "<u1", "INT32": "<i4", "INT64": "<i8"}
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor; `data` holds the bytes of a constant and is None for what is computed."""
+    """One tensor; `data` holds the bytes of a constant and is None for a computed tensor."""
 
     index: int
     name: str
@@ -62,7 +62,7 @@ class Tensor:
         return self.size > 0
 
     def values(self) -> np.ndarray | None:
-        """Returns a constant's numbers, flat; None where they are not in the file or of another type."""
+        """Returns a constant's numbers, flat; None if they are not in the file or of another type."""
         if self.data is None or self.type not in _DTYPES:
             return None
         dtype = np.dtype(_DTYPES[self.type])
@@ -71,7 +71,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator in the order of execution; an optional input that is left out is None."""
+    """One operator; an optional input that is left out is None."""
 
     index: int
     name: str
@@ -83,13 +83,13 @@ class Operator:
     options: dict[str, Any]
 
     def computed(self) -> list[Tensor]:
-        """Returns its inputs and outputs that are no constants."""
+        """Returns its inputs and outputs that are not constants."""
         return [t for t in (*self.inputs, *self.outputs) if t is not None and not t.constant]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The first graph of a file; `runtime` is empty where the metadata names no version."""
+    """The first graph of a file; `runtime` is empty if the metadata names no version."""
 
     operators: tuple[Operator, ...]
     subgraphs: int
@@ -97,7 +97,7 @@ class Graph:
 
 
 def _plain(name: bytes | None) -> str:
-    # Names are printed to a terminal: no escape codes, no pages of text.
+    # Names are printed to a terminal: escape codes are replaced, long names cut.
     text = (name or b"").decode("utf-8", "replace")[:80]
     return "".join(c if c.isprintable() else "?" for c in text) or "(no name)"
 
@@ -113,7 +113,7 @@ def _bounded(count: int, limit: int, what: str) -> int:
     return count
 
 
-def _tensor(model, graph, index: int) -> Tensor:
+def _tensor(model: Any, graph: Any, index: int) -> Tensor:
     tensor = graph.Tensors(index)
     shape, signature = _vector(tensor.ShapeAsNumpy()), _vector(tensor.ShapeSignatureAsNumpy())
     _bounded(len(shape), MAX_RANK, "dimensions")
@@ -129,14 +129,14 @@ def _tensor(model, graph, index: int) -> Tensor:
         shape=tuple(int(d) for d in shape),
         dynamic=bool((signature < 0).any() or (shape < 0).any()),
         buffer=tensor.Buffer(),
-        # Files over 2 GB keep their data behind the flatbuffer; the size is then named instead.
+        # Files over 2 GB keep their data after the flatbuffer, which then has only the size.
         size=max(len(data), buffer.Size() if buffer.Size() > 1 else 0),
         zero_point=int(zero_points[0]) if len(zero_points) else 0,
         data=data if len(data) else None,
     )
 
 
-def _operator(model, graph, index: int, tensors: list[Tensor]) -> Operator:
+def _operator(model: Any, graph: Any, index: int, tensors: list[Tensor]) -> Operator:
     operator = graph.Operators(index)
     _bounded(operator.OpcodeIndex(), model.OperatorCodesLength() - 1, "operator codes")
     entry = model.OperatorCodes(operator.OpcodeIndex())
@@ -162,7 +162,7 @@ def _operator(model, graph, index: int, tensors: list[Tensor]) -> Operator:
     )
 
 
-def _runtime(model) -> tuple[int, ...]:
+def _runtime(model: Any) -> tuple[int, ...]:
     for i in range(_bounded(model.MetadataLength(), 1000, "metadata entries")):
         entry = model.Metadata(i)
         if entry.Name() == b"min_runtime_version":
@@ -184,30 +184,22 @@ def _read(content: bytes) -> Graph:
         raise ValueError("no operators")
     operators = tuple(_operator(model, graph, i, tensors) for i in range(count))
     runtime: tuple[int, ...] = ()
-    # Metadata is no part of the graph; a broken entry is one that is missing.
+    # Metadata is not part of the graph; a broken entry counts as a missing one.
     with contextlib.suppress(Exception):
         runtime = _runtime(model)
     return Graph(operators, model.SubgraphsLength(), runtime)
 
 
 def read_graph(content: bytes, where: str = "model") -> Graph:
-    """Returns the first graph of a TFLite file.
-
-    Args:
-      content: the file's bytes, from anywhere.
-      where: the file's name, for the error.
+    """Returns the first graph of a TFLite file; its bytes `content` need not be trusted.
 
     Raises:
-      MkdError: if the bytes are no whole TFLite file.
+      MkdError: if the bytes are not a whole TFLite file; it begins with `where`.
     """
 
     def refuse(got: str) -> NoReturn:
-        fail(
-            where,
-            expected="a whole TFLite file",
-            got=got,
-            do="Export the model again, or copy the file again.",
-        )
+        do = "Export the model again, or copy the file again."
+        fail(where, expected="a whole TFLite file", got=got, do=do)
 
     if not content:
         refuse("an empty file")
@@ -215,7 +207,5 @@ def read_graph(content: bytes, where: str = "model") -> Graph:
         refuse("a file without the mark TFL3")
     try:
         return _read(content)
-    except MkdError:
-        raise
     except Exception as error:
         refuse(f"one that breaks off or contradicts itself ({type(error).__name__}: {str(error)[:80]})")

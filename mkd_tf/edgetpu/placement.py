@@ -1,11 +1,11 @@
-"""Will a TFLite file run on an Edge TPU? Each operator is placed, and the whole judged.
+"""The static check: whether a TFLite file runs on an Edge TPU, and where each operator runs.
 
-The compiler makes one Edge TPU program: what follows an operator that is not
-mapped runs on the CPU too. A detector is accepted when nothing is left to the CPU
-but QUANTIZE, DEQUANTIZE and, as the last operator, TFLite_Detection_PostProcess.
+The compiler makes one Edge TPU program: all operators after one that is not mapped run on
+the CPU too. A detector is accepted if no operators are left to the CPU but QUANTIZE,
+DEQUANTIZE and, as the last one, TFLite_Detection_PostProcess.
 
-This is the static check, from what is documented (`edgetpu_rules`). Where the
-compiler is on PATH, `edgetpu_compiler` asks it and its word counts more.
+The check goes by the documented rules in `rules`. If the compiler is on PATH, `compiler`
+runs it, and its verdict decides.
 """
 
 from collections import Counter
@@ -14,22 +14,22 @@ from dataclasses import dataclass
 from mkd_tf.edgetpu.operators import Graph, Operator, read_graph
 from mkd_tf.edgetpu.rules import EIGHT_BIT, PARSER_VERSION, POSTPROCESS, doubt, map_problem, parse_problem
 
-# Where an operator runs, and what becomes of the whole file.
+# Places of operators, and verdicts on a file.
 EDGE_TPU, CPU, REJECTED = "Edge TPU", "CPU", "rejected"
 ACCEPTED, PARTLY = "accepted", "partly on the CPU"
 ALLOWED_ON_CPU = ("QUANTIZE", "DEQUANTIZE", POSTPROCESS)
 
 MEBIBYTE = 2**20
-# The chip has about 8 MiB of memory, of which the program takes a part.
+# The chip has about 8 MiB of memory, a part of which the program takes.
 MEMORY = 8 * MEBIBYTE
 PARAMETER_BUDGET = 6 * MEBIBYTE
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one operator runs, and why not on the Edge TPU.
+    """Where one operator runs, and the reason if that is not the Edge TPU.
 
-    `passes` is False where that spoils the file; `follows` is True where the
+    `passes` is False if the file is not accepted because of it; `follows` is True if the
     operator itself could be mapped and one before it could not.
     """
 
@@ -42,11 +42,11 @@ class Placement:
 
 @dataclass(frozen=True)
 class EdgeTpuReport:
-    """What the static check found.
+    """The result of the static check.
 
-    `parameter_bytes` counts the constants of what belongs on the Edge TPU, each
-    once; `on_chip_bytes` of them are estimated to stay there, the rest to be
-    streamed at every run. `problems` is empty if and only if `verdict` is accepted.
+    `parameter_bytes` counts the constants of operators that belong on the Edge TPU, each
+    once. An estimated `on_chip_bytes` of them are kept on the chip, the rest are streamed at
+    every run. `problems` is empty if and only if `verdict` is accepted.
     """
 
     verdict: str
@@ -63,12 +63,12 @@ class EdgeTpuReport:
 
     @property
     def on_chip_bytes(self) -> int:
-        """An estimate; the compiler knows how much its own program leaves."""
+        """An estimate; only the compiler knows how much memory its program takes."""
         return min(self.parameter_bytes, PARAMETER_BUDGET)
 
     @property
     def off_chip_bytes(self) -> int:
-        """An estimate of what is streamed from the host at every run."""
+        """An estimate of the bytes that are streamed from the host at every run."""
         return self.parameter_bytes - self.on_chip_bytes
 
     def versions(self) -> dict[str, int]:
@@ -80,15 +80,15 @@ class EdgeTpuReport:
 
 
 def place(graph: Graph) -> list[Placement]:
-    """Places every operator, in the order of execution."""
+    """Returns the placement of every operator, in the order of execution."""
     placements: list[Placement] = []
-    # Tensors that come from the CPU, with the first operator to blame.
+    # Tensors that come from the CPU, with the operator that caused it.
     from_cpu: dict[int, Operator] = {}
     computed: set[int] = set()
     for op in graph.operators:
         blamed = next((from_cpu[t.index] for t in op.inputs if t is not None and t.index in from_cpu), None)
         placement = _place(op, blamed, op is graph.operators[-1])
-        # A float input is quantised on the CPU first; what follows can still be mapped.
+        # A float input is quantised on the CPU first; operators after it can still be mapped.
         enters = op.name == "QUANTIZE" and not any(t and t.index in computed for t in op.inputs)
         computed |= {t.index for t in op.outputs}
         if placement.place != EDGE_TPU and not enters:
@@ -111,8 +111,7 @@ def _place(op: Operator, blamed: Operator | None, is_last: bool) -> Placement:
         return Placement(op, CPU, f"follows {POSTPROCESS}, which must be last", passes=False)
     if op.name == "DEQUANTIZE":
         return Placement(op, CPU, "as it should: the way back to float")
-    problem = map_problem(op)
-    if problem:
+    if problem := map_problem(op):
         return Placement(op, CPU, problem, passes=op.name in ALLOWED_ON_CPU)
     if blamed is not None:
         reason = f"follows {blamed.name} (operator {blamed.index}), which is not mapped"
@@ -121,15 +120,9 @@ def _place(op: Operator, blamed: Operator | None, is_last: bool) -> Placement:
 
 
 def parameter_bytes(graph: Graph) -> int:
-    """Returns the bytes of all constants but the anchors and what else the CPU's operators read."""
-    sizes = {
-        tensor.buffer: tensor.size
-        for op in graph.operators
-        if op.name not in ALLOWED_ON_CPU
-        for tensor in op.inputs
-        if tensor is not None
-    }
-    return sum(sizes.values())
+    """Returns the bytes of all constants except those that operators on the CPU read, as the anchors."""
+    tensors = (t for op in graph.operators if op.name not in ALLOWED_ON_CPU for t in op.inputs)
+    return sum({t.buffer: t.size for t in tensors if t is not None}.values())
 
 
 def _constant_bytes(op: Operator) -> int:
@@ -137,7 +130,7 @@ def _constant_bytes(op: Operator) -> int:
 
 
 def _file_problems(graph: Graph, size: int) -> list[str]:
-    """Returns what rejects the file as a whole."""
+    """Returns the reasons to reject the file as a whole."""
     problems = []
     core = [op for op in graph.operators if op.name not in ALLOWED_ON_CPU]
     kinds = Counter(t.type for op in core for t in op.computed())
@@ -161,10 +154,10 @@ def _file_problems(graph: Graph, size: int) -> list[str]:
 
 
 def _operator_problems(placements: list[Placement]) -> list[str]:
-    """Returns one line for each kind of operator and reason, and one for all that follow."""
+    """Returns one line for each kind of operator and reason, and one for all operators after them."""
     groups: dict[tuple[str, int, str], list[Operator]] = {}
     following: list[Placement] = []
-    # What rejects the file comes first.
+    # Reasons to reject the file come first.
     for p in sorted(placements, key=lambda p: p.place != REJECTED):
         if p.follows and not p.passes:
             following.append(p)
@@ -202,14 +195,10 @@ def _warnings(graph: Graph, placements: list[Placement], size: int) -> list[str]
 
 
 def check(content: bytes, where: str = "model") -> EdgeTpuReport:
-    """Judges a TFLite file from what is known of the compiler, without the compiler.
-
-    Args:
-      content: the file's bytes.
-      where: its name, for errors.
+    """Checks the bytes of a TFLite file by the rules, without the compiler.
 
     Raises:
-      MkdError: if the bytes are no whole TFLite file.
+      MkdError: if the bytes are not a whole TFLite file; it begins with `where`.
     """
     graph = read_graph(content, where)
     placements, size = place(graph), parameter_bytes(graph)

@@ -1,4 +1,4 @@
-"""The body of the program `export.edgetpu`: both checks of one file, with a table for people."""
+"""Runs the static check and the compiler on one file, and prints the results as tables."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ _COLOURS = {ACCEPTED: "green", PARTLY: "yellow", REJECTED: "red", "CPU": "yellow
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict on a file. `log` is None where no compiler was asked; its word counts where it was.
+    """The verdict on a file: the compiler's if it was run, else the static check's (`log` is None).
 
-    `disagreement` tells how the static check differs from the compiler; empty where it does not.
+    `disagreement` is how the static check differs from the compiler; empty if it does not.
     """
 
     verdict: str
@@ -46,7 +46,7 @@ class Judgement:
 
 
 def _compiler_problems(report: EdgeTpuReport, log: CompilerLog) -> list[str]:
-    """Returns what a log of success holds against the file."""
+    """Returns the problems in a log of success."""
     custom = {p.operator.name for p in report.placements if p.operator.custom}
     # The compiler's table calls every custom operator by one name.
     allowed = (*ALLOWED_ON_CPU, "CUSTOM") if custom == {POSTPROCESS} else ALLOWED_ON_CPU
@@ -69,7 +69,7 @@ def _compiler_problems(report: EdgeTpuReport, log: CompilerLog) -> list[str]:
 
 
 def judge(report: EdgeTpuReport, log: CompilerLog | None = None) -> Judgement:
-    """Returns the verdict: the compiler's where there is one, else the static check's."""
+    """Returns the verdict: the compiler's if there is a log, else the static check's."""
     if log is None:
         return Judgement(report.verdict, report.problems, report)
     if log.failure:
@@ -89,7 +89,7 @@ def _mib(count: int) -> str:
 
 
 def print_report(report: EdgeTpuReport, title: str, console: Console) -> None:
-    """Prints where each kind of operator runs, and the memory."""
+    """Prints where each kind of operator runs, and the memory of the parameters."""
     table = Table(title=escape(title), title_justify="left")
     for name in ("operator", "version", "count", "status", "reason"):
         table.add_column(name, justify="right" if name in ("version", "count") else "left")
@@ -113,9 +113,8 @@ def print_judgement(judgement: Judgement, console: Console) -> None:
     log = judgement.log
     if log is not None and log.operations:
         table = Table(title=escape(f"{COMPILER} {log.version}"), title_justify="left")
-        table.add_column("operator")
-        table.add_column("count", justify="right")
-        table.add_column("status")
+        for column in ("operator", "count", "status"):
+            table.add_column(column, justify="right" if column == "count" else "left")
         for name, count, status in log.operations:
             table.add_row(escape(name), str(count), escape(status))
         console.print(table)
@@ -143,17 +142,16 @@ def _content(path: Path) -> bytes:
 
 
 def check_file(path: str | Path, compiler: str, timeout_s: float, console: Console) -> Judgement:
-    """Checks a .tflite file and prints what was found; an accepted one's compiled form is put beside it.
+    """Checks a .tflite file, prints the result, and writes the compiled file of an accepted one beside it.
 
     Args:
       path: the .tflite file.
-      compiler: "auto" asks `edgetpu_compiler` where it is on PATH, "never" does not.
+      compiler: "auto" runs `edgetpu_compiler` if it is on PATH, "never" does not.
       timeout_s: seconds the compiler may take.
-      console: where to print.
 
     Raises:
-      MkdError: if the file is not there or no whole TFLite file, or the compiler
-        gives no verdict.
+      MkdError: if the file is missing or not a whole TFLite file, or the compiler gives no
+        verdict.
     """
     check_one_of("compiler", compiler, COMPILER_USES)
     check_positive("timeout_s", timeout_s)
@@ -161,17 +159,14 @@ def check_file(path: str | Path, compiler: str, timeout_s: float, console: Conso
     content = _content(path)
     report = check(content, str(path))
     print_report(report, f"{path}: static check", console)
-    program = find_compiler() if compiler == "auto" else None
-    if program is None:
-        judgement = judge(report)
-        print_judgement(judgement, console)
-        return judgement
-    with console.status(f"{COMPILER} (at most {timeout_s:g} s)"):
-        log, compiled = compile_model(content, program, timeout_s)
+    log, compiled = None, b""
+    if compiler == "auto" and (program := find_compiler()):
+        with console.status(f"{COMPILER} (at most {timeout_s:g} s)"):
+            log, compiled = compile_model(content, program, timeout_s)
     judgement = judge(report, log)
     print_judgement(judgement, console)
-    if judgement.passes:
-        # What fails leaves the file of an earlier run as it is.
+    if log is not None and judgement.passes:
+        # Of a file that fails, an earlier compiled file is not touched.
         target = path.with_name(path.stem + SUFFIX)
         write_bytes(target, compiled)
         console.print(f"compiled: {escape(str(target))} ({len(compiled)} bytes)", soft_wrap=True)

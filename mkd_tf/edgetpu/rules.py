@@ -1,12 +1,11 @@
-"""What is known of the operators that the Edge TPU compiler 16.0 reads and maps.
+"""Rules of the Edge TPU compiler 16.0: which operators it can parse, and which it maps.
 
-Two things are told apart. The compiler's parser is that of TensorFlow 2.5: an
-operator or a version it does not know rejects the whole file. What it parses and
-cannot map runs on the CPU.
+The compiler's parser is that of TensorFlow 2.5: an operator or a version it does not know
+rejects the whole file. An operator that it parses and cannot map runs on the CPU.
 
 Sources: coral.ai/docs/edgetpu/models-intro (supported operations and their
-limitations), the versions that TensorFlow 2.5 registered, the highest versions
-seen in files the compiler had mapped, and its users' reports.
+limitations), the versions that TensorFlow 2.5 registered, the highest versions in
+compiled files, and reports of users.
 """
 
 import math
@@ -23,7 +22,7 @@ EIGHT_BIT = ("INT8", "UINT8")
 MAX_RANK = 4
 MAX_SOFTMAX = 16_000
 
-# The highest version that the parser knows, where it is not 1; and its newest operator.
+# The highest version that the parser knows, if it is not 1; and its newest operator.
 # fmt: off
 _PARSED = {
     "ABS": 3, "ADD": 3, "ARG_MAX": 2, "ARG_MIN": 2, "AVERAGE_POOL_2D": 3, "BATCH_MATMUL": 4,
@@ -44,12 +43,12 @@ _PARSED = {
 # fmt: on
 _NEWEST = schema.BuiltinOperator.HASHTABLE_SIZE
 
-# Mapped only up to a version below what is parsed.
+# Operators that are mapped only up to a version below the highest that is parsed.
 _MAPPED_VERSIONS = {"DEPTHWISE_CONV_2D": 3, "RESIZE_BILINEAR": 3, "RESIZE_NEAREST_NEIGHBOR": 2}
 
 
 def parse_problem(op: Operator) -> str | None:
-    """Returns why the compiler cannot parse the operator, which rejects the whole file; None if it can."""
+    """Returns why the compiler cannot parse the operator and rejects the file; None if it can."""
     if op.custom:
         return None if op.name == POSTPROCESS else "a custom operator that the compiler does not know"
     if op.code > _NEWEST:
@@ -78,7 +77,7 @@ def _rank(op: Operator) -> int:
 
 
 def _axes(op: Operator, position: int) -> set[int] | None:
-    """Returns the axes that a constant input names, counted from 0; None if it is no constant."""
+    """Returns the axes in a constant input, counted from 0; None if it is not a constant."""
     axes = _constant(op, position)
     return None if axes is None else {int(a) % max(_rank(op), 1) for a in axes}
 
@@ -96,13 +95,11 @@ def _convolution(op: Operator) -> str | None:
 
 
 def _unfused(op: Operator) -> str | None:
-    fused = op.options.get("fusedActivationFunction", 0)
-    return "it has a fused activation" if fused else None
+    return "it has a fused activation" if op.options.get("fusedActivationFunction", 0) else None
 
 
 def _concatenation(op: Operator) -> str | None:
-    constants = [t for t in op.inputs if t is not None and t.constant]
-    for tensor in constants:
+    for tensor in (t for t in op.inputs if t is not None and t.constant):
         values = tensor.values()
         if len(op.inputs) != 2 or values is None or (values != tensor.zero_point).any():
             return "a constant input must be all zeros and one of two inputs"
@@ -185,27 +182,15 @@ def _pack(op: Operator) -> str | None:
     return "it packs into the batch dimension" if axis == 0 else None
 
 
-# Every operator that is mapped: those with limitations of their own, and the others.
-_RULES: dict[str, Callable[[Operator], str | None]] = {
-    "AVERAGE_POOL_2D": _unfused,
-    "CONCATENATION": _concatenation,
-    "CONV_2D": _convolution,
-    "DEPTHWISE_CONV_2D": _convolution,
-    "FULLY_CONNECTED": _fully_connected,
-    "MAX_POOL_2D": _unfused,
-    "MEAN": _reduction,
-    "PACK": _pack,
-    "PAD": _pad,
-    "PRELU": _prelu,
-    "REDUCE_MAX": _reduction,
-    "REDUCE_MIN": _reduction,
-    "SOFTMAX": _softmax,
-    "SPLIT": _split,
-    "SQUEEZE": _squeeze,
-    "STRIDED_SLICE": _strided_slice,
-    "SUM": _reduction,
-}
+# Every operator that is mapped: those with limitations, and the others.
 # fmt: off
+_RULES: dict[str, Callable[[Operator], str | None]] = {
+    "AVERAGE_POOL_2D": _unfused, "CONCATENATION": _concatenation, "CONV_2D": _convolution,
+    "DEPTHWISE_CONV_2D": _convolution, "FULLY_CONNECTED": _fully_connected, "MAX_POOL_2D": _unfused,
+    "MEAN": _reduction, "PACK": _pack, "PAD": _pad, "PRELU": _prelu, "REDUCE_MAX": _reduction,
+    "REDUCE_MIN": _reduction, "SOFTMAX": _softmax, "SPLIT": _split, "SQUEEZE": _squeeze,
+    "STRIDED_SLICE": _strided_slice, "SUM": _reduction,
+}
 _UNLIMITED = {
     "ADD", "EXPAND_DIMS", "L2_NORMALIZATION", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL", "QUANTIZE",
     "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SLICE",
@@ -228,7 +213,7 @@ def _tensor_problem(tensor: Tensor) -> str | None:
 
 
 def map_problem(op: Operator) -> str | None:
-    """Returns why an operator that was parsed is not mapped to the Edge TPU; None if it is."""
+    """Returns why a parsed operator is not mapped to the Edge TPU; None if it is."""
     if op.name not in _RULES and op.name not in _UNLIMITED:
         return "the operator is not supported"
     limit = _MAPPED_VERSIONS.get(op.name)
@@ -241,11 +226,11 @@ def map_problem(op: Operator) -> str | None:
 
 
 def doubt(op: Operator, reshaped: Container[int]) -> str | None:
-    """Returns why an operator that is documented as mapped may not be; None where nothing is known.
+    """Returns why an operator that is documented as mapped may not be; None if no doubt is known.
 
     Args:
       op: an operator without a problem.
-      reshaped: the indices of tensors that a RESHAPE put out.
+      reshaped: the indices of tensors that are the output of a RESHAPE.
     """
     if op.name == "SOFTMAX" and any(d > 1 for t in op.outputs for d in t.shape[:-1]):
         # Detectors with such a softmax were reported to be mapped as a whole.

@@ -5,7 +5,7 @@ AP is the mean precision over recalls 0, 0.01, ... 1, IoU thresholds 0.50, 0.55,
 (Lin et al., "Microsoft COCO", ECCV 2014, and the reference implementation,
 which faster-coco-eval follows).
 
-Crowds and difficult objects are no one's misses. A detection that lies in a
+Crowds and difficult objects do not count as missed. A detection that lies in a
 crowd is left out of the count, however many do. A difficult object is what COCO
 calls ignored: the best detection on it is left out; a second one is false.
 An object's area, which decides small, medium or large, is that of its segment, as on
@@ -14,16 +14,17 @@ COCO itself, and where only the box is known that of its box.
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from mkd_tf.checks import check_shape, fail
 from mkd_tf.detection.postprocess import Detections
+from mkd_tf.schemas.training import CocoMetrics
 
 MAX_DETECTIONS = 100
-METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large")
+METRICS = tuple(name for name in CocoMetrics.__annotations__ if name != "per_class")
 # No range of areas holds it, and an object outside of the range is ignored: the
 # reference implementation overwrites an annotation's own "ignore".
 _IGNORED_AREA = -1.0
@@ -31,7 +32,7 @@ _IGNORED_AREA = -1.0
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Truth:
-    """What is in one image.
+    """The objects of one image.
 
     Attributes:
       image_id: the image's name.
@@ -41,7 +42,7 @@ class Truth:
       labels: `[M]` int.
       is_difficult: `[M]` bool.
       is_crowd: `[M]` bool.
-      areas: `[M]` float, square pixels of the segments, NaN where unknown; None for no one known.
+      areas: `[M]` float, square pixels of the segments, NaN where unknown; None where all are.
     """
 
     image_id: str
@@ -63,8 +64,8 @@ class Truth:
             image_id=element["image/id"],
             height=height,
             width=width,
-            # Fractions are float32: rounding gives a source's whole pixels back, on
-            # which it hangs whether a 32 px object is small.
+            # Fractions are float32: rounding restores the whole pixels of a source, which
+            # decide whether a 32 px object is small.
             boxes=np.round(boxes, 3),
             labels=np.asarray(objects["label"]),
             is_difficult=np.asarray(objects["is_difficult"], bool),
@@ -73,15 +74,24 @@ class Truth:
         )
 
 
+def check_labels(where: str, labels: np.ndarray, num_classes: int, do: str) -> None:
+    """Raises `MkdError` with the advice `do` unless every label is an index into the class names."""
+    if len(labels) and not 0 <= np.min(labels) <= np.max(labels) < num_classes:
+        expected = f"0 to {num_classes - 1}, an index into the {num_classes} class names"
+        fail(where, expected=expected, got=f"{np.min(labels)} to {np.max(labels)}", do=do)
+
+
 def _check(where: str, boxes: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
     check_shape(f"{where} boxes", boxes.shape, (len(labels), 4))
-    if len(labels) and not 0 <= np.min(labels) <= np.max(labels) < num_classes:
-        fail(
-            f"{where} labels",
-            expected=f"0 to {num_classes - 1}, an index into the {num_classes} class names",
-            got=f"{np.min(labels)} to {np.max(labels)}",
-            do="Evaluate a model with the data set that it was trained for.",
-        )
+    do = "Evaluate a model with the data set that it was trained for."
+    check_labels(f"{where} labels", labels, num_classes, do)
+
+
+def check_records(truth: Sequence[Truth], detections: Sequence[Detections], what: str = "detections") -> None:
+    """Raises `MkdError` unless there are images, and one record of detections for each."""
+    if len(truth) != len(detections) or not truth:
+        expected = f"one record for each of the {len(truth)} images" if truth else "at least one image"
+        fail(what, expected=expected, got=str(len(detections)), do="Pass both lists in the same order.")
 
 
 def _annotations(boxes: np.ndarray, labels: np.ndarray, image: int) -> list[dict]:
@@ -125,18 +135,18 @@ def _found_annotations(
 
 
 def _silent(*_: Any) -> None:
-    """Swallows what the evaluator would print."""
+    """Prints nothing, in place of the evaluator's print."""
 
 
 def _mean(precision: np.ndarray) -> float | None:
-    """Mean in percent over what exists; the evaluator marks classes without objects by -1."""
+    """Returns the mean in percent over what exists; the evaluator marks classes without objects by -1."""
     known = precision[precision > -1]
     return float(np.mean(known)) * 100 if known.size else None
 
 
 def coco_metrics(
     truth: Sequence[Truth], detections: Sequence[Detections], class_names: Sequence[str]
-) -> dict[str, Any]:
+) -> CocoMetrics:
     """Measures detections against the truth.
 
     Args:
@@ -151,13 +161,7 @@ def coco_metrics(
     Raises:
       MkdError: if lengths differ or a label is not an index into `class_names`.
     """
-    if len(truth) != len(detections) or not truth:
-        fail(
-            "detections",
-            expected=f"one record for each of the {len(truth)} images (and at least one image)",
-            got=str(len(detections)),
-            do="Pass both lists in the same order.",
-        )
+    check_records(truth, detections)
     expected = COCO(
         {
             "info": {},
@@ -167,8 +171,8 @@ def coco_metrics(
         },
         print_function=_silent,
     )
-    found = expected.loadRes(_found_annotations(truth, detections, len(class_names)))
-    evaluation = COCOeval_faster(expected, found, "bbox", print_function=_silent)
+    given = expected.loadRes(_found_annotations(truth, detections, len(class_names)))
+    evaluation = COCOeval_faster(expected, given, "bbox", print_function=_silent)
     evaluation.params.maxDets = [MAX_DETECTIONS]
     evaluation.evaluate()
     evaluation.accumulate()
@@ -176,7 +180,6 @@ def coco_metrics(
     precision = evaluation.eval["precision"][..., 0]
     everything = precision[..., 0]
     values = [everything, everything[0], everything[5], *(precision[..., i] for i in (1, 2, 3))]
-    return {
-        **dict(zip(METRICS, map(_mean, values), strict=True)),
-        "per_class": {name: _mean(everything[..., i]) for i, name in enumerate(class_names)},
-    }
+    found = dict(zip(METRICS, map(_mean, values), strict=True))
+    per_class = {name: _mean(everything[..., i]) for i, name in enumerate(class_names)}
+    return cast(CocoMetrics, found | {"per_class": per_class})

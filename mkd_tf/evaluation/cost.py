@@ -3,7 +3,7 @@
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -52,21 +52,14 @@ def _node_macs(node: Any, out: list[int], inputs: list[list[int]]) -> int:
     if node.op not in _COUNTED:
         return 0
     if any(side < 0 for shape in (out, *inputs) for side in shape):
-        fail(
-            f"macs of {node.name}",
-            expected="static shapes",
-            got=f"{inputs} to {out}, where -1 is unknown",
-            do="Build the model for one image size.",
-        )
+        got, do = f"{inputs} to {out}, where -1 is unknown", "Build the model for one image size."
+        fail(f"macs of {node.name}", expected="static shapes", got=got, do=do)
     return _COUNTED[node.op](out, inputs, node.attr)
 
 
-def _graph_macs(nodes: Iterable[Any], arguments: dict[str, list[list[int]]], library: dict[str, Any]) -> int:
-    nodes = list(nodes)
-    shapes = dict(arguments)
-    for node in nodes:
-        listed = node.attr["_output_shapes"].list.shape
-        shapes[node.name] = [[d.size for d in s.dim] for s in listed]
+def _graph_macs(nodes: Sequence[Any], arguments: dict[str, list[list[int]]], library: dict[str, Any]) -> int:
+    listed = {n.name: n.attr["_output_shapes"].list.shape for n in nodes}
+    shapes = arguments | {name: [[d.size for d in s.dim] for s in found] for name, found in listed.items()}
     total = 0
     for node in nodes:
         inputs = [_shape(shapes, i) for i in node.input if not i.startswith("^")]
@@ -93,12 +86,9 @@ def macs(model: keras.Model) -> int:
     """
     shape = tuple(model.inputs[0].shape[1:])
     if len(model.inputs) != 1 or None in shape:
-        fail(
-            f"macs of {model.name}",
-            expected="one input of static height and width",
-            got=f"inputs of shape {[tuple(i.shape) for i in model.inputs]}",
-            do="Build the model for one image size.",
-        )
+        expected, do = "one input of static height and width", "Build the model for one image size."
+        got = f"inputs of shape {[tuple(i.shape) for i in model.inputs]}"
+        fail(f"macs of {model.name}", expected=expected, got=got, do=do)
     image = tf.TensorSpec((1, *shape), model.inputs[0].dtype)
     traced = tf.function(lambda x: model(x, training=False)).get_concrete_function(image)
     graph = traced.graph.as_graph_def(add_shapes=True)
@@ -116,33 +106,20 @@ def latency_ms(call: Callable[..., Any], *inputs: Any, warm_up: int = 5, runs: i
     It measures this machine as it is: other work on it, and the number of threads,
     which TensorFlow fixes at its first op and a caller has to report beside the figure.
     """
-    check_positive("runs", runs)
-    for _ in range(warm_up):
-        call(*inputs)
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        call(*inputs)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1000
+    found = interleaved_ms({"": lambda: call(*inputs)}, runs=runs, burst=runs, warm_up=warm_up)
+    return statistics.median(found[""])
 
 
 def interleaved_ms(
     calls: Mapping[str, Callable[[], Any]], *, runs: int = 200, burst: int = 20, warm_up: int = 3
 ) -> dict[str, list[float]]:
-    """Times several calls in turns: what else the machine does falls on all of them alike.
+    """Times several calls in turns, so that other work on the machine slows all of them alike.
 
     In bursts, as a camera's images go to one network: with another one's call before each,
     small networks would be timed with what that left in the caches.
 
-    Args:
-      calls: by name.
-      runs: how often each is timed.
-      burst: how often one after the other.
-      warm_up: calls before each burst that are not timed.
-
     Returns:
-      For each name its times in milliseconds.
+      For each name its `runs` times in milliseconds; `warm_up` calls before each burst are not timed.
     """
     check_positive("runs", runs)
     times: dict[str, list[float]] = {name: [] for name in calls}

@@ -1,21 +1,19 @@
-"""Images with what was found drawn into them, for a reader's eye.
+"""Images with detections drawn into them.
 
 Small images are enlarged, and lines and letters grow with the image, so that a
 thumbnail and a photograph read alike.
 """
 
 import io
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mkd_tf.detection.postprocess import Detections
-from mkd_tf.evaluation.coco import Truth
 
 MIN_LONG_SIDE_PX = 640
-# Told apart by colour-blind readers: Okabe and Ito, "Color Universal Design", 2008,
+# Colour-blind readers can tell them apart: Okabe and Ito, "Color Universal Design", 2008,
 # without black, the brightest first. Further classes share colours; tags tell them apart.
 PALETTE = (
     (230, 159, 0),
@@ -41,11 +39,8 @@ def _ink(background: tuple[int, int, int]) -> tuple[int, int, int]:
     return _DARK if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else _LIGHT
 
 
-def _enlarged(image: np.ndarray) -> Image.Image:
+def _scaled(image: np.ndarray, factor: float) -> Image.Image:
     drawn = Image.fromarray(image)
-    factor = MIN_LONG_SIDE_PX / max(drawn.size)
-    if factor <= 1:
-        return drawn
     size = (max(1, round(drawn.width * factor)), max(1, round(drawn.height * factor)))
     return drawn.resize(size, Image.Resampling.LANCZOS)
 
@@ -55,7 +50,7 @@ def _overlap(a: Rectangle, b: Rectangle) -> float:
 
 
 class _Canvas:
-    """An image, its scale of lines and letters, and where tags already lie. Boxes are x0 y0 x1 y1 px."""
+    """An image, its scale of lines and letters, and the places of its tags. Boxes are x0 y0 x1 y1 px."""
 
     def __init__(self, image: Image.Image):
         self.image = image
@@ -80,36 +75,12 @@ class _Canvas:
         self.draw.rectangle(outer, outline=_DARK, width=self.line + 2 * rim)
         self.draw.rectangle(box, outline=color, width=self.line)
 
-    def dashes(self, box: Rectangle) -> None:
-        """Draws a white dashed outline with a dark rim."""
-        left, top, right, bottom = box
-        step = 4 * self.line
-        edges = (
-            ((left, top), (right, top)),
-            ((right, top), (right, bottom)),
-            ((right, bottom), (left, bottom)),
-            ((left, bottom), (left, top)),
-        )
-        for (x0, y0), (x1, y1) in edges:
-            length = math.hypot(x1 - x0, y1 - y0)
-            for start in np.arange(0, length, 2 * step):
-                a, b = start / length, min(start + step, length) / length
-                dash = (x0 + a * (x1 - x0), y0 + a * (y1 - y0), x0 + b * (x1 - x0), y0 + b * (y1 - y0))
-                self.draw.line(dash, fill=_DARK, width=self.line + 2)
-                self.draw.line(dash, fill=_LIGHT, width=self.line)
-
     def _places(self, box: Rectangle, width: float, height: float) -> list[Rectangle]:
-        """Where a tag may go, the best place first; all inside the image."""
+        """Returns the places for a tag, the best first; all inside the image."""
         left, top, right, bottom = box
-        corners = [
-            (left, top - height),
-            (left, top),
-            (right - width, top - height),
-            (left, bottom),
-            (left, bottom - height),
-            (right - width, bottom - height),
-            (right - width, bottom),
-        ]
+        above, low, inner = top - height, bottom - height, right - width
+        corners = [(left, above), (left, top), (inner, above), (left, bottom)]
+        corners += [(left, low), (inner, low), (inner, bottom)]
         places = []
         for x, y in corners:
             x = min(max(x, 0), max(self.image.width - width, 0))
@@ -131,31 +102,18 @@ class _Canvas:
 
 
 def draw(
-    image: np.ndarray,
-    detections: Detections,
-    class_names: Sequence[str],
-    score_threshold: float = 0.3,
-    truth: Truth | None = None,
+    image: np.ndarray, detections: Detections, class_names: Sequence[str], score_threshold: float = 0.3
 ) -> np.ndarray:
-    """Draws boxes with class and score, and the truth, if given, as dashed outlines.
-
-    Args:
-      image: `[H, W, 3]` uint8.
-      detections: what was found, boxes as fractions of the image.
-      class_names: names in the order of the labels.
-      score_threshold: detections below it are left out.
-      truth: what is there, on the pixels of `image`.
+    """Draws boxes with class and score from `score_threshold` on into an image `[H, W, 3]` uint8.
 
     Returns:
-      `[H', W', 3]` uint8 of the same shape, its longer side at least `MIN_LONG_SIDE_PX`.
+      `[H', W', 3]` uint8 of the same proportions, its longer side at least `MIN_LONG_SIDE_PX`.
     """
-    canvas = _Canvas(_enlarged(image))
-    if truth is not None:
-        for box in truth.boxes / [truth.height, truth.width, truth.height, truth.width]:
-            canvas.dashes(canvas.pixels(box))
+    factor = MIN_LONG_SIDE_PX / max(image.shape[:2])
+    canvas = _Canvas(_scaled(image, factor) if factor > 1 else Image.fromarray(image))
     shown = detections.above(score_threshold)
     boxes = [canvas.pixels(box) for box in shown.boxes]
-    # The best last: it lies on top.
+    # The best is drawn last, on top of the others.
     for box, label in reversed(list(zip(boxes, shown.labels.tolist(), strict=True))):
         canvas.outline(box, class_color(label))
     for box, label, score in zip(boxes, shown.labels.tolist(), shown.scores.tolist(), strict=True):
@@ -168,18 +126,10 @@ def contact_sheet(
 ) -> np.ndarray:
     """Returns images in rows of `columns` on white, each fitted into a square cell and centred.
 
-    Args:
-      images: `[H, W, 3]` uint8 each, of any sizes.
-      columns: cells per row.
-      cell_px: side of a cell; rows are as high as their highest image.
-      gap_px: between cells and around them.
+    The images are `[H, W, 3]` uint8 of any sizes; rows are as high as their highest image, with
+    `gap_px` between cells and around them.
     """
-    fitted = []
-    for image in images:
-        drawn = Image.fromarray(image)
-        factor = cell_px / max(drawn.size)
-        size = (max(1, round(drawn.width * factor)), max(1, round(drawn.height * factor)))
-        fitted.append(drawn.resize(size, Image.Resampling.LANCZOS))
+    fitted = [_scaled(image, cell_px / max(image.shape[:2])) for image in images]
     rows = [fitted[i : i + columns] for i in range(0, len(fitted), columns)]
     heights = [max(drawn.height for drawn in row) for row in rows]
     width = min(columns, max(len(fitted), 1)) * (cell_px + gap_px) + gap_px

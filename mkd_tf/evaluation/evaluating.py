@@ -6,20 +6,20 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mkd_tf.conversion.model_files import load_runner
 from mkd_tf.data.base import Dataset
 from mkd_tf.evaluation.coco import METRICS
 from mkd_tf.evaluation.evaluator import EvaluationSet
+from mkd_tf.evaluation.runners import Runner
 from mkd_tf.evaluation.voc import VOC_METRICS
+from mkd_tf.schemas.training import Metrics
 
 
-def evaluate_model(path: str, dataset: Dataset, split: str, fit: str, console: Console) -> dict[str, Any]:
-    """Returns the COCO and VOC metrics of the detector in `path` on a split, on original pixels.
+def evaluate_model(runner: Runner, dataset: Dataset, split: str, fit: str, console: Console) -> Metrics:
+    """Returns the COCO and VOC metrics of a detector on a split, on original pixels.
 
     Raises:
-      MkdError: if the model or the split is not there, or their classes differ.
+      MkdError: if the split is not there, or its classes are not the detector's.
     """
-    runner = load_runner(path)
     images = dataset.split(split)
     with Progress(console=console, transient=True) as progress:
         reading = progress.add_task("reading", total=len(images))
@@ -34,14 +34,13 @@ def evaluate_model(path: str, dataset: Dataset, split: str, fit: str, console: C
         )
 
 
-def print_metrics(metrics: dict[str, Any], title: str, console: Console) -> None:
+def print_metrics(metrics: Metrics, title: str, console: Console) -> None:
     """Prints AP in percent, overall, per size and per class."""
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
     table.add_column("percent", justify="right")
-    rows = {name: metrics[name] for name in (*METRICS, *VOC_METRICS)} | {
-        f"AP of {k}": v for k, v in metrics["per_class"].items()
-    }
-    for name, value in rows.items():
+    values: dict[str, Any] = dict(metrics)
+    rows = {name: values[name] for name in (*METRICS, *VOC_METRICS)}
+    for name, value in (rows | {f"AP of {k}": v for k, v in metrics["per_class"].items()}).items():
         table.add_row(name, "–" if value is None else f"{value:.1f}")
     console.print(table)

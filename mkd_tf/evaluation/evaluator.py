@@ -1,8 +1,7 @@
-"""A split made ready for evaluation: images fitted once, measured many times."""
+"""A split prepared for evaluation: images are fitted once and measured many times."""
 
 import concurrent.futures
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,17 +10,14 @@ from mkd_tf.data.base import Element, annotation_of, image_of
 from mkd_tf.data.image_files import fit_image
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth, coco_metrics
+from mkd_tf.evaluation.progress import OnProgress, ignore_progress
 from mkd_tf.evaluation.runners import Runner, on_original
 from mkd_tf.evaluation.voc import voc_metrics
+from mkd_tf.schemas.training import Metrics
 
 FITS = ("stretch", "letterbox")
 MEMORY_BYTES = 512 * 2**20
 _THREADS = 4
-Progress = Callable[[int, int], None]
-
-
-def _ignore_progress(done: int, total: int) -> None:
-    """Reports to nobody."""
 
 
 class EvaluationSet:
@@ -29,7 +25,7 @@ class EvaluationSet:
 
     A split whose fitted images take at most `MEMORY_BYTES` stays in memory; a
     larger one is decoded for each evaluation, a batch at a time, and not before where
-    it tells its boxes without (`data.base.AnnotatedSplit`).
+    its boxes are known without decoding (`data.base.AnnotatedSplit`).
 
     Attributes:
       truth: one record per image, on the pixels of the original.
@@ -57,7 +53,7 @@ class EvaluationSet:
         split: Sequence[Element],
         image_size: int,
         fit: str = "stretch",
-        on_progress: Progress | None = None,
+        on_progress: OnProgress = ignore_progress,
         memory_bytes: int = MEMORY_BYTES,
     ) -> "EvaluationSet":
         """Reads what is in every image, and the images themselves where they are kept.
@@ -77,7 +73,6 @@ class EvaluationSet:
         total = len(split)
         if not total:
             fail("evaluation split", expected="at least one image", got="none", do="Choose another --split.")
-        report = on_progress or _ignore_progress
         keep = total * image_size**2 * 3 <= memory_bytes
         images = np.empty((total, image_size, image_size, 3), "uint8") if keep else None
         truth = []
@@ -93,7 +88,7 @@ class EvaluationSet:
             truth.append(Truth.of(element))
             if images is not None:
                 images[index] = fit_image(element["image"], image_size, fit)
-            report(index + 1, total)
+            on_progress(index + 1, total)
         return cls(split, truth, image_size, fit, images)
 
     def __len__(self) -> int:
@@ -114,7 +109,7 @@ class EvaluationSet:
         return fit_image(image_of(self._split, index), self.image_size, self.fit)
 
     def detections(
-        self, runner: Runner, batch_size: int = 32, on_progress: Progress | None = None
+        self, runner: Runner, batch_size: int = 32, on_progress: OnProgress = ignore_progress
     ) -> list[Detections]:
         """Returns what `runner` finds in each image, as fractions of the original.
 
@@ -128,13 +123,12 @@ class EvaluationSet:
                 got=f"one for {runner.image_size} px",
                 do=f"Make the evaluation set with image_size={runner.image_size}.",
             )
-        report = on_progress or _ignore_progress
         found: list[Detections] = []
         for images in self.batches(batch_size):
             for fitted in runner(images):
                 truth = self.truth[len(found)]
                 found.append(on_original(fitted, (truth.height, truth.width), self.fit))
-            report(len(found), len(self))
+            on_progress(len(found), len(self))
         return found
 
     def evaluate(
@@ -142,8 +136,8 @@ class EvaluationSet:
         runner: Runner,
         class_names: Sequence[str],
         batch_size: int = 32,
-        on_progress: Progress | None = None,
-    ) -> dict[str, Any]:
+        on_progress: OnProgress = ignore_progress,
+    ) -> Metrics:
         """Measures `runner` and returns what `coco_metrics` and `voc_metrics` return.
 
         Args:
@@ -164,4 +158,5 @@ class EvaluationSet:
                 "--labels bears these names: its own export measured it.",
             )
         found = self.detections(runner, batch_size, on_progress)
-        return coco_metrics(self.truth, found, class_names) | voc_metrics(self.truth, found, class_names)
+        coco = coco_metrics(self.truth, found, class_names)
+        return {**coco, **voc_metrics(self.truth, found, class_names)}

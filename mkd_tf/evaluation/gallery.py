@@ -1,4 +1,4 @@
-"""Images of a run: what each role sees of the same test images, side by side."""
+"""Images of a run: the detections of each role on the same test images, side by side."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from mkd_tf.evaluation.runners import Runner, on_original
 from mkd_tf.files import write_bytes
 
 _CELL_PX = 320
+ROWS = 4
 
 
 def _titled(image: np.ndarray, title: str) -> np.ndarray:
@@ -32,33 +33,22 @@ def _true_boxes(truth: Truth) -> Detections:
     return Detections(truth.boxes / size, np.ones(len(truth.labels), "float32"), truth.labels)
 
 
-def write_examples(
-    folder: Path,
-    split: Sequence[Element],
-    runners: Mapping[str, Runner],
-    fit: str,
-    rows: int = 4,
-    score_threshold: float = 0.3,
-) -> None:
-    """Writes `examples.png`, a row per image and a column per role, and the images themselves.
+def write_examples(folder: Path, split: Sequence[Element], runners: Mapping[str, Runner], fit: str) -> None:
+    """Writes `examples.png`, a row per image and a column per role, and a folder of the untouched images.
 
-    Args:
-      folder: gets `examples.png` and a folder `examples` of untouched images.
-      split: labelled elements; `rows` of them are taken at equal distances.
-      runners: by the title of their column.
-      fit: how images are brought to the input.
-      rows: how many images.
-      score_threshold: lowest score that is drawn.
+    `ROWS` labelled elements of `split` are taken at equal distances; `runners` are by the title
+    of their column.
     """
     cells = []
-    for index in np.linspace(0, len(split) - 1, min(rows, len(split))).astype(int):
+    names = next(iter(runners.values())).class_names
+    for index in np.linspace(0, len(split) - 1, min(ROWS, len(split))).astype(int):
         found = split[int(index)]
         image, truth = found["image"], Truth.of(found)
         write_bytes(folder / "examples" / f"{Path(found['image/id']).stem}.png", png_bytes(image))
-        names = next(iter(runners.values())).class_names
         cells.append(_titled(draw(image, _true_boxes(truth), names), "truth"))
         for title, runner in runners.items():
-            seen = runner(fit_image(image, runner.image_size, fit)[None])[0]
-            seen = on_original(seen, image.shape[:2], fit)
-            cells.append(_titled(draw(image, seen, names, score_threshold), title))
+            seen = on_original(
+                runner(fit_image(image, runner.image_size, fit)[None])[0], image.shape[:2], fit
+            )
+            cells.append(_titled(draw(image, seen, names), title))
     write_bytes(folder / "examples.png", png_bytes(contact_sheet(cells, len(runners) + 1, _CELL_PX)))

@@ -14,34 +14,22 @@ import numpy as np
 
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth
-from mkd_tf.evaluation.voc import overlaps
+from mkd_tf.evaluation.matching import take_objects
 
 OVERLAP = 0.5
 _RIGHT, _WRONG, _IGNORED = 1, 0, -1
 
 
 def _verdicts(truth: Truth, found: Detections) -> np.ndarray:
-    """Returns for each detection, best first, whether it is right, wrong or not counted: `[D]`."""
-    size = [truth.height, truth.width, truth.height, truth.width]
-    verdicts = np.full(len(found), _WRONG)
-    if not len(truth.labels) or not len(found):
-        return verdicts
-    ious, shares = overlaps(found.boxes.astype("float64") * size, truth.boxes)
-    # One of many fills too little of the crowd's box for an IoU.
-    overlap = np.where(truth.is_crowd, shares, ious)
-    ignored, taken = truth.is_difficult | truth.is_crowd, np.zeros(len(truth.labels), bool)
-    for i in np.argsort(-found.scores, kind="stable"):
-        fits = (truth.labels == found.labels[i]) & (overlap[i] >= OVERLAP) & ~taken
-        # What counts comes before what does not, then the larger overlap.
-        best = max(np.flatnonzero(fits), key=lambda j: (not ignored[j], overlap[i, j]), default=None)
-        if best is not None:
-            verdicts[i] = _IGNORED if ignored[best] else _RIGHT
-            taken[best] = not truth.is_crowd[best]
-    return verdicts
+    """Returns for each detection whether it is right, wrong or not counted: `[D]`."""
+    taken = take_objects(truth, found, OVERLAP)
+    # A last entry for the -1 of detections that take nothing.
+    verdicts = np.append(np.where(truth.is_difficult | truth.is_crowd, _IGNORED, _RIGHT), _WRONG)
+    return verdicts[taken]
 
 
 def best_f1(truth: Sequence[Truth], detections: Sequence[Detections]) -> tuple[float, float] | None:
-    """Returns the threshold with the best F1, and that F1 in 0..1; None where nothing was found rightly.
+    """Returns the threshold with the best F1, and that F1 in 0..1; None without a right detection.
 
     Args:
       truth: one record per image.

@@ -1,14 +1,6 @@
-"""The body of the program `predict`: images in, drawn images and detections.json out.
+"""The body of the program `predict`: images in, drawn images and `detections.json` out.
 
-detections.json:
-
-    {"schema": 1, "class_names": [...], "score_threshold": ...,
-     "images": [{"file": ..., "drawn": ..., "height": px, "width": px,
-                   "detections": [{"label": name, "score": 0..1,
-                                   "box": [ymin, xmin, ymax, xmax]}]}],
-     "failed": [{"file": ..., "reason": ...}]}
-
-Boxes are in pixels of the original image, EXIF orientation applied, best first.
+`schemas.DetectionsFile` says what that holds.
 """
 
 import collections
@@ -16,24 +8,25 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 from rich.console import Console
 from rich.progress import track
 
+from mkd_tf import schemas
 from mkd_tf.checks import MkdError, check_fraction, fail
 from mkd_tf.data.image_files import IMAGE_SUFFIXES, fit_image, read_image
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.drawing import draw, png_bytes
 from mkd_tf.evaluation.runners import KerasRunner, Runner, on_original
-from mkd_tf.files import atomic_write, to_json, write_bytes
+from mkd_tf.files import write_bytes
+from mkd_tf.schemas.training import Detection, DetectionsFile, Failure
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of the input: a program fails when `failed` is not empty.
+    """Counts of a prediction; a program fails when `failed` is not empty.
 
     Attributes:
       images: how many were drawn.
@@ -90,7 +83,7 @@ def _drawn_names(images: Sequence[Path]) -> list[str]:
     return list(names.values())
 
 
-def _record(found: Detections, class_names: Sequence[str], height: int, width: int) -> list[dict[str, Any]]:
+def _listed(found: Detections, class_names: Sequence[str], height: int, width: int) -> list[Detection]:
     boxes = (found.boxes.astype("float64") * [height, width, height, width]).round(2).tolist()
     columns = zip(found.labels.tolist(), found.scores.astype("float64").round(4).tolist(), boxes, strict=True)
     return [{"label": class_names[label], "score": score, "box": box} for label, score, box in columns]
@@ -132,18 +125,21 @@ def predict_folder(
         )
     console = console or Console(stderr=True)
     runner = KerasRunner(model) if isinstance(model, keras.Model) else model
-    failed: list[tuple[str, str]] = []
+    failed: list[Failure] = []
     drawn = total = 0
-    header = {"schema": 1, "class_names": list(runner.class_names), "score_threshold": score_threshold}
-    # Written as it comes: a folder of any length is no matter of memory.
-    with atomic_write(output_dir / "detections.json") as stream:
-        stream.write(f'{to_json(header, "header")[:-1]}, "images": ['.encode())
+    content: DetectionsFile = {
+        "class_names": list(runner.class_names),
+        "score_threshold": score_threshold,
+        "images": [],
+        "failed": failed,
+    }
+    with schemas.growing(output_dir / "detections.json", content, DetectionsFile, "images") as append:
         steps = list(zip(images, _drawn_names(images), strict=True))
         for path, name in track(steps, "Predicting", console=console):
             try:
                 image = read_image(path)
             except MkdError as error:
-                failed.append((path.name, str(error)))
+                failed.append({"file": path.name, "reason": str(error)})
                 console.print(f"skipped {path.name}: {error}", markup=False)
                 continue
             height, width = image.shape[:2]
@@ -151,9 +147,6 @@ def predict_folder(
             found = on_original(fitted, (height, width), fit).above(score_threshold)
             write_bytes(output_dir / name, png_bytes(draw(image, found, runner.class_names, score_threshold)))
             entry = {"file": path.name, "drawn": name, "height": height, "width": width}
-            entry["detections"] = _record(found, runner.class_names, height, width)
-            stream.write(("\n" if not drawn else ",\n").encode() + to_json(entry, path.name).encode())
+            append(entry | {"detections": _listed(found, runner.class_names, height, width)})
             drawn, total = drawn + 1, total + len(found)
-        problems = [{"file": name, "reason": reason} for name, reason in failed]
-        stream.write(f'\n], "failed": {to_json(problems, "failed")}}}\n'.encode())
-    return Outcome(drawn, total, skipped, tuple(failed))
+    return Outcome(drawn, total, skipped, tuple((f["file"], f["reason"]) for f in failed))

@@ -1,7 +1,7 @@
-"""Runners: one way to ask any model what it sees.
+"""Runners: one interface to run any detector.
 
 A runner hides where the network lives, be it a Keras model or an exported file.
-What it returns went through the one `postprocess` that all of them share.
+Its detections come from the one `postprocess` that all of them share.
 """
 
 from typing import Protocol
@@ -80,7 +80,7 @@ def on_original(found: Detections, height_width: tuple[int, int], fit: str) -> D
     Returns:
       boxes as fractions of the original, clipped to it; those in the padding alone are gone.
     """
-    # Where the whole original came to lie in the square tells scale and offset.
+    # The place of the whole original in the square gives scale and offset.
     whole = np.array([[0, 0, 1, 1]], "float32")
     frame = np.asarray(fit_boxes(whole, height_width, fit), "float32").reshape(4)
     scale = np.tile(frame[2:] - frame[:2], 2)

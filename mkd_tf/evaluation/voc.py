@@ -14,18 +14,18 @@ and its development kit (`VOCevaldet.m`). Departures: boxes are continuous, wher
 kit adds 1 to width and height; recalls are compared exactly; at most 100 detections
 per image and class take part, as everywhere here. VOC knows no crowds: of other
 sets, a detection that would be false is not counted if at least half of it lies in a
-crowd of its class, and a crowd is nobody's miss.
+crowd of its class, and a crowd does not count as missed.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from mkd_tf.checks import fail
 from mkd_tf.detection.postprocess import Detections
-from mkd_tf.evaluation.coco import Truth
+from mkd_tf.evaluation.coco import Truth, check_records
+from mkd_tf.schemas.training import VocMetrics
 
-VOC_METRICS = ("VOC_AP", "VOC07_AP")
+VOC_METRICS = tuple(VocMetrics.__annotations__)
 _MIN_IOU = 0.5
 _MIN_IN_CROWD = 0.5
 
@@ -91,7 +91,7 @@ def _class_ap(scores: np.ndarray, owners: np.ndarray, neutral: np.ndarray, count
 
 def voc_metrics(
     truth: Sequence[Truth], detections: Sequence[Detections], class_names: Sequence[str]
-) -> dict[str, float | None]:
+) -> VocMetrics:
     """Measures detections against the truth.
 
     Args:
@@ -105,13 +105,7 @@ def voc_metrics(
     Raises:
       MkdError: if lengths differ.
     """
-    if len(truth) != len(detections) or not truth:
-        fail(
-            "detections",
-            expected=f"one record for each of the {len(truth)} images (and at least one image)",
-            got=str(len(detections)),
-            do="Pass both lists in the same order.",
-        )
+    check_records(truth, detections)
     owners, neutral, first = [], [], 0
     for t, d in zip(truth, detections, strict=True):
         owner, in_crowd = _match(t, d)
@@ -129,4 +123,5 @@ def voc_metrics(
         if count:
             found.append(_class_ap(scores[mine], all_owners[mine], all_neutral[mine], count))
     means = 100 * np.mean(found, axis=0) if found else (None, None)
-    return {name: None if m is None else float(m) for name, m in zip(VOC_METRICS, means, strict=True)}
+    area, points = (None if m is None else float(m) for m in means)
+    return {"VOC_AP": area, "VOC07_AP": points}

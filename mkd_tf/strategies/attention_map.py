@@ -1,4 +1,4 @@
-"""Attention map: the student looks where the teacher looks.
+"""Attention map: the student imitates where the teacher's hidden layers are active.
 
 The attention map of a hidden layer F is Q = sum over channels of |F|^p, divided
 by its L2 norm over space. Two forms of the distance are in the literature:
@@ -13,25 +13,27 @@ p is 2. Taps are compared on equal grids and need no adapter. Under the foregrou
 mask both maps are weighted before the norm: see `foreground`.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
 from mkd_tf.checks import check_one_of
+from mkd_tf.detection.types import Array, ArraysByRole, CellWeights, Float, Map, OtherMap, PerExample
 from mkd_tf.strategies.base import Port, Strategy, flatten_map, pair_levels
 from mkd_tf.strategies.foreground import MASKS, cells_of_anchors, foreground_cells
 
 
-def attention_map(features, p: float = 2.0, weights=None, epsilon: float = 1e-12):
-    """Returns where a layer is active.
+def attention_map(
+    features: Map, p: float = 2.0, weights: CellWeights | None = None
+) -> Float[Array, "batch h*w"]:
+    """Returns where a layer is active: a map of unit L2 norm, float32. A zero map stays zero.
 
     Args:
-      features: `[B, h, w, c]` float.
+      features: of the layer.
       p: exponent of the activations.
-      weights: `[B, h * w, 1]` float of the positions, or None for equal ones.
-      epsilon: added under the root of the norm: a zero map stays zero.
-
-    Returns:
-      `[B, h * w]` float32 of unit L2 norm.
+      weights: of the cells, or None for equal ones.
     """
     # Divided by the largest value first: squares of squares overflow at extreme features.
     magnitude = ops.abs(ops.cast(flatten_map(features), "float32"))
@@ -39,11 +41,17 @@ def attention_map(features, p: float = 2.0, weights=None, epsilon: float = 1e-12
     energy = ops.sum(ops.power(magnitude / ops.maximum(largest, 1e-12), p), axis=-1)
     if weights is not None:
         energy = energy * weights[..., 0]
-    return energy * ops.rsqrt(ops.sum(ops.square(energy), axis=-1, keepdims=True) + epsilon)
+    return energy * ops.rsqrt(ops.sum(ops.square(energy), axis=-1, keepdims=True) + 1e-12)
 
 
-def attention_loss(student_features, source_features, p: float = 2.0, form: str = "code", weights=None):
-    """Distance of two maps' attention, `[B]`: 0..2 as `code`, its root as `paper`."""
+def attention_loss(
+    student_features: OtherMap,
+    source_features: OtherMap,
+    p: float = 2.0,
+    form: str = "code",
+    weights: CellWeights | None = None,
+) -> PerExample:
+    """Returns the distance of two attention maps: 0..2 as `code`, its root as `paper`."""
     source = ops.stop_gradient(attention_map(source_features, p, weights))
     squared = ops.sum(ops.square(attention_map(student_features, p, weights) - source), axis=-1)
     # The root's gradient is infinite at 0, where source and student agree.
@@ -54,22 +62,30 @@ def attention_loss(student_features, source_features, p: float = 2.0, form: str 
 class AttentionMap(Strategy):
     """Attention transfer between taps of equal grid; see the module.
 
+    >>> from keras import ops
+    >>> strategy = AttentionMap(weight=0.1, taps=("C3", "C4"), rise=0.05)
+    >>> active = ops.reshape(ops.convert_to_tensor([1.0, 0.0, 0.0, 2.0]), (1, 2, 2, 1))
+    >>> float(attention_loss(active, 3.0 * active)[0])  # a factor changes nothing
+    0.0
+
     Args:
       taps: which taps take part.
       p: exponent of the activations.
       form: `code` or `paper`.
-      mask: `none`, or `foreground` to compare where the target's objects are.
+      mask: `none`, or `foreground` to compare mostly on the target's objects.
     """
+
+    options = ("taps", "p", "form", "mask")
 
     def __init__(
         self,
         weight: float = 1.0,
-        taps=("C3", "C4", "C5"),
+        taps: Sequence[str] = ("C3", "C4", "C5"),
         p: float = 2.0,
-        form="code",
+        form: str = "code",
         mask: str = "none",
-        name="attention_map",
-        **kwargs,
+        name: str = "attention_map",
+        **kwargs: Any,
     ):
         super().__init__(weight, name=name, **kwargs)
         check_one_of("form of attention_map", form, ("code", "paper"))
@@ -82,7 +98,7 @@ class AttentionMap(Strategy):
         masked = [t for _, t in self._pairs if self.mask == "foreground"]
         self._cells = {t: cells_of_anchors(target.anchors, target.shape(t)[:2]) for t in masked}
 
-    def call(self, outputs, targets):
+    def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
         source, target = outputs[self.source], outputs[self.target]
         labels = targets[self.target]["labels"] if self._cells else None
         weights = {t: foreground_cells(labels, self._num_classes, cells) for t, cells in self._cells.items()}
@@ -90,6 +106,3 @@ class AttentionMap(Strategy):
             attention_loss(target[t], source[s], self.p, self.form, weights.get(t)) for s, t in self._pairs
         ]
         return sum(terms) / len(terms)
-
-    def get_config(self):
-        return super().get_config() | {"taps": self.taps, "p": self.p, "form": self.form, "mask": self.mask}

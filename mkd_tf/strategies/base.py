@@ -1,10 +1,9 @@
 """The contract of a strategy: what one network imitates of another.
 
-A strategy is a `keras.layers.Layer` that is first *connected* (told the static
-shapes of the networks' outputs, so that it can make its adapters) and then
-*compares*: `call(outputs, targets)` returns its term, `[B]` float32. Every
-normaliser and standardisation is per example, so the term does not change with
-the batch or the number of replicas.
+A strategy is a `keras.layers.Layer`. `connect(ports)` gives it the static shapes of
+the networks' outputs, from which it makes its adapters; `call(outputs, targets)`
+returns its term, `[B]` float32. Every normaliser and standardisation is per example,
+so the term does not change with the batch or the number of replicas.
 """
 
 import dataclasses
@@ -19,14 +18,15 @@ from keras import ops
 
 from mkd_tf.checks import check_fraction, check_one_of, fail
 from mkd_tf.detection.anchors import Anchors
+from mkd_tf.detection.types import Array, ArraysByRole, CellWeights, Float, Int, Map, PerExample
 
 SOURCES = ("teacher", "guide", "best")
-"""Whom a strategy may imitate; `best` is teacher or guide, whichever is more confident, per anchor."""
+"""What a strategy may imitate; `best` is the more confident of teacher and guide, per anchor."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Port:
-    """What a strategy may know of a network before it runs.
+    """The static description of a network that strategies are connected to.
 
     Attributes:
       shapes: static shape of each output without the batch: `(h, w, c)` or `(N, x)`.
@@ -38,6 +38,7 @@ class Port:
 
     @property
     def num_classes(self) -> int:
+        """Number of classes, without a background."""
         return self.shapes["class_logits"][-1]
 
     def shape(self, output: str) -> tuple[int, ...]:
@@ -57,7 +58,21 @@ class Port:
 
 
 class Strategy(keras.layers.Layer):
-    """One kind of knowledge that `target` takes over from `source`.
+    """One kind of knowledge that `target` imitates of `source`; the base of every strategy.
+
+    >>> from keras import ops
+    >>> class Evidence(Strategy):
+    ...     def call(self, outputs, targets):
+    ...         totals = {role: ops.sum(found["class_logits"], (1, 2)) for role, found in outputs.items()}
+    ...         return ops.square(totals[self.target] - ops.stop_gradient(totals[self.source]))
+    >>> logits = {"teacher": ops.ones((2, 5, 3)), "student": ops.zeros((2, 5, 3))}
+    >>> strategy = Evidence(weight=0.1)
+    >>> ops.convert_to_numpy(strategy({role: {"class_logits": z} for role, z in logits.items()}, {})).tolist()
+    [225.0, 225.0]
+
+    Attributes:
+      sources: roles that may be the source.
+      options: the class's own constructor arguments, which its files hold.
 
     Args:
       weight: factor of the term in the total.
@@ -70,6 +85,7 @@ class Strategy(keras.layers.Layer):
     """
 
     sources: tuple[str, ...] = ("teacher", "guide")
+    options: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -99,11 +115,11 @@ class Strategy(keras.layers.Layer):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The networks that stand behind the source."""
+        """The networks that the source consists of."""
         return ("teacher", "guide") if self.source == "best" else (self.source,)
 
     def connect(self, ports: Mapping[str, Port]) -> None:
-        """Makes what depends on the networks' shapes. Called once, before the first `call`.
+        """Creates what depends on the networks' shapes. Called once, before the first `call`.
 
         Raises:
           MkdError: if the source or target is missing, or nothing can be compared.
@@ -128,30 +144,24 @@ class Strategy(keras.layers.Layer):
         self.built = True
 
     def _connect(self, source: Port, target: Port) -> None:
-        """Overridden where there is something to make."""
+        """Overridden by strategies that create something."""
 
-    def call(self, outputs: dict, targets: dict) -> Any:
-        """Returns the term `[B]` float32 of `outputs[role][name]` and `targets[role][name]`."""
+    def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
+        """Returns the term of `outputs[role][name]` and `targets[role][name]`."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "weight": self.weight,
-            "source": self.source,
-            "target": self.target,
-            "rise": self.rise,
-            "fall": self.fall,
-            "name": self.name,
-        }
+        names = ("weight", "source", "target", "rise", "fall", "name", *self.options)
+        return {name: getattr(self, name) for name in names}
 
 
 def _kind(tap: str) -> str:
-    """`C` or `P`; nothing for a tap that a user named in another way."""
+    """Returns `C` or `P`; an empty string for a tap of another form of name."""
     return tap[0] if re.fullmatch(r"[CP]\d", tap) else ""
 
 
 def pair_levels(source: Port, target: Port, taps: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Pairs taps of equal grid: `[(source tap, target tap), ...]`.
+    """Returns the pairs of taps of equal grid: `[(source tap, target tap), ...]`.
 
     A teacher at twice the student's input size has the student's P3 grid at its P4. A
     backbone's map (C) is never paired with a pyramid's (P).
@@ -175,15 +185,17 @@ def pair_levels(source: Port, target: Port, taps: tuple[str, ...]) -> list[tuple
     return pairs
 
 
-def match_anchors(source: Anchors, target: Anchors, least_iou: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """Finds for every anchor of the target the source's anchor nearest to it.
+def match_anchors(
+    source: Anchors, target: Anchors, least_iou: float = 0.5
+) -> tuple[Int[np.ndarray, " anchors"], Float[np.ndarray, " anchors"]]:
+    """Finds for every anchor of the target the source's anchor of largest overlap.
 
-    Compared by IoU as fractions of the image, so it joins detectors of other
-    input sizes and other anchor grids; for equal grids it is the identity.
+    Boxes are compared as fractions of the image, so detectors may differ in input size
+    and anchor grid; for equal grids the match is the identity.
 
     Returns:
-      `index` `[N_target]` int32 into the source's anchors, and `matched`
-      `[N_target]` float32, 0 where the best overlap is under `least_iou`.
+      For each anchor of the target, the index of the source's anchor, int32, and whether
+      it matches: float32, 0 where their IoU is under `least_iou`.
     """
     ours, theirs = target.normalized(), source.normalized()
     if ours.shape == theirs.shape and np.allclose(ours, theirs, atol=1e-6):
@@ -196,15 +208,19 @@ def match_anchors(source: Anchors, target: Anchors, least_iou: float = 0.5) -> t
     return overlap.argmax(1).astype("int32"), (overlap.max(1) >= least_iou).astype("float32")
 
 
-def standardize(features, weights=None, epsilon: float = 1e-6):
-    """Gives every channel of every example mean 0 and variance 1 over space, in float32.
+def standardize(
+    features: Float[Array, "batch cells c"], weights: Float[Array, "#batch cells 1"] | None = None
+) -> Float[Array, "batch cells c"]:
+    """Returns features of mean 0 and variance 1 over space in every channel of every example, in float32.
+
+    A channel counts as constant and becomes 0 if its variance is below a share of 1e-6
+    of the map's mean square. It is a share so that a factor on the features changes nothing.
 
     Args:
-      features: `[B, S, C]`.
-      weights: `[B, S, 1]` of the positions, or None for equal ones.
-      epsilon: a channel whose variance is below this share of the map's mean square
-        counts as constant and becomes 0. A share, so that a factor changes nothing.
+      features: of the cells of a map.
+      weights: of the cells, or None for equal ones.
     """
+    epsilon = 1e-6
     features = ops.cast(features, "float32")
     weights = ops.ones_like(features[..., :1]) if weights is None else weights
     total = ops.maximum(ops.sum(weights, axis=1, keepdims=True), epsilon)
@@ -215,16 +231,21 @@ def standardize(features, weights=None, epsilon: float = 1e-6):
     return centered * ops.rsqrt(variance + epsilon * energy + 1e-12)
 
 
-def flatten_map(features):
-    """`[B, h, w, C]` to `[B, h * w, C]`."""
+def flatten_map(features: Map) -> Float[Array, "batch h*w c"]:
+    """Returns the cells of a map, row by row."""
     _, height, width, channels = features.shape
     return ops.reshape(features, (-1, height * width, channels))
 
 
-def adapter(channels: int, input_channels: int, name: str) -> keras.layers.Layer:
-    """A 1x1 convolution that carries a map to `channels`, built, owned by the strategy.
+def standard_map(features: Map, weights: CellWeights | None = None) -> Map:
+    """Returns `standardize` of a map, as a map."""
+    return ops.reshape(standardize(flatten_map(features), weights), (-1, *features.shape[1:]))
 
-    Without a bias: it would vanish where the map is standardised.
+
+def adapter(channels: int, input_channels: int, name: str) -> keras.layers.Layer:
+    """Returns a built 1x1 convolution that maps features to `channels`.
+
+    It has no bias, which would vanish where the map is standardised.
     """
     layer = keras.layers.Conv2D(channels, 1, use_bias=False, name=name)
     layer.build((None, None, None, input_channels))

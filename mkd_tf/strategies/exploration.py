@@ -1,4 +1,4 @@
-"""Exploration: some channels of the student inherit what the source knows, the others explore.
+"""Exploration: some channels of the student imitate the source, the others learn something else.
 
 The channels of every pyramid level are split once: the first share inherits (x_i),
 the rest explores (x_e). With the factors, standardised per channel over the map,
@@ -9,35 +9,38 @@ the rest explores (x_e). With the factors, standardised per channel over the map
 
     inherit = sum_s w_s |f_i[s] - f_T[s]|^2 / (2 k sum_s w_s)            one minus Pearson
     explore = max(0, CKA(f_e, f_T) - max_m CKA(f_e, m f_T))     m: the mirrorings of a map
-    head    = detection from x_e alone, on the truth: see `exploration_head`
+    head    = detection from x_e alone, on the labels: see `exploration_head`
 
 summed with the weights of the parts; the first two are means over the levels whose
-grid the source has too. The weights w are the foreground's, as in `guide`; CKA counts
-every cell alike, because what the source misses may lie anywhere.
+grid the source has too. The weights w are the foreground's, as in `hint`; CKA weights
+all cells equally, because an object that the source misses may lie anywhere.
 
 CKA is |f_e' f_T|^2 / (|f_e' f_e| |f_T' f_T|) with Frobenius norms: 1 for equal factors,
-0 when no channel of one correlates with any of the other. A cosine channel by channel
-would be satisfied by a permutation of what was inherited; CKA is not. Maps correlate by
-chance, the more the fewer cells they have (0.05 on 24 x 24 and 0.3 on 6 x 6 cells, eight
+0 when no channel of one correlates with any of the other. A permutation of the inherited
+channels would satisfy a cosine channel by channel; it does not satisfy CKA. Maps correlate
+by chance, the more the fewer cells they have (0.05 on 24 x 24 and 0.3 on 6 x 6 cells, eight
 channels of a trained student and teacher on different images), and they share borders.
-How much that is in a given image is seen where the source's factor is mirrored, left to
-right, top to bottom or both, which keeps all of it but what is where. So the pull ends at
-independence: from there on the term and its gradient are exactly 0, where the negative
-distance of the reference pulls for ever.
+The chance level of an image is measured with the source's factor mirrored, left to right,
+top to bottom or both, which changes only positions. At independence the term and its
+gradient are exactly 0, where the negative distance of the reference has no end.
 
 Reference: Huang et al., "Revisiting Knowledge Distillation: An Inheritance and
 Exploration Framework", CVPR 2021; Kornblith et al., "Similarity of Neural Network
 Representations Revisited", ICML 2019 (CKA). Departures: the paper's factors come from
 an auto-encoder of the teacher's features, trained beforehand; a fixed projection needs
-no stage, cannot collapse and does not move, and being as wide as the inheriting part
-can be matched in full. Distances are scale-free. Head and wrongness are ours.
+no stage, cannot collapse and does not change, and is no wider than the inheriting part,
+which can match all of it. Distances are scale-free. Head and wrongness are not in the paper.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from mkd_tf.checks import check_at_least, check_fraction, check_positive, fail
 from mkd_tf.detection import boxes as box_math
+from mkd_tf.detection.types import Array, Arrays, ArraysByRole, Float, OtherMap, PerAnchor, PerExample
 from mkd_tf.strategies.base import (
     Port,
     Strategy,
@@ -45,16 +48,17 @@ from mkd_tf.strategies.base import (
     flatten_map,
     match_anchors,
     pair_levels,
-    standardize,
+    standard_map,
 )
 from mkd_tf.strategies.exploration_head import ExplorationHead, head_loss, wrongness
 from mkd_tf.strategies.hint import foreground, hint_loss
+from mkd_tf.strategies.soft_targets import fractions
 
 PARTS = ("inherit", "explore", "head")
 
 
 def split_width(channels: int, fraction: float) -> int:
-    """How many of a map's channels inherit; at least one, and at least one explores.
+    """Returns how many of a map's channels inherit; at least one, and at least one explores.
 
     Raises:
       MkdError: if there is only one channel.
@@ -69,27 +73,24 @@ def split_width(channels: int, fraction: float) -> int:
     return min(max(round(channels * fraction), 1), channels - 1)
 
 
-def alignment(first, second):
-    """Linear CKA of two centred factors `[B, S, C1]` and `[B, S, C2]`: `[B]` float32 in 0..1.
+def alignment(first: Float[Array, "batch cells c1"], second: Float[Array, "batch cells c2"]) -> PerExample:
+    """Returns the linear CKA of two centred factors, 0..1; 0 where either is constant."""
 
-    0 where either is constant.
-    """
-
-    def energy(a, b):
+    def energy(a: Array, b: Array) -> Array:
         products = ops.matmul(ops.transpose(a, (0, 2, 1)), b) / a.shape[1]
         return ops.sum(ops.square(products), axis=(1, 2))
 
     return energy(first, second) / ops.sqrt(energy(first, first) * energy(second, second) + 1e-12)
 
 
-def explore_loss(factor, source_factor):
-    """What of the alignment of two maps `[B, h, w, c]` is not chance: `[B]` float32 in 0..1.
+def explore_loss(factor: OtherMap, source_factor: OtherMap) -> PerExample:
+    """Returns the alignment of two maps above chance, 0..1, float32.
 
     Chance is the alignment with the source's map mirrored, the largest of up to three.
     """
-    ours = standardize(flatten_map(factor))
+    ours = flatten_map(standard_map(factor))
     theirs = ops.stop_gradient(standard_map(source_factor))
-    # A mirroring of a single row changes nothing, and would call everything chance.
+    # Mirroring a single row changes nothing: all alignment would count as chance.
     sides = [axes for axes in ((1,), (2,), (1, 2)) if all(theirs.shape[axis] > 1 for axis in axes)]
     mirrored = [alignment(ours, flatten_map(ops.flip(theirs, axes))) for axes in sides]
     # A map of one cell is constant, and aligned with nothing.
@@ -101,8 +102,16 @@ def explore_loss(factor, source_factor):
 class Exploration(Strategy):
     """Inheritance and exploration on split channels; see the module.
 
+    >>> import numpy as np
+    >>> strategy = Exploration(source="teacher", fraction=0.5, head=0.0, fall=0.3)
+    >>> split_width(24, strategy.fraction)
+    12
+    >>> factor = np.float32([[0, 0, 1], [0, 2, 0], [5, 0, 0]]).reshape(1, 3, 3, 1)
+    >>> round(float(explore_loss(factor, 2.0 * factor)[0]), 2)  # 1 less the alignment by chance
+    0.91
+
     Args:
-      source: `teacher` or `guide`; not `best`, since a factor is made of one network's features.
+      source: `teacher` or `guide`; not `best`, since a factor stands for one network's features.
       taps: pyramid taps, in the order of the anchors' levels.
       fraction: share of the channels that inherit.
       inherit: weight of the inheriting part; 0 switches a part off and costs nothing.
@@ -115,11 +124,13 @@ class Exploration(Strategy):
       box_weight: factor of the head's boxes.
     """
 
+    options = ("taps", "fraction", *PARTS, "background", "gamma", "head_channels", "beta", "box_weight")
+
     def __init__(
         self,
         weight: float = 1.0,
         source: str = "teacher",
-        taps=("P3", "P4", "P5"),
+        taps: Sequence[str] = ("P3", "P4", "P5"),
         fraction: float = 0.5,
         inherit: float = 0.2,
         explore: float = 0.1,
@@ -130,7 +141,7 @@ class Exploration(Strategy):
         beta: float = 1.0,
         box_weight: float = 2.0,
         name: str = "exploration",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(weight, source, name=name, **kwargs)
         for part, value in zip(PARTS, (inherit, explore, head), strict=True):
@@ -205,8 +216,8 @@ class Exploration(Strategy):
         self._anchors, self._source_anchors = target.anchors, source.anchors
         self._index, self._matched = match_anchors(source.anchors, target.anchors)
 
-    def parts(self, outputs: dict, targets: dict) -> dict:
-        """Returns the parts in use by name, before their weights: each `[B]` float32."""
+    def parts(self, outputs: ArraysByRole, targets: ArraysByRole) -> dict[str, PerExample]:
+        """Returns the parts in use by name, before their weights, float32."""
         source, target = outputs[self.source], outputs[self.target]
         truth, found = targets[self.target], {}
         if self.inherit or self.explore:
@@ -226,8 +237,10 @@ class Exploration(Strategy):
             found["head"] = head_loss(predictions, truth, self._anchors, emphasis, self.beta, self.box_weight)
         return found
 
-    def _factor_maps(self, ours, theirs, tap: str):
-        """Maps of the inheriting part's, the exploring part's and the source's factor."""
+    def _factor_maps(
+        self, ours: OtherMap, theirs: OtherMap, tap: str
+    ) -> tuple[Float[Array, "batch h w k"], Float[Array, "batch h w k"], Float[Array, "batch h w k"]]:
+        """Returns maps of the inheriting part's, the exploring part's and the source's factor."""
         encoder, projection = self._factors[tap]
         kernel, split = self.encoders[encoder].kernel[0, 0], self._inheriting[tap]
         inheriting, exploring = ours[..., :split], ours[..., split:]
@@ -237,30 +250,20 @@ class Exploration(Strategy):
             self.projections[projection](standard_map(theirs)),
         )
 
-    def _wrongness(self, source: dict, truth: dict):
-        anchors = self._source_anchors.centers_and_sizes() / self._source_anchors.image_size
-        boxes = box_math.decode(ops.cast(source["box_encodings"], "float32"), anchors)
+    def _wrongness(self, source: Arrays, truth: Arrays) -> PerAnchor:
+        encodings = ops.cast(source["box_encodings"], "float32")
+        boxes = box_math.decode(encodings, fractions(self._source_anchors))
         boxes = ops.take(boxes, self._index, axis=1) * self._anchors.image_size
         logits = ops.take(source["class_logits"], self._index, axis=1)
         return wrongness(logits, boxes, truth, self._matched)
 
-    def call(self, outputs, targets):
+    def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
         parts = self.parts(outputs, targets)
         return sum(getattr(self, part) * value for part, value in parts.items())
 
-    def get_config(self):
-        factors = ("taps", "fraction", "background")
-        head = ("gamma", "head_channels", "beta", "box_weight")
-        return super().get_config() | {name: getattr(self, name) for name in (*factors, *PARTS, *head)}
-
-
-def standard_map(features):
-    """`standardize` of a map `[B, h, w, c]`, as a map."""
-    return ops.reshape(standardize(flatten_map(features)), (-1, *features.shape[1:]))
-
 
 def _projection(channels: int, factor: int, name: str) -> keras.layers.Layer:
-    """A fixed 1x1 convolution with orthonormal columns, the same in every run."""
+    """Returns a fixed 1x1 convolution with orthonormal columns, the same in every run."""
     layer = keras.layers.Conv2D(
         factor, 1, use_bias=False, kernel_initializer=keras.initializers.Orthogonal(seed=0), name=name
     )

@@ -1,32 +1,35 @@
-"""Foreground: where on a feature map the objects are.
+"""Foreground: the cells of a feature map that hold objects.
 
 Most cells of an image are empty, so a term over all of them is about background
 (Wang et al., "Distilling Object Detectors with Fine-grained Feature Imitation",
 CVPR 2019). Departure: a cell counts when an anchor that was assigned to an object
 lies in it, at any level; the rest keeps the weight `BACKGROUND`, so that an image
-without objects still says something.
+without objects contributes too.
 """
 
 import numpy as np
 from keras import ops
 
 from mkd_tf.detection.anchors import Anchors
+from mkd_tf.detection.types import Array, CellWeights, Float, Int
 
 MASKS = ("none", "foreground")
-"""Where a term counts: everywhere, or mostly where objects are."""
+"""Where a term counts: everywhere, or mostly on objects."""
 
 BACKGROUND = 0.1
 """Weight of a cell without an object under the foreground mask; above 0, for empty images."""
 
 
-def cells_of_anchors(anchors: Anchors, grid: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def cells_of_anchors(
+    anchors: Anchors, grid: tuple[int, ...]
+) -> tuple[Float[np.ndarray, "anchors h"], Float[np.ndarray, "anchors w"]]:
     """Finds the cells of a grid over the image that share area with each anchor's own cell.
 
-    An anchor's own cell is that of its level's grid, so that the answer is the same
-    for levels finer and coarser than `grid`, and for sizes that do not divide.
+    An anchor's own cell is that of its level's grid, so that levels may be finer or
+    coarser than `grid`, and sizes need not divide.
 
     Returns:
-      `[N, h]` and `[N, w]` float32, 1 in the rows and in the columns of those cells.
+      1 in the rows, and in the columns, of those cells.
     """
     corners = anchors.normalized()
     centers = (corners[:, :2] + corners[:, 2:]) / 2
@@ -43,16 +46,17 @@ def cells_of_anchors(anchors: Anchors, grid: tuple[int, ...]) -> tuple[np.ndarra
     return found[0], found[1]
 
 
-def foreground_cells(labels, num_classes: int, cells: tuple[np.ndarray, np.ndarray]):
-    """Weights of a grid's cells from the assigned labels: 1 where one answers for an object.
+def foreground_cells(
+    labels: Int[Array, "batch anchors"],
+    num_classes: int,
+    cells: tuple[Float[np.ndarray, "anchors h"], Float[np.ndarray, "anchors w"]],
+) -> CellWeights:
+    """Returns weights of a grid's cells: 1 where an anchor is assigned to an object, else `BACKGROUND`.
 
     Args:
-      labels: `[B, N]` int, the background's is `num_classes`.
+      labels: assigned to the anchors; the background's is `num_classes`.
       num_classes: C.
       cells: of `cells_of_anchors`, for the target's anchors and the grid.
-
-    Returns:
-      `[B, h * w, 1]` float32, `BACKGROUND` elsewhere.
     """
     rows, columns = cells
     is_object = ops.cast(ops.less(labels, num_classes), "float32")

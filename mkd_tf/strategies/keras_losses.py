@@ -1,34 +1,36 @@
-"""Losses of `keras.distillation` as strategies, so that `Distiller` takes them beside its own.
+"""Losses of `keras.distillation` as strategies, for use in `Distiller` beside its own.
 
-Such a loss returns one number for a batch. Here it sees one example at a time, as a
-batch of one, and the term is `[B]`: what it says of an example does not change with
-the batch or the number of replicas. Its mean over the batch is Keras's number where
-the loss averages. Its scale is Keras's: unlike the terms of this package it changes
-with a factor on the source's features, and most anchors it averages over are empty.
+Such a loss returns one number for a batch. Here it is applied to one example at a time,
+as a batch of one, and the term is `[B]`: the term of an example does not change with the
+batch or the number of replicas. Its mean over the batch is Keras's number where the loss
+averages. Its scale is Keras's: unlike the terms of this package it changes with a factor
+on the source's features, and most anchors that it averages over are empty.
 
 Layer names of a `FeatureDistillation` are names of a detector's outputs (`C4`,
-`class_logits`), as the networks run once and return their taps. Where a loss names
-none, `LogitsDistillation` compares `class_logits`; a dict of losses goes by its keys;
-a class of the user's own gets both networks' dicts of outputs.
+`class_logits`), since the networks run once and return their taps. A `LogitsDistillation`
+without names compares `class_logits`; a dict of losses compares the outputs of its keys;
+a user's own class gets both networks' dicts of outputs.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
 from mkd_tf.checks import fail
+from mkd_tf.detection.types import Array, Arrays, ArraysByRole, PerExample
 from mkd_tf.strategies.base import Port, Strategy
 
 _KNOWN = (keras.distillation.FeatureDistillation, keras.distillation.LogitsDistillation)
+_Names: TypeAlias = str | tuple[str, ...]
 
 
 def as_strategy(loss: Any, index: int) -> Strategy:
-    """Returns a strategy as it is, and a loss of `keras.distillation` wrapped, with weight 1.
+    """Returns a strategy unchanged, and a loss of `keras.distillation` wrapped, with weight 1.
 
     Args:
-      loss: what a user put into `strategies`.
-      index: its place there; it makes the term's name.
+      loss: an element of a user's `strategies`.
+      index: its index there; part of the term's name.
 
     Raises:
       MkdError: for anything else.
@@ -49,12 +51,27 @@ def as_strategy(loss: Any, index: int) -> Strategy:
 class KerasDistillation(Strategy):
     """A loss of `keras.distillation` as a strategy; see the module.
 
+    >>> mse = keras.losses.MeanSquaredError()
+    >>> loss = keras.distillation.FeatureDistillation(mse, teacher_layer_name="C4", student_layer_name="C4")
+    >>> strategy = KerasDistillation(loss, weight=0.5, rise=0.1)
+    >>> maps = {"C4": ops.ones((2, 2, 2, 1))}, {"C4": ops.zeros((2, 2, 2, 1))}
+    >>> ops.convert_to_numpy(strategy(dict(zip(("teacher", "student"), maps)), {})).tolist()
+    [1.0, 1.0]
+
     Args:
       loss: the loss, made with the names of outputs.
       weight: factor of the term in the total.
     """
 
-    def __init__(self, loss, weight: float = 1.0, name="keras_distillation", **kwargs):
+    options = ("loss",)
+
+    def __init__(
+        self,
+        loss: keras.distillation.DistillationLoss,
+        weight: float = 1.0,
+        name: str = "keras_distillation",
+        **kwargs: Any,
+    ):
         super().__init__(weight, name=name, **kwargs)
         self.loss = loss
         self._reads = _outputs_of(loss, self.name)
@@ -81,29 +98,29 @@ class KerasDistillation(Strategy):
                 do="Use soft_classes.",
             )
 
-    def call(self, outputs, targets):
+    def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
         source, target = outputs[self.source], outputs[self.target]
         if self._reads is not None:
             source, target = _read(source, self._reads[0]), _read(target, self._reads[1])
         source = keras.tree.map_structure(ops.stop_gradient, source)
 
-        def of_one(example):
+        def of_one(example: tuple[Any, Any]) -> Array:
             theirs, ours = keras.tree.map_structure(lambda x: ops.expand_dims(x, 0), example)
             return ops.cast(self.loss.compute_loss(theirs, ours), "float32")
 
-        # A loop: a loss of the user's own may hold what a vectorised map cannot convert.
+        # A loop: a user's own loss may hold operations that a vectorised map cannot convert.
         return ops.map(of_one, (source, target))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"loss": keras.saving.serialize_keras_object(self.loss)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> "KerasDistillation":
         return cls(**(config | {"loss": _loaded(config["loss"])}))
 
 
-def _loaded(saved: dict):
-    """The loss of its configuration; Keras writes a dict of losses, and cannot read it."""
+def _loaded(saved: dict[str, Any]) -> keras.distillation.DistillationLoss:
+    """Returns the loss of its configuration; Keras writes a dict of losses, and cannot read it."""
     own, losses = saved["config"], saved["config"].get("loss")
     kinds = {kind.__name__: kind for kind in _KNOWN}
     if saved["module"] == "keras.distillation" and isinstance(losses, dict) and "class_name" not in losses:
@@ -112,16 +129,16 @@ def _loaded(saved: dict):
     return keras.saving.deserialize_keras_object(saved)
 
 
-def _read(found: dict, names):
-    """The outputs of those names: one, or a plain dict (a layer's own dicts are of another type)."""
+def _read(found: Arrays, names: _Names) -> Array | dict[str, Array]:
+    """Returns the outputs of those names: one, or a plain dict (a layer's own dicts are of another type)."""
     return found[names] if isinstance(names, str) else {name: found[name] for name in names}
 
 
-def _outputs_of(loss, name: str):
-    """Names of the outputs that a loss compares: `(source's, target's)`, one or several; None for all.
+def _outputs_of(loss: keras.distillation.DistillationLoss, name: str) -> tuple[_Names, _Names] | None:
+    """Returns the names of the outputs that a loss compares, `(source's, target's)`; None for all.
 
     Raises:
-      MkdError: if they are not clear, or the loss would not be what it is called.
+      MkdError: if they are ambiguous, or Keras would compute another loss than its name says.
     """
     if not isinstance(loss, _KNOWN):
         return None
@@ -137,7 +154,7 @@ def _outputs_of(loss, name: str):
                 do="Name outputs of the detectors, as in teacher_layer_name='C4'.",
             )
     elif keras.losses.kl_divergence in keras.tree.flatten(loss.loss):
-        # By its name Keras takes the function, for which it leaves out the softmax.
+        # Given the name, Keras uses the function, for which it leaves out the softmax.
         fail(
             f"LogitsDistillation of {name}",
             expected="loss=keras.losses.KLDivergence()",
@@ -145,7 +162,7 @@ def _outputs_of(loss, name: str):
             do="Pass the object.",
         )
     if isinstance(loss.loss, dict):
-        # An output without a loss is not read at all; Keras wants it in the structure.
+        # An output without a loss is not read, but Keras expects it in the structure.
         names = tuple(loss.loss)
         return names, names
     if isinstance(loss.loss, (list, tuple)):

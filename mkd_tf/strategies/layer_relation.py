@@ -1,4 +1,4 @@
-"""Layer relation: the student imitates how the teacher's features *flow*.
+"""Layer relation: the student imitates how the teacher's layers are correlated.
 
 The relation between two layers is their Gram matrix over space, the "flow of
 solution procedure" (FSP):
@@ -13,27 +13,32 @@ Reference: Yim et al., "A Gift from Knowledge Distillation", CVPR 2017, Eq. 1-2.
 Departures: maps are standardised per channel first (G becomes a correlation),
 and errors are averaged where Eq. 2 sums, so that `weight` means the same for
 every pair of detectors; the earlier map is pooled to the later one's grid; the
-student's maps pass an adapter to the source's width.
+student's maps are adapted to the source's width.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
 from mkd_tf.checks import check_one_of, fail
-from mkd_tf.strategies.base import Port, Strategy, adapter, flatten_map, standardize
+from mkd_tf.detection.types import Array, ArraysByRole, CellWeights, Float, PerExample
+from mkd_tf.strategies.base import Port, Strategy, adapter, flatten_map, standard_map
 from mkd_tf.strategies.foreground import MASKS, cells_of_anchors, foreground_cells
 
 
-def fsp_matrix(first, second, weights=None):
-    """Returns the FSP matrix of two feature maps of one network.
+def fsp_matrix(
+    first: Float[Array, "batch _ _ c1"],
+    second: Float[Array, "batch h w c2"],
+    weights: CellWeights | None = None,
+) -> Float[Array, "batch c1 c2"]:
+    """Returns the FSP matrix of two feature maps of one network, averaged over the cells, in float32.
 
     Args:
-      first: `[B, H, W, C1]` float, the earlier map. H and W are static.
-      second: `[B, H, W, C2]` float, the later map, on the same grid.
-      weights: `[B, H * W, 1]` float of the positions, or None for equal ones.
-
-    Returns:
-      `[B, C1, C2]` float32, averaged over the `H * W` positions.
+      first: the earlier map.
+      second: the later map, on the same grid.
+      weights: of the cells, or None for equal ones.
 
     Raises:
       MkdError: if the maps differ in `[H, W]`.
@@ -53,12 +58,17 @@ def fsp_matrix(first, second, weights=None):
     return ops.matmul(ops.transpose(a, (0, 2, 1)), b) / total
 
 
-def relation(earlier, later, weights=None):
-    """FSP matrix of standardised maps, the earlier pooled to the later's grid: correlations.
+def relation(
+    earlier: Float[Array, "batch _ _ c1"],
+    later: Float[Array, "batch h w c2"],
+    weights: CellWeights | None = None,
+) -> Float[Array, "batch c1 c2"]:
+    """Returns the correlations of two maps' channels: the FSP matrix of the standardised maps.
 
     Args:
-      earlier, later: `[B, h, w, c]` float.
-      weights: `[B, cells of later, 1]` float, or None for equal ones.
+      earlier: is pooled to the grid of `later`.
+      later: of the same network.
+      weights: of the cells of `later`, or None for equal ones.
 
     Raises:
       MkdError: if the earlier map's grid is no multiple of the later's.
@@ -73,15 +83,13 @@ def relation(earlier, later, weights=None):
         )
     if factor != (1, 1):
         earlier = ops.average_pool(ops.cast(earlier, "float32"), factor, factor, padding="valid")
-
-    def scaled(x):
-        return ops.reshape(standardize(flatten_map(x), weights), (-1, *x.shape[1:]))
-
-    return fsp_matrix(scaled(earlier), scaled(later), weights)
+    return fsp_matrix(standard_map(earlier, weights), standard_map(later, weights), weights)
 
 
-def relation_loss(student_relation, source_relation):
-    """Mean squared difference of two `[B, C1, C2]` relations: `[B]`."""
+def relation_loss(
+    student_relation: Float[Array, "batch c1 c2"], source_relation: Float[Array, "batch c1 c2"]
+) -> PerExample:
+    """Returns the mean squared difference of two relations."""
     return ops.mean(ops.square(student_relation - ops.stop_gradient(source_relation)), axis=(1, 2))
 
 
@@ -89,18 +97,26 @@ def relation_loss(student_relation, source_relation):
 class LayerRelation(Strategy):
     """FSP distillation between taps; see the module.
 
+    >>> import numpy as np
+    >>> strategy = LayerRelation(weight=0.5, pairs=(("C3", "C4"),))
+    >>> ramp = np.arange(4, dtype="float32").reshape(1, 2, 2, 1)
+    >>> round(float(relation(ramp, -ramp)[0, 0, 0]), 3)  # correlation of two channels
+    -1.0
+
     Args:
       pairs: pairs of taps, each the earlier and the later one.
-      mask: `none`, or `foreground` to relate the layers where the target's objects are.
+      mask: `none`, or `foreground` to relate the layers mostly on the target's objects.
     """
+
+    options = ("pairs", "mask")
 
     def __init__(
         self,
         weight: float = 1.0,
-        pairs=(("C3", "C4"), ("C4", "C5")),
+        pairs: Sequence[Sequence[str]] = (("C3", "C4"), ("C4", "C5")),
         mask: str = "none",
-        name="layer_relation",
-        **kwargs,
+        name: str = "layer_relation",
+        **kwargs: Any,
     ):
         super().__init__(weight, name=name, **kwargs)
         check_one_of("mask of layer_relation", mask, MASKS)
@@ -109,7 +125,7 @@ class LayerRelation(Strategy):
 
     def _connect(self, source: Port, target: Port) -> None:
         self._num_classes = target.num_classes
-        # The same objects on the grids of both networks, which may differ.
+        # The target's objects on the grids of both networks, which may differ.
         self._cells = {
             (role, later): cells_of_anchors(target.anchors, port.shape(later)[:2])
             for role, port in ((self.source, source), (self.target, target))
@@ -121,7 +137,7 @@ class LayerRelation(Strategy):
             tap: adapter(source.shape(tap)[-1], target.shape(tap)[-1], f"{self.name}_{tap}") for tap in taps
         }
 
-    def call(self, outputs, targets):
+    def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
         source = outputs[self.source]
         adapted = {tap: layer(outputs[self.target][tap]) for tap, layer in self.adapters.items()}
         terms = []
@@ -131,10 +147,7 @@ class LayerRelation(Strategy):
             terms.append(relation_loss(ours, theirs))
         return sum(terms) / len(terms)
 
-    def _weights(self, targets, role: str, tap: str):
+    def _weights(self, targets: ArraysByRole, role: str, tap: str) -> Array | None:
         if self.mask == "none":
             return None
         return foreground_cells(targets[self.target]["labels"], self._num_classes, self._cells[role, tap])
-
-    def get_config(self):
-        return super().get_config() | {"pairs": self.pairs, "mask": self.mask}

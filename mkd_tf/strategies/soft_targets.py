@@ -7,56 +7,70 @@ source's confidence c = max over classes of sigmoid(z_T):
     softmax   1 / max(1, sum c) * sum m tau^2 * KL(softmax([z_T, 0] / tau) || softmax([z_S, 0] / tau))
     boxes     1 / max(1, sum c) * sum c * (1 - GIoU(S box, T box))
 
-with m = 1, or m = c under the foreground mask.
+with m = 1, or m = c under the foreground mask. Class and box form have weights of their
+own, because their balance affects the result more than anything else.
 
 References: Hinton et al., 2015 (soft targets, tau^2); Li et al., "Generalized Focal
 Loss", NeurIPS 2020 (the factor); Wang et al., CrossKD, CVPR 2024 (dense form);
-Zheng et al., LD, CVPR 2022 (boxes are knowledge too); Du et al., "Distilling Object
+Zheng et al., LD, CVPR 2022 (boxes); Du et al., "Distilling Object
 Detectors with Feature Richness", NeurIPS 2021 (c as the mask). Departures: for
 beta = 0 the entropy of t, a constant, is subtracted, so that the term is 0 when the
 student agrees; beta is 1 by default, since 2 starves the class term and lets
 boxes dominate. A detector's class logits have no background, which the softmax form
 needs (and without which one class would always have probability 1): its logit is 0.
 For a head with a softmax that only fixes the constant which a softmax leaves free;
-for one class it makes the form tau^2 times the sigmoid form of beta 0. The two
-strategies have weights of their own because their balance decides the result more
-than anything else.
+for one class it makes the form tau^2 times the sigmoid form of beta 0.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
 import keras
+import numpy as np
 from keras import ops
 
 from mkd_tf.checks import check_one_of, check_positive, fail
 from mkd_tf.detection import boxes as box_math
 from mkd_tf.detection import losses
-from mkd_tf.strategies.base import SOURCES, Strategy, match_anchors
+from mkd_tf.detection.anchors import Anchors
+from mkd_tf.detection.types import (
+    Array,
+    Arrays,
+    ArraysByRole,
+    Boxes,
+    Float,
+    Logits,
+    Matched,
+    PerAnchor,
+    PerExample,
+)
+from mkd_tf.strategies.base import SOURCES, Port, Strategy, match_anchors
 from mkd_tf.strategies.foreground import MASKS
 
 FORMS = ("sigmoid", "softmax")
+SourcePredictions: TypeAlias = tuple[Float[Array, "batch anchors ..."], Logits, Matched]
+"""At the target's anchors: compared values, class logits, and 1 where the source has such an anchor."""
 
 
 def soft_class_loss(
-    student_logits,
-    source_logits,
-    matched,
+    student_logits: Logits,
+    source_logits: Logits,
+    matched: Matched,
     tau: float = 1.0,
     beta: float = 1.0,
     form: str = "sigmoid",
     mask: str = "none",
-):
-    """Distance of class responses, summed and divided by the source's confidence.
+) -> PerExample:
+    """Returns the distance of class responses, summed and divided by the source's confidence, float32.
 
     Args:
-      student_logits: `[B, N, C]` before the sigmoid.
-      source_logits: `[B, N, C]` at the same anchors.
-      matched: `[N]` or `[B, N]` float, 0 where the source has no such anchor.
+      student_logits: before the sigmoid.
+      source_logits: at the same anchors.
+      matched: 0 where the source has no such anchor.
       tau: temperature of both.
       beta: exponent of the quality focal factor, 0 for plain cross-entropy; sigmoid only.
       form: `sigmoid` or `softmax`.
-      mask: `none`, or `foreground` to weigh anchors by the source's confidence.
-
-    Returns:
-      `[B]` float32.
+      mask: `none`, or `foreground` to weight anchors by the source's confidence.
     """
     logits = ops.cast(student_logits, "float32") / tau
     source = ops.stop_gradient(ops.cast(source_logits, "float32"))
@@ -72,42 +86,51 @@ def soft_class_loss(
     return ops.sum(loss * weights, axis=-1) / normalizer(source, matched)
 
 
-def soft_box_loss(student_boxes, source_boxes, source_logits, matched):
-    """Confidence-weighted `1 - GIoU` of boxes `[B, N, 4]` yxyx, both in one unit: `[B]`."""
+def soft_box_loss(
+    student_boxes: Boxes, source_boxes: Boxes, source_logits: Logits, matched: Matched
+) -> PerExample:
+    """Returns the confidence-weighted `1 - GIoU` of boxes yxyx in one unit.
+
+    Args:
+      student_boxes: decoded.
+      source_boxes: at the same anchors.
+      source_logits: class logits, before the sigmoid.
+      matched: 0 where the source has no such anchor.
+    """
     source = ops.stop_gradient(ops.cast(source_logits, "float32"))
     distance = losses.giou_loss(ops.stop_gradient(source_boxes), student_boxes)
     return ops.sum(distance * confidence(source) * matched, axis=-1) / normalizer(source, matched)
 
 
-def _with_background(logits):
-    """`[B, N, C]` to `[B, N, C + 1]`: the background's logit is 0."""
+def _with_background(logits: Logits) -> Float[Array, "batch anchors classes+1"]:
+    """Returns logits with a background, whose logit is 0."""
     return ops.pad(logits, ((0, 0), (0, 0), (0, 1)))
 
 
-def confidence(source_logits):
-    """The source's largest class probability at each anchor: `[B, N]`."""
+def confidence(source_logits: Logits) -> PerAnchor:
+    """Returns the largest class probability at each anchor."""
     return ops.max(ops.sigmoid(source_logits), axis=-1)
 
 
-def normalizer(source_logits, matched):
-    """How many objects the source sees in each example, at least 1: `[B]`."""
+def normalizer(source_logits: Logits, matched: Matched) -> PerExample:
+    """Returns the source's summed confidence in each example, at least 1."""
     return ops.maximum(ops.sum(confidence(source_logits) * matched, axis=-1), 1.0)
 
 
-def more_confident(first, second):
+def more_confident(first: SourcePredictions, second: SourcePredictions) -> SourcePredictions:
     """Chooses per anchor the source of higher confidence, the first where they are equal.
 
     Args:
-      first, second: values `[B, N, ...]`, class logits `[B, N, C]` and where they are
-        matched, `[N]`, of two sources at the same anchors.
+      first: predictions of one source at the target's anchors.
+      second: predictions of another source at the same anchors.
 
     Returns:
-      The same three of the chosen; matched is `[B, N]`.
+      The predictions of the chosen; matched is `[B, N]`.
     """
     (_, first_logits, first_matched), (_, second_logits, second_matched) = first, second
     better = confidence(second_logits) * second_matched > confidence(first_logits) * first_matched
 
-    def choose(a, b):
+    def choose(a: Array, b: Array) -> Array:
         return ops.where(ops.expand_dims(better, tuple(range(2, len(a.shape)))), b, a)
 
     values, logits = (choose(a, b) for a, b in zip(first[:2], second[:2], strict=True))
@@ -115,12 +138,16 @@ def more_confident(first, second):
 
 
 class Dense(Strategy):
-    """What strategies on predictions share: the source's, or the better source's, at the target's anchors."""
+    """Base of strategies that compare predictions, at the target's anchors, with one source or the best.
+
+    Attributes:
+      least_iou: of two anchors that match.
+    """
 
     sources = SOURCES
-    least_iou = 0.5  # Of anchors that are matched.
+    least_iou = 0.5
 
-    def connect(self, ports):
+    def connect(self, ports: Mapping[str, Port]) -> None:
         super().connect(ports)
         target = ports[self.target]
         self._matches = []
@@ -137,25 +164,25 @@ class Dense(Strategy):
             self._matches.append((fractions(source.anchors), index, matched))
         self._target_anchors = fractions(target.anchors)
 
-    def _known(self, outputs, read):
-        """The source's knowledge at the target's anchors.
+    def _of_source(
+        self, outputs: ArraysByRole, read: Callable[[Arrays, np.ndarray], Array]
+    ) -> SourcePredictions:
+        """Returns the source's predictions at the target's anchors.
 
         Args:
           outputs: by role.
-          read: takes one network's outputs and its anchors to values `[B, N, ...]`.
-
-        Returns:
-          The values, the source's class logits, and where it has such an anchor.
+          read: returns values `[B, N, ...]` of one network's outputs and its anchors.
         """
         found = []
         for role, (anchors, index, matched) in zip(self.roles, self._matches, strict=True):
-            seen = read(outputs[role], anchors), outputs[role]["class_logits"]
-            found.append((*(ops.take(x, index, axis=1) for x in seen), matched))
+            own = read(outputs[role], anchors), outputs[role]["class_logits"]
+            values, logits = (ops.take(x, index, axis=1) for x in own)
+            found.append((values, logits, matched))
         return found[0] if len(found) == 1 else more_confident(*found)
 
 
-def fractions(anchors):
-    """Centres and sizes as fractions of the image: `[N, 4]`."""
+def fractions(anchors: Anchors) -> Float[np.ndarray, "anchors 4"]:
+    """Returns centres and sizes of anchors as fractions of the image."""
     return anchors.centers_and_sizes() / anchors.image_size
 
 
@@ -163,13 +190,23 @@ def fractions(anchors):
 class SoftClasses(Dense):
     """The class half of the soft targets; see the module.
 
+    >>> import numpy as np
+    >>> strategy = SoftClasses(weight=1.0, tau=2.0, source="best", mask="foreground")
+    >>> source, student = np.full((1, 21, 3), 2.0), np.zeros((1, 21, 3))
+    >>> float(soft_class_loss(source, source, np.ones(21), beta=0.0)[0])
+    0.0
+    >>> float(soft_class_loss(student, source, np.ones(21), beta=0.0)[0]) > 0
+    True
+
     Args:
-      tau: temperature. Above 1 it lifts the background of a detector (a probability of
+      tau: temperature. Above 1 it raises the background of a detector (a probability of
         0.01 becomes 0.24 at tau 4): set mask="foreground" with it.
       beta: exponent of the quality focal factor; of the sigmoid form only.
       form: `sigmoid`, or `softmax` for heads whose classes compete.
       mask: `none` or `foreground`.
     """
+
+    options = ("tau", "beta", "form", "mask")
 
     def __init__(
         self,
@@ -178,8 +215,8 @@ class SoftClasses(Dense):
         beta: float = 1.0,
         form: str = "sigmoid",
         mask: str = "none",
-        name="soft_classes",
-        **kwargs,
+        name: str = "soft_classes",
+        **kwargs: Any,
     ):
         super().__init__(weight, name=name, **kwargs)
         check_positive("tau of soft_classes", tau)
@@ -187,26 +224,30 @@ class SoftClasses(Dense):
         check_one_of("mask of soft_classes", mask, MASKS)
         self.tau, self.beta, self.form, self.mask = tau, beta, form, mask
 
-    def call(self, outputs, targets):
-        source, _, matched = self._known(outputs, lambda found, anchors: found["class_logits"])
+    def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
+        source, _, matched = self._of_source(outputs, lambda found, anchors: found["class_logits"])
         logits = outputs[self.target]["class_logits"]
         return soft_class_loss(logits, source, matched, self.tau, self.beta, self.form, self.mask)
-
-    def get_config(self):
-        own = {"tau": self.tau, "beta": self.beta, "form": self.form, "mask": self.mask}
-        return super().get_config() | own
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
 class SoftBoxes(Dense):
-    """The box half of the soft targets; see the module."""
+    """The box half of the soft targets; see the module.
 
-    def __init__(self, weight: float = 1.0, name="soft_boxes", **kwargs):
+    >>> import numpy as np
+    >>> strategy = SoftBoxes(weight=2.0, rise=0.1)
+    >>> box, half = np.float32([[[0, 0, 1, 1]]]), np.float32([[[0, 0, 1, 0.5]]])
+    >>> sure = np.full((1, 1, 3), 20.0, "float32")
+    >>> round(float(soft_box_loss(half, box, sure, np.ones(1, "float32"))[0]), 3)  # 1 - GIoU
+    0.5
+    """
+
+    def __init__(self, weight: float = 1.0, name: str = "soft_boxes", **kwargs: Any):
         super().__init__(weight, name=name, **kwargs)
 
-    def call(self, outputs, targets):
-        def decoded(found, anchors):
+    def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
+        def decoded(found: Arrays, anchors: np.ndarray) -> Array:
             return box_math.decode(found["box_encodings"], anchors)
 
-        source, logits, matched = self._known(outputs, decoded)
+        source, logits, matched = self._of_source(outputs, decoded)
         return soft_box_loss(decoded(outputs[self.target], self._target_anchors), source, logits, matched)

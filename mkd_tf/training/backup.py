@@ -7,27 +7,27 @@ writes their epoch separately; a kill between the two tears the state.
 """
 
 import dataclasses
-import json
 import os
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
+from mkd_tf import schemas
 from mkd_tf.checks import MkdError, fail
-from mkd_tf.files import atomic_write, write_json
+from mkd_tf.files import atomic_write
+from mkd_tf.schemas.training import StateFile
 
 
 @dataclasses.dataclass(frozen=True)
 class Backup:
-    """What a stage needs to go on."""
+    """The state of a stage after an epoch."""
 
     arrays: dict[str, np.ndarray]
-    state: dict[str, Any]
+    state: StateFile
 
 
 def _complete(folder: Path) -> list[Path]:
@@ -35,7 +35,7 @@ def _complete(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name.split("_")[1]))
 
 
-def save_backup(folder: Path, epoch: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
+def save_backup(folder: Path, epoch: int, arrays: Mapping[str, np.ndarray], state: StateFile) -> None:
     """Writes the backup of a finished epoch, then removes the older ones."""
     final = folder / f"epoch_{epoch:06d}"
     part = final.with_suffix(".part")
@@ -43,7 +43,7 @@ def save_backup(folder: Path, epoch: int, arrays: Mapping[str, np.ndarray], stat
     part.mkdir(parents=True)
     with atomic_write(part / "arrays.npz") as stream:
         np.savez(stream, allow_pickle=False, **dict(arrays))
-    write_json(part / "state.json", dict(state))
+    schemas.write(part / "state.json", state, StateFile)
     shutil.rmtree(final, ignore_errors=True)
     os.replace(part, final)
     for old in _complete(folder):
@@ -63,7 +63,7 @@ def load_backup(folder: Path) -> Backup | None:
     try:
         with open(found[-1] / "arrays.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        state = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+        state = schemas.read(found[-1] / "state.json", StateFile)
     except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise MkdError(
             f"{found[-1]}: damaged backup ({error}). Delete this folder to start its stage again."

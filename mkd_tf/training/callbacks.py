@@ -17,6 +17,7 @@ from mkd_tf.detectors.files import save_detector
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.evaluation.runners import KerasRunner
 from mkd_tf.files import write_bytes
+from mkd_tf.schemas.training import StateFile
 from mkd_tf.training.backup import Backup, arrays_of, restore, save_backup
 
 
@@ -34,13 +35,13 @@ class WeightAveraging(keras.callbacks.Callback):
         self._decay = decay
         self._update = tf.function(self._assign)
 
-    def _assign(self, keep):
+    def _assign(self, keep: Any) -> None:
         for average, value in self._pairs:
             # A counter or a seed has no average.
             is_float = keras.backend.is_float_dtype(value.dtype)
             average.assign(keep * average + (1.0 - keep) * value if is_float else value)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         n = float(self.model.optimizer.iterations)
         self._update(tf.constant(min(self._decay, (1 + n) / (10 + n)), tf.float32))
 
@@ -81,7 +82,7 @@ class StageRecord(keras.callbacks.Callback):
         self.seconds_before = 0.0
 
     def restore(self, backup: Backup) -> int:
-        """Takes over a backup; returns how many epochs are done."""
+        """Restores a backup; returns how many epochs are done."""
         state, where = backup.state, self._folder / "backup"
         arrays = {k: v for k, v in backup.arrays.items() if not k.startswith("best/")}
         best = {k.replace("best/", "averaged/"): v for k, v in backup.arrays.items() if k not in arrays}
@@ -93,29 +94,33 @@ class StageRecord(keras.callbacks.Callback):
         restore(self._owners, arrays, where)
         self.rows, self.best, self.best_epoch = state["rows"], state["best"], state["best_epoch"]
         self.seconds_before = state["seconds"]
-        return int(state["epoch"])
+        return state["epoch"]
 
     @property
     def seconds(self) -> float:
         """Training time so far, earlier runs of a resumed stage included."""
         return self.seconds_before + time.monotonic() - self._began
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         done = epoch + 1
-        row = {"epoch": done, **{k: float(v) for k, v in (logs or {}).items()}, "val_AP": None}
+        row: dict[str, Any] = {
+            "epoch": done,
+            **{k: float(v) for k, v in (logs or {}).items()},
+            "val_AP": None,
+        }
         if not math.isfinite(row.get("total", 0.0)):
             raise FloatingPointError(f"the loss became {row['total']} in epoch {done}")
         row["learning_rate"] = float(np.asarray(self.model.optimizer.learning_rate))
         if done % self._eval_every == 0 or done == self.params["epochs"]:
             network = self._averaged.shipped()
-            # What is built anew has to be traced anew; the rest once.
+            # A network that is rebuilt for shipping needs a new trace; others are traced once.
             if self._runner is None or network is not self._averaged:
                 self._runner = KerasRunner(network)
             metrics = self._validation.evaluate(self._runner, self._averaged.class_names)
             row["val_AP"] = metrics["AP"]
             if logs is not None and row["val_AP"] is not None:
                 logs["val_AP"] = row["val_AP"]  # For TensorBoard, which comes next.
-            # Without an object to find nothing tells which is best: then the last is.
+            # Without an object to find no epoch is better than another: the last one is kept.
             if row["val_AP"] is None or row["val_AP"] > self.best:
                 self.best = self.best if row["val_AP"] is None else row["val_AP"]
                 self.best_epoch = done
@@ -124,9 +129,14 @@ class StageRecord(keras.callbacks.Callback):
         row["seconds"] = round(self.seconds, 2)
         self.rows.append(row)
         self._write_history()
-        state = {"epoch": done, "rows": self.rows, "best": self.best, "best_epoch": self.best_epoch}
-        arrays = arrays_of(self._owners) | self._best
-        save_backup(self._folder / "backup", done, arrays, state | {"seconds": self.seconds})
+        state: StateFile = {
+            "epoch": done,
+            "rows": self.rows,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+        }
+        save_backup(self._folder / "backup", done, arrays_of(self._owners) | self._best, state)
         self._report(row)
 
     def _write_history(self) -> None:

@@ -1,4 +1,4 @@
-"""What the stage of a compression has that others lack."""
+"""What only the stage of a compression has: its callback, its settings, its preparation."""
 
 from typing import Any
 
@@ -8,21 +8,22 @@ from mkd_tf.compression import CompressedDetector
 from mkd_tf.config import Config
 from mkd_tf.conversion.calibration import choose_calibration
 from mkd_tf.data.base import Dataset
+from mkd_tf.schemas.training import StageFile
 from mkd_tf.training.plan import Stage
 
 
 class CompressionSteps(keras.callbacks.Callback):
-    """Tells the method the number of every step, from 0, before it is done."""
+    """Passes the number of every step, from 0, to the method before the step is done."""
 
     def __init__(self, student: CompressedDetector):
         super().__init__()
         self._student = student
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._student.method.advance(self._student.twin, int(self.model.optimizer.iterations))
 
 
-def settings_of(stage: Stage, config: Config) -> dict[str, Any]:
+def settings_of(stage: Stage, config: Config) -> StageFile:
     """Returns what a compression's result depends on beside the run's own flags."""
     return {
         "method": stage.method,

@@ -17,10 +17,10 @@ from mkd_tf.config import RunConfig
 
 @contextlib.contextmanager
 def scope(config: RunConfig) -> Iterator[None]:
-    """Within it, what is made is made on all replicas.
+    """Returns a context in which variables are created on all replicas.
 
     Raises:
-      MkdError: if there are not as many devices as asked for.
+      MkdError: if there are fewer devices than `config.replicas`.
     """
     if config.distribution == "none":
         yield

@@ -1,4 +1,4 @@
-"""The images of a run, and which of them carry labels for whom."""
+"""The images of a run, and which of their labels each role may use."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from mkd_tf.data.pipeline.image_store import Boxes, ImageStore
 from mkd_tf.detection.anchors import Anchors
 
 REPEATS = 4
-"""How often an unlabelled image may come in an epoch: a few are no three quarters of every batch."""
+"""How often an unlabelled image comes in an epoch at most: few of them do not fill every batch."""
 
 
 def unlabelled_per_batch(batch: int, share: float, labelled: int, unlabelled: int) -> int:

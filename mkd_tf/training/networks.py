@@ -1,4 +1,4 @@
-"""Networks and distillers of a run: built from its configuration, always the same ones."""
+"""Networks and distillers of a run, built from its configuration and its seed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,10 @@ from mkd_tf.config import SEEDS_PER_RUN, Config
 from mkd_tf.detectors import Detector, build_detector, takes_backbone_weights
 from mkd_tf.detectors.files import load_detector, take_weights
 from mkd_tf.detectors.teachers import assemble_teacher
+from mkd_tf.distillation.balance import Balance
 from mkd_tf.distillation.distiller import Distiller
+from mkd_tf.distillation.objective import Objective
+from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.registry import parse_specs
 from mkd_tf.strategies import STRATEGIES, Strategy
 from mkd_tf.training.plan import Stage
@@ -22,7 +25,7 @@ _INIT = {"teacher": 1, "guide": 2, "student_alone": 3, "student": 3}
 
 
 class Networks:
-    """Builds what trains.
+    """Builds the networks of a run and their distillers.
 
     Args:
       config: of the run.
@@ -48,11 +51,11 @@ class Networks:
         return network
 
     def seed(self, role: str) -> None:
-        """Makes what is initialised next that of `role`, whatever was built before in this process."""
+        """Seeds the next initial weights: those of `role`, whatever this process has built before."""
         keras.utils.set_random_seed(self._config.run.seed * SEEDS_PER_RUN + _INIT[role])
 
     def _given(self, role: str, image_size: int) -> Detector:
-        """Loads a network that was trained before.
+        """Loads the network that `--<role>_weights` names.
 
         Raises:
           MkdError: if it is not a detector of these classes at this size.
@@ -83,18 +86,13 @@ class Networks:
         strategies = strategies_of(stage.strategies)
         if stage.guide:
             strategies += strategies_of(roles.guide_strategies, target="guide")
-        return Distiller(
-            network,
-            **{role: others[role] for role in stage.sources},
-            strategies=strategies,
-            beta=task.beta,
-            box_weight=task.box_weight,
-            steps=steps,
-            learn_guide=bool(stage.guide),
-            balance=task.balance,
-            gradient_cap=task.gradient_cap,
-            warmup_steps=self._config.optimizer.warmup_steps,
+        objective = Objective(
+            DetectionTask(task.beta, task.box_weight),
+            strategies,
+            Balance(task.balance, task.gradient_cap, steps, self._config.optimizer.warmup_steps),
         )
+        sources = {role: others[role] for role in stage.sources}
+        return Distiller(network, **sources, objective=objective, learn_guide=bool(stage.guide))
 
     def compressed(self, stage: Stage, start: Detector, steps: int) -> CompressedDetector:
         """Returns the trained network `start` in the form that a compression trains.
@@ -112,11 +110,11 @@ class Networks:
         return CompressedDetector(start, stage.method, steps)
 
     def check(self, stages: list[Stage], done: Mapping[str, Path] | None = None) -> None:
-        """Builds every network and strategy once: a mistake shows now and not after an hour.
+        """Builds every network and strategy once, so that a mistake shows before training.
 
         Args:
           stages: those of the run.
-          done: files of the networks that are trained: what they began with is not asked for again.
+          done: files of the trained networks by role; their initial weights are not needed again.
         """
         trained = done or {}
         given = self._config.roles.backbone_weights
@@ -147,7 +145,7 @@ class Networks:
 
 
 def strategies_of(specs: str, target: str = "student") -> list[Strategy]:
-    """Builds strategies; those of another target than the student bear its name before their own."""
+    """Builds strategies; the names of those with another target than the student begin with it."""
     made = []
     for spec in parse_specs(specs, "strategies"):
         if target == "student":

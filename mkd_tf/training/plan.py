@@ -1,4 +1,4 @@
-"""The stages of a run: which roles there are, who learns from whom, and what is compressed how."""
+"""The stages of a run: its roles, the sources of each, and the compressions."""
 
 import dataclasses
 
@@ -14,18 +14,18 @@ MKD = (
     f"layer_relation(weight=1.0, {FEATURES}), attention_map(weight=0.1, {FEATURES}), "
     f"hint(source='SOURCE', weight=0.1, {FEATURES}), exploration(weight=0.5, {FEATURES})"
 )
-"""The whole method: what `--strategies=mkd` stands for; hints come from the guide, if there is one."""
+"""The strategies of `--strategies=mkd`; the source of hints is the guide, if there is one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What one role is and from whom it learns.
+    """The training of one role.
 
     Attributes:
       role: name of the stage and its folder.
       network: the detector's spec.
       epochs: length.
-      strategies: specs of what is imitated, comma-separated.
+      strategies: specs, comma-separated.
       sources: roles that it learns from; trained before it, but for a guide that learns too.
       guide: spec of a guide that learns in the same stage; empty where none does.
       start: role whose trained network a compression begins with.
@@ -43,7 +43,7 @@ class Stage:
 
 
 def expanded(strategies: str, has_guide: bool) -> str:
-    """Returns the specs that `mkd` stands for, or those given."""
+    """Returns `strategies`; for `mkd`, the specs of the whole method."""
     if strategies.strip() != "mkd":
         return strategies
     return MKD.replace("SOURCE", "guide" if has_guide else "teacher")
@@ -78,7 +78,7 @@ def plan(roles: RolesConfig, compression: CompressionConfig | None = None) -> li
 def _compressions(
     student: str, compression: CompressionConfig, strategies: str, sources: tuple[str, ...]
 ) -> list[Stage]:
-    """Returns a stage for every method of `--compress`; what two chains begin with is one stage."""
+    """Returns a stage for every method of `--compress`; a common beginning of two chains is one stage."""
     stages: dict[str, Stage] = {}
     for alone in (False, True) if compression.compress_baseline else (False,):
         taught = ("", ()) if alone else (strategies, sources)

@@ -1,4 +1,4 @@
-"""What a person sees while a stage trains: a bar with the time left, or lines in a log."""
+"""The progress of a stage: a bar with the time left on a terminal, lines in a log file."""
 
 from typing import Any
 
@@ -35,16 +35,16 @@ class StageProgress(keras.callbacks.Callback):
         self._note = ""
         self._done = 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._task = self._bar.add_task(self._role, total=self._epochs * self._per_epoch, note="")
         if self._console.is_terminal:
             self._bar.start()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._done = epoch * self._per_epoch
         self._bar.update(self._task, completed=self._done)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._bar.update(self._task, completed=self._done + batch + 1)
 
     def report(self, row: dict[str, Any]) -> None:
@@ -62,5 +62,5 @@ class StageProgress(keras.callbacks.Callback):
         self._bar.update(self._task, note=note)
 
     def close(self) -> None:
-        """Gives the terminal back, after an error too."""
+        """Removes the bar; call it after an error too."""
         self._bar.stop()

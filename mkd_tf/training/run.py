@@ -1,9 +1,9 @@
-"""A run: teacher, then guide, then the student alone (if asked) and the distilled student."""
+"""A run: teacher, then guide, then with --baseline the student alone, and the distilled student."""
 
 import dataclasses
 import resource
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tensorflow as tf
 from rich.console import Console
@@ -21,17 +21,19 @@ from mkd_tf.evaluation.beyond import beyond
 from mkd_tf.evaluation.cost import macs, parameters
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.evaluation.gallery import write_examples
+from mkd_tf.evaluation.progress import bar
 from mkd_tf.evaluation.results import (
     commit,
     empty_results,
     make_console,
     merge_role,
     percent,
-    print_results,
     read_results,
+    results_table,
     write_results,
 )
 from mkd_tf.evaluation.runners import KerasRunner
+from mkd_tf.schemas.training import Beyond, ResultsFile, Role
 from mkd_tf.training.compression_stage import CompressionSteps, prepare, settings_of
 from mkd_tf.training.images import Images
 from mkd_tf.training.networks import Networks
@@ -62,15 +64,12 @@ class Run:
         self.networks = Networks(config, self.dataset.class_names, synchronized=replicas > 1)
         done = {s.role: Path(config.run.workdir, s.role, "best.keras") for s in self.stages}
         done = {role: path for role, path in done.items() if read_done(path.parent)}
-        # A compression that is done needs nothing any more; others are asked by those that follow.
+        # A compression that is done is not built again; other networks are, for the stages that follow.
         self.networks.check([s for s in self.stages if not s.method or s.role not in done], done)
         self._check_splits()
         self._lock = lock(Path(config.run.workdir))
         with Progress(console=self.console, transient=True) as progress:
-            task = progress.add_task("reading images")
-            self.images = Images.load(
-                self.dataset, config, lambda done, total: progress.update(task, completed=done, total=total)
-            )
+            self.images = Images.load(self.dataset, config, bar(progress, "reading images"))
         streams = [s for stage in self.stages for s in self.images.streams(stage.role)]
         check_mixing(config.augmentation, [(s.labelled, s.per_batch) for s in streams])
         check_images(Path(config.run.workdir), self.images.store.digest())
@@ -89,15 +88,17 @@ class Run:
             f"{len(p.labelled)} labelled and {len(p.unlabelled)} unlabelled for the student"
             + (share if len(p.unlabelled) else "")
         )
-        before = self.folder / "results.json"
-        known = read_results(before) if before.exists() else {"roles": {}, "files": {}}
-        self.results = empty_results(
-            command=command,
-            commit=commit(),
-            dataset={"name": config.data.dataset, "classes": list(self.dataset.class_names)},
-            image_size=config.roles.image_size,
-        )
-        self.results |= {"roles": known["roles"], "files": known["files"]}
+        stored = self.folder / "results.json"
+        before = read_results(stored) if stored.exists() else empty_results()
+        self.results: ResultsFile = {
+            "schema": 1,
+            "command": command,
+            "commit": commit(),
+            "dataset": {"name": config.data.dataset, "classes": list(self.dataset.class_names)},
+            "image_size": config.roles.image_size,
+            "roles": before["roles"],
+            "files": before["files"],
+        }
 
     def _check_splits(self) -> None:
         missing = [s for s in ("train", "validation", "test") if s not in self.dataset.split_names]
@@ -114,11 +115,11 @@ class Run:
         """Prints a line."""
         self.console.print(text, highlight=False, soft_wrap=True)
 
-    def train(self) -> dict[str, Any]:
+    def train(self) -> ResultsFile:
         """Runs every stage that is not done; returns the results.
 
         Raises:
-          MkdError: for what the user can mend; a later start goes on from there.
+          MkdError: for a mistake of the user; the same command goes on from there.
         """
         networks: dict[str, Detector] = {}
         for stage in self.stages:
@@ -129,17 +130,17 @@ class Run:
         return self.results
 
     def _show(self, networks: dict[str, Detector]) -> None:
-        """Prints the table and draws what each role sees."""
+        """Prints the table and draws the detections of each role."""
         runners = {role: KerasRunner(network) for role, network in networks.items()}
         write_examples(self.folder, self.dataset.split("test"), runners, self.config.data.fit)
-        print_results(self.results, self.console)
+        self.console.print(results_table(self.results))
         self.say(f"results: {self.folder / 'results.json'}; images: {self.folder / 'examples.png'}")
         # Linux counts in KiB.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         self.say(f"peak memory: {peak:.1f} GiB")
 
     def _boxes(self, stage: Stage, networks: dict[str, Detector]) -> Boxes:
-        """Returns the truth; for a role with a teacher, the teacher's boxes where it has no labels."""
+        """Returns the boxes to train on: the truth, and with a teacher its boxes on unlabelled images."""
         images = self.images
         if not stage.sources or not len(images.unlabelled):
             return images.store.truth
@@ -147,13 +148,8 @@ class Run:
         if not path.exists():
             runner = KerasRunner(networks["teacher"])
             with Progress(console=self.console, transient=True) as progress:
-                task = progress.add_task("teacher labels", total=len(images.unlabelled))
-                found = detect(
-                    images.store,
-                    images.unlabelled,
-                    runner,
-                    lambda done, total: progress.update(task, completed=done),
-                )
+                shown = bar(progress, "teacher labels", len(images.unlabelled))
+                found = detect(images.store, images.unlabelled, runner, shown)
             write_rows(path, images.unlabelled, found)
         least = self.config.data.teacher_boxes
         return with_teacher_boxes(images.store, images.unlabelled, read_rows(path), least)
@@ -172,7 +168,7 @@ class Run:
         else:
             self._train(stage, networks)
         network = load_detector(folder / "best.keras")
-        # Its second view costs as much as its first: only what is distilled from pays for it.
+        # A second view doubles the cost: only the network that others are distilled from has it.
         return assemble_teacher(network, config.roles.teacher_views) if role == "teacher" else network
 
     def _train(self, stage: Stage, networks: dict[str, Detector]) -> None:
@@ -194,7 +190,7 @@ class Run:
         anchors = {r: network.anchors for r, network in learning.items()}
         averaged = self._learning(stage, steps)
         if stage.method:
-            # Adapters would hang on which networks were made before, in this process or in a killed one.
+            # Else initial adapters depend on which networks this process, or a killed one, made before.
             self.networks.seed("student")
         outcome = train_stage(
             role,
@@ -213,7 +209,7 @@ class Run:
         entry: dict[str, Any] = {"epochs": stage.epochs, "steps": steps}
         entry["seconds"] = round(outcome.seconds, 1)
         if stage.guide:
-            # Nothing was selected for the guide: what it is at the end is what it is.
+            # No epoch is selected for the guide: its last weights are its best.
             save_detector(averaged["guide"], self.folder / "guide" / "best.keras")
             self._finish("guide", averaged["guide"], dict(entry))
         entry["best_epoch"] = outcome.best_epoch
@@ -222,7 +218,7 @@ class Run:
             entry["beyond_teacher"] = self._beyond(ends, networks["teacher"])
         self._finish(role, ends, entry)
 
-    def _beyond(self, student: Detector, teacher: Detector) -> dict[str, Any]:
+    def _beyond(self, student: Detector, teacher: Detector) -> Beyond:
         """Counts the objects of the test split that the student finds and the teacher misses."""
         sets = [(network, self.evaluation("test", network.image_size)) for network in (student, teacher)]
         found = [images.detections(KerasRunner(network)) for network, images in sets]
@@ -257,12 +253,12 @@ class Run:
         if entry.get("best_epoch") not in (None, entry["epochs"]):
             selected = images.evaluate(KerasRunner(load_detector(str(best))), self.dataset.class_names)
             entry |= {"best_AP": selected["AP"]}
-        entry = metrics | cost | entry | {"split": "test"}
-        write_done(self.folder / role, entry)
-        found = ", ".join(f"{name} {percent(metrics[name])}" for name in ("AP", "AP50"))
+        whole = cast(Role, {**metrics, **cost, **entry, "split": "test"})
+        write_done(self.folder / role, whole)
+        found = f"AP {percent(metrics['AP'])}, AP50 {percent(metrics['AP50'])}"
         self.say(f"{role}: test {found}, {entry['seconds']:.0f} s")
-        self._record(role, entry)
+        self._record(role, whole)
 
-    def _record(self, role: str, entry: dict[str, Any]) -> None:
+    def _record(self, role: str, entry: Role) -> None:
         self.results = merge_role(self.results, role, entry)
         write_results(self.folder / "results.json", self.results)

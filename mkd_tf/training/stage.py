@@ -25,7 +25,7 @@ _JIT = {"auto": "auto", "true": True, "false": False}
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a finished stage reports about itself."""
+    """The training time of a finished stage, and the epoch of `best.keras`."""
 
     seconds: float
     best_epoch: int

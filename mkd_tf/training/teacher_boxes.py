@@ -33,7 +33,7 @@ def detect(
 
 
 def write_rows(path: Path, indices: np.ndarray, found: list[Detections]) -> None:
-    """Keeps detections of images `indices`: one table of (image, box, label, score)."""
+    """Writes detections of images `indices` as one table of (image, box, label, score)."""
     table = [
         np.concatenate([np.full((len(d), 1), i), d.boxes, d.labels[:, None], d.scores[:, None]], axis=1)
         for i, d in zip(indices, found, strict=True)
@@ -43,7 +43,7 @@ def write_rows(path: Path, indices: np.ndarray, found: list[Detections]) -> None
 
 
 def read_rows(path: Path) -> dict[int, Row]:
-    """Returns each image's (boxes, labels, weights); a box weighs what the teacher scored it."""
+    """Returns each image's (boxes, labels, weights); the weight of a box is its score."""
     with np.load(path, allow_pickle=False) as stored:
         rows, indices = stored["rows"], stored["indices"]
     # Written image after image: each one's rows lie together.
@@ -55,7 +55,7 @@ def read_rows(path: Path) -> dict[int, Row]:
 def with_teacher_boxes(
     store: ImageStore, indices: np.ndarray, rows: Mapping[int, Row], least_score: float
 ) -> Boxes:
-    """Returns the truth, but for images `indices` the teacher's boxes that score enough.
+    """Returns the truth, with the teacher's boxes of at least `least_score` for images `indices`.
 
     With `least_score` 1 nothing is known of these images: they take part in
     distillation only.

@@ -1,13 +1,14 @@
 """The work directory: which run it belongs to, and which of its stages are done."""
 
 import fcntl
-import json
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
+from mkd_tf import schemas
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import Config, options, to_values
-from mkd_tf.files import clear_parts, write_bytes, write_json
+from mkd_tf.files import clear_parts, write_bytes
+from mkd_tf.schemas.training import DoneFile, Role, StageFile
 
 FLAGS_FILE = "flags.cfg"
 
@@ -19,7 +20,7 @@ def as_flagfile(config: Config) -> str:
 
 
 def _flags(text: str) -> dict[str, str]:
-    """The values in a flagfile by name; whatever else somebody wrote into it does not count."""
+    """Returns the values in a flagfile by name; comments and other lines are skipped."""
     lines = [line[2:].split("=", 1) for line in text.splitlines() if line.startswith("--") and "=" in line]
     return dict(lines)
 
@@ -37,12 +38,12 @@ def claim(config: Config) -> Path:
 
 
 def lock(folder: Path) -> IO[str]:
-    """Takes the work directory for this process, and clears what killed ones left half written.
+    """Locks the work directory for this process, and removes what killed ones left half written.
 
-    The system frees it when the process ends, however it ends: keep the handle until then.
+    The system frees the lock when the process ends, however it ends: keep the handle until then.
 
     Raises:
-      MkdError: if another process works there.
+      MkdError: if another process holds the lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handle = open(folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (it outlives this function)
@@ -51,7 +52,8 @@ def lock(folder: Path) -> IO[str]:
     except OSError:
         handle.close()
         raise MkdError(
-            f"workdir {folder}: another process is training there. Wait for it, or use another --workdir."
+            f"workdir {folder}: another process is using this work directory. "
+            "Wait for it, or use another --workdir."
         ) from None
     clear_parts(folder)
     return handle
@@ -96,7 +98,7 @@ def compare(config: Config) -> None:
             )
 
 
-def claim_stage(folder: Path, settings: dict[str, Any]) -> None:
+def claim_stage(folder: Path, settings: StageFile) -> None:
     """Ties a stage that is not part of the run's own flags to what it was begun with.
 
     Raises:
@@ -104,9 +106,9 @@ def claim_stage(folder: Path, settings: dict[str, Any]) -> None:
     """
     path = folder / "stage.json"
     if not path.exists():
-        write_json(path, settings)
+        schemas.write(path, settings, StageFile)
         return
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = schemas.read(path, StageFile)
     changed = [f"{k} was {before.get(k)!r}, is {v!r}" for k, v in settings.items() if before.get(k) != v]
     if changed:
         raise MkdError(
@@ -115,17 +117,16 @@ def claim_stage(folder: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def read_done(folder: Path) -> dict[str, Any] | None:
+def read_done(folder: Path) -> Role | None:
     """Returns what a finished stage left in its folder, or None."""
     path = folder / "done.json"
     if not path.exists():
         return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise MkdError(f"{path}: damaged ({error}). Delete it to finish this stage again.") from None
+    done = schemas.read(path, DoneFile)
+    done.pop("schema")
+    return done
 
 
-def write_done(folder: Path, entry: dict[str, Any]) -> None:
+def write_done(folder: Path, entry: Role) -> None:
     """Marks a stage as done, as its last act."""
-    write_json(folder / "done.json", entry)
+    schemas.write(folder / "done.json", {**entry}, DoneFile)

@@ -127,13 +127,13 @@ def test_the_integer_file_has_them_and_computes_the_same(kind):
     hand_over(copy, plain)
     images = steps.images(6, seed=3)
     content = int8.int8_file(plain, (1, steps.SIDE, steps.SIDE, 3))
-    kernels = {k.shape: k for k in weights_report(content).kernels if k.operator == "CONV_2D"}
+    kernels = {tuple(k["shape"]): k for k in weights_report(content)["kernels"] if k["operator"] == "CONV_2D"}
     # `fine`, `coarse` and `predict`, outputs first; `fixed` is 1x1 and nobody's.
     for shape in ((8, 3, 3, 3), (8, 3, 3, 8), (4, 3, 3, 8)):
         if kind == "sparsity":
-            assert kernels[shape].zeros >= 0.5
+            assert kernels[shape]["zeros"] >= 0.5
         else:
-            assert kernels[shape].distinct_per_channel <= CLUSTERS
+            assert kernels[shape]["distinct_per_channel"] <= CLUSTERS
     found, scales = int8.run(content, images), int8.scales(content)
     for name, x in copy(tf.constant(images), training=False).items():
         assert np.abs(found[name] - x).max() < 3.5 * scales[name], name

@@ -31,7 +31,7 @@ def detector() -> Detector:
     return made
 
 
-def random_images(count: int, seed: int = 0) -> np.ndarray:
+def images(count: int, seed: int = 0) -> np.ndarray:
     """Returns `[count, 64, 64, 3]` uint8."""
     return harness.random_images(count, SIDE, seed).astype("uint8")
 
@@ -39,7 +39,7 @@ def random_images(count: int, seed: int = 0) -> np.ndarray:
 @functools.cache
 def file(quantization: str, postprocess: str = "detection") -> bytes:
     """The detector as a TFLite file."""
-    return to_tflite(detector(), quantization, random_images(16), postprocess)
+    return to_tflite(detector(), quantization, images(16), postprocess)
 
 
 class OwnDetections(Dataset):
@@ -57,10 +57,10 @@ class OwnDetections(Dataset):
     def _split(self, name):
         if name not in self.split_names:
             raise MkdError(name)
-        images = random_images(6, seed=self.split_names.index(name) + 1)
+        fitted = images(6, seed=self.split_names.index(name) + 1)
         least = 0.6 if name == "validation" else 0.5
-        found = [d.above(least) for d in KerasRunner(detector())(images)]
+        found = [d.above(least) for d in KerasRunner(detector())(fitted)]
         return [
             element(image, f"{name}{i}", d.boxes, d.labels)
-            for i, (image, d) in enumerate(zip(images, found, strict=True))
+            for i, (image, d) in enumerate(zip(fitted, found, strict=True))
         ]

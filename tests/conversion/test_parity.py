@@ -3,7 +3,8 @@
 import numpy as np
 
 from mkd_tf.conversion import to_tflite
-from mkd_tf.conversion.parity import differences, keras_heads, tflite_heads
+from mkd_tf.conversion.parity import differences, keras_heads
+from mkd_tf.conversion.tflite.heads import tflite_heads
 from tests import harness
 from tests.conversion import made
 

@@ -84,7 +84,7 @@ def test_each_has_the_threads_asked_for(tmp_path, monkeypatch):
         def invoke(self, image):
             assert image.shape == (32, 32, 3)
 
-    monkeypatch.setitem(benchmarking._RUNNERS, ".tflite", Runner)
+    monkeypatch.setattr(benchmarking, "load_file_runner", Runner)
     (tmp_path / "a.tflite").write_bytes(b"")
     file_latencies([str(tmp_path / "a.tflite")], some_image(""), threads=3, runs=1)
     assert asked == [3]

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mkd_tf.detection import losses
 from tests import reference
+from tests.strategies import fakes
 
 LOGITS = np.linspace(-6, 6, 25)
 SOFT = np.linspace(0, 1, 11)
@@ -140,3 +141,18 @@ def test_extreme_distributions_stay_finite_with_their_gradients():
         total = tf.reduce_sum(focal) + tf.reduce_sum(losses.kl_divergence(-logits, logits))
     assert np.isfinite(total)
     assert np.isfinite(tape.gradient(total, logits)).all()
+
+
+def test_ignored_locations_have_no_class_loss():
+    port = fakes.port()
+    outputs, targets = fakes.outputs(port), fakes.targets(port)
+    ignored = np.zeros((2, 84), "float32")
+    ignored[0, 1] = 1
+    plain = losses.location_losses(outputs, targets, port.anchors, 1.0)
+    left = losses.location_losses(outputs, targets | {"ignored": ignored}, port.anchors, 1.0)
+    expected = np.array(plain[0])
+    assert (expected[0, 1] > 0).all()
+    expected[0, 1] = 0
+    np.testing.assert_array_equal(left[0], expected)
+    for a, b in zip(left[1:], plain[1:], strict=True):
+        np.testing.assert_array_equal(a, b)

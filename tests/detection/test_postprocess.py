@@ -11,7 +11,6 @@ from mkd_tf.detection.postprocess import (
     Detections,
     PostprocessConfig,
     batch_detections,
-    detections,
     probabilities,
     select,
 )
@@ -103,7 +102,8 @@ def test_nothing_above_the_threshold_is_an_empty_result():
 def test_detections_worked_by_hand():
     # One anchor in the middle, 0.2 wide; ty = 10 moves by one height, th = 5 ln 2 doubles it.
     anchors = np.array([[0.5, 0.5, 0.2, 0.2]])
-    result = detections(np.array([[math.log(3), -9]]), np.array([[10.0, 0, 5 * math.log(2), 0]]), anchors)
+    encodings = np.array([[[10.0, 0, 5 * math.log(2), 0]]])
+    (result,) = batch_detections(np.array([[[math.log(3), -9]]]), encodings, anchors)
     np.testing.assert_allclose(result.boxes, [[0.5, 0.4, 0.9, 0.6]], atol=1e-6)
     assert (result.scores.tolist(), result.labels.tolist()) == ([0.75], [0])
 
@@ -115,7 +115,7 @@ def test_a_batch_is_its_images_one_by_one():
     logits, encodings = rng.normal(-3, 2, (3, len(anchors), 2)), rng.normal(0, 2, (3, len(anchors), 4))
     together = batch_detections(logits, encodings, fractions)
     for i, one in enumerate(together):
-        alone = detections(logits[i], encodings[i], fractions)
+        (alone,) = batch_detections(logits[i : i + 1], encodings[i : i + 1], fractions)
         np.testing.assert_allclose(one.boxes, alone.boxes, atol=1e-6)
         np.testing.assert_array_equal(one.scores, alone.scores)
     assert batch_detections(logits[:0], encodings[:0], fractions) == []
@@ -127,9 +127,9 @@ def test_extreme_logits_give_finite_scores():
 
 def test_wrong_shapes_are_told():
     with pytest.raises(MkdError, match="class_logits"):
-        detections(np.zeros((3, 2)), np.zeros((4, 4)), np.zeros((4, 4)))
+        batch_detections(np.zeros((1, 3, 2)), np.zeros((1, 4, 4)), np.zeros((4, 4)))
     with pytest.raises(MkdError, match="box_encodings"):
-        detections(np.zeros((4, 2)), np.zeros((3, 4)), np.zeros((4, 4)))
+        batch_detections(np.zeros((1, 4, 2)), np.zeros((1, 3, 4)), np.zeros((4, 4)))
 
 
 def test_above_keeps_equal_scores():

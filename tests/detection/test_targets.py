@@ -198,13 +198,6 @@ def test_no_location_answers_for_an_ignored_area_and_objects_in_it_stay():
     np.testing.assert_array_equal(found, plain["weights"] == 0)
 
 
-def test_ignored_locations_leave_a_loss():
-    loss = np.arange(12, dtype="float32").reshape(1, 3, 4)
-    assert targets.without_ignored(loss, {"weights": None}) is loss
-    left = targets.without_ignored(loss, {"ignored": np.float32([[0, 1, 0]])})
-    np.testing.assert_array_equal(left[0], [loss[0, 0], [0] * 4, loss[0, 2]])
-
-
 @pytest.mark.parametrize("seed", range(6))
 def test_several_anchors_share_a_location(seed):
     rng = np.random.default_rng(seed)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
-from mkd_tf.conversion.parity import keras_heads, tflite_heads
+from mkd_tf.conversion.parity import keras_heads
+from mkd_tf.conversion.tflite.heads import tflite_heads
 from mkd_tf.conversion.tflite.model_file import to_content, unpack
 from mkd_tf.diagnosis.layer_errors import Diagnosis, Error, LayerError, compare, decibels, diagnose
 from mkd_tf.diagnosis.layer_quantization import INPUT, Layer, Pair

@@ -8,13 +8,13 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from mkd_tf.checks import MkdError
-from mkd_tf.conversion.tflite.model_file import unpack
+from mkd_tf.conversion.tflite.model_file import producers, tensor_name, unpack
 from mkd_tf.conversion.tflite.runner import TFLiteRunner
-from mkd_tf.diagnosis import selective
-from mkd_tf.diagnosis.layer_errors import output_errors
+from mkd_tf.diagnosis import layer_errors, selective
+from mkd_tf.diagnosis.format import import_quantizer
 from mkd_tf.diagnosis.layer_names import keras_names
-from mkd_tf.diagnosis.layer_quantization import Pair, producers, tensor_name
-from mkd_tf.diagnosis.selective import chosen_layers, import_quantizer, to_selective, with_readers
+from mkd_tf.diagnosis.layer_quantization import Pair
+from mkd_tf.diagnosis.selective import chosen_layers, to_selective, with_readers
 from mkd_tf.edgetpu import placement
 from mkd_tf.evaluation.runners import KerasRunner
 from tests.conversion import made, made_broken
@@ -47,6 +47,17 @@ def make():
         return made_before[key]
 
     return maker
+
+
+def output_errors(content, exact, images, scaling):
+    """Returns the relative RMS error of each output of a file with uint8 input against the float file's."""
+    ours, theirs = layer_errors._Run(content), layer_errors._Run(exact)
+    found, reference = [], []
+    for image, scaled in zip(images, layer_errors._scaled(images, scaling), strict=True):
+        for run, given, heads in ((ours, image, found), (theirs, scaled, reference)):
+            run(given)
+            heads.append(run.heads())
+    return layer_errors._compared(iter(found), reference)
 
 
 def tensors(content):

@@ -20,18 +20,24 @@ def means(**changed):
     return {name: tf.constant(value) for name, value in values.items()}
 
 
+def connected(*args, **options):
+    balance = Balance(*args, **options)
+    balance.connect(TASKS)
+    return balance
+
+
 def numbers(values):
     return {name: float(value) for name, value in values.items()}
 
 
 def test_a_fixed_balance_measures_nothing():
-    balance = Balance(TASKS)
+    balance = connected()
     balance.measure(means(), 150)
     assert numbers(balance.scales()) == dict.fromkeys(TASKS, 1.0)
 
 
 def test_a_scale_makes_a_term_as_large_as_the_task_of_its_own_network():
-    balance = Balance(TASKS, "calibrated", steps=1000)
+    balance = connected("calibrated", steps=1000)
     assert (balance.begin, balance.end) == (100, 150)
     balance.measure(means(), 100)
     # (1 + 2) / 0.5, (1 + 2) / 6 and (4 + 0) / 8.
@@ -39,7 +45,7 @@ def test_a_scale_makes_a_term_as_large_as_the_task_of_its_own_network():
 
 
 def test_the_window_averages_and_then_the_scales_stay():
-    balance = Balance(TASKS, "calibrated", steps=40)
+    balance = connected("calibrated", steps=40)
     assert (balance.begin, balance.end) == (4, 6)
     balance.measure(means(soft=3.0), 3)
     assert float(balance.scales()["soft"]) == pytest.approx(1.0), "a stand-in before the window"
@@ -54,26 +60,26 @@ def test_the_window_averages_and_then_the_scales_stay():
     ("steps", "window"), [(None, (100, 300)), (10, (1, 2)), (400, (40, 60)), (10_000, (100, 300))]
 )
 def test_warm_up_and_window_follow_the_length_of_the_run(steps, window):
-    balance = Balance(TASKS, "calibrated", steps=steps)
+    balance = connected("calibrated", steps=steps)
     assert (balance.begin, balance.end) == window
 
 
 def test_the_window_waits_for_a_long_warm_up():
     windows = [
         (b.begin, b.end)
-        for b in (Balance(TASKS, "calibrated", steps=s, warmup_steps=1000) for s in (None, 12_000, 3000))
+        for b in (Balance("calibrated", steps=s, warmup_steps=1000) for s in (None, 12_000, 3000))
     ]
     assert windows == [(1000, 1200), (1000, 1200), (300, 450)]
 
 
 def test_a_term_that_is_zero_while_it_is_measured_gets_no_endless_weight():
-    balance = Balance(TASKS, "calibrated", steps=1000)
+    balance = connected("calibrated", steps=1000)
     balance.measure(means(soft=0.0), 100)
     assert float(balance.scales()["soft"]) == LARGEST_SCALE
 
 
 def test_the_guard_lowers_what_pulls_too_hard_and_nothing_else():
-    balance = Balance(TASKS, cap=0.5)
+    balance = connected(gradient_cap=0.5)
     assert balance.groups == (
         ("soft",),
         ("hint",),
@@ -97,18 +103,27 @@ def test_the_guard_lowers_what_pulls_too_hard_and_nothing_else():
     assert float(balance.scales()["soft"]) == pytest.approx(1.0), "it may rise again"
 
 
-def test_without_a_cap_shares_are_only_told():
-    balance = Balance(TASKS)
+def test_without_a_cap_shares_are_only_reported():
+    balance = connected()
     balance.guard(tf.constant([9.0, 1.0, 1.0, 16.0, 1.0]), dict.fromkeys(TASKS, 1.0), tf.constant(True))
     assert numbers(balance.scales()) == dict.fromkeys(TASKS, 1.0)
     assert numbers(balance.shares()) == pytest.approx({"soft": 0.75, "hint": 0.25, "guide_soft": 1.0})
 
 
 def test_terms_without_a_gradient_leave_no_mark():
-    balance = Balance(TASKS, cap=1.0)
+    balance = connected(gradient_cap=1.0)
     balance.guard(tf.zeros(5), dict.fromkeys(TASKS, 1.0), tf.constant(True))
     assert numbers(balance.scales()) == dict.fromkeys(TASKS, 1.0)
     assert numbers(balance.shares()) == dict.fromkeys(TASKS, 0.0)
+
+
+def test_a_balance_belongs_to_one_distiller():
+    balance = connected()
+    with pytest.raises(MkdError, match="balance: expected a Balance that no other Distiller has"):
+        balance.connect(TASKS)
+    assert [v.path for v in balance.variables] == [
+        f"balance/{n}" for n in ("sums", "scales", "caps", "shares")
+    ]
 
 
 def test_shares_in_a_step_are_the_gradients_at_the_taps():
@@ -157,7 +172,7 @@ def test_a_calibrated_guarded_run_keeps_its_balance_in_a_file(tmp_path):
     assert (np.array(logs["share_soft_classes"])[1:] < 0.2001).all()
     made.save(tmp_path / "distiller.keras")
     again = keras.saving.load_model(tmp_path / "distiller.keras", safe_mode=True)
-    assert (again.balance.mode, again.balance.cap, again.balance.end) == ("calibrated", 0.2, 5)
+    assert (again.balance.mode, again.balance.gradient_cap, again.balance.end) == ("calibrated", 0.2, 5)
     for mine, theirs in zip(made.balance.variables, again.balance.variables, strict=True):
         np.testing.assert_array_equal(mine, theirs)
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mkd_tf.checks import MkdError
 from mkd_tf.detectors import DETECTORS
 from mkd_tf.distillation.distiller import Distiller, resized
+from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.strategies import STRATEGIES, SoftClasses
 from tests.strategies import fakes
 
@@ -132,7 +133,7 @@ def test_a_file_keeps_all_and_training_goes_on(trained, tmp_path):
     again = keras.saving.load_model(tmp_path / "distiller.keras", safe_mode=True)
     again.run_eagerly = True
     assert again.get_config() == made.get_config()
-    assert (again.steps, again.objective.beta, again.objective.box_weight) == (2 * STEPS, 2.0, 1.5)
+    assert (again.balance.steps, again.objective.task) == (2 * STEPS, DetectionTask(2.0, 1.5))
     assert_identical(snapshot(made.student, made.teacher), snapshot(again.student, again.teacher))
     found = again.evaluate(endless(batch()), steps=1, verbose=0, return_dict=True)
     assert found == pytest.approx(expected, rel=1e-5)
@@ -164,7 +165,7 @@ def test_each_network_runs_once_per_step_and_in_its_mode():
 
 
 @pytest.mark.parametrize(
-    ("specs", "asked"),
+    ("specs", "used"),
     [
         ((), set()),
         (("soft_classes(weight=0)", "hint"), {"guide"}),
@@ -172,7 +173,7 @@ def test_each_network_runs_once_per_step_and_in_its_mode():
         (("soft_classes(source='best')",), {"teacher", "guide"}),
     ],
 )
-def test_a_network_that_nobody_asks_does_not_run(specs, asked):
+def test_unused_networks_are_skipped(specs, used):
     made = distiller(specs=specs)
     made.compile(optimizer=keras.optimizers.SGD(1e-3), run_eagerly=True)
     calls = []
@@ -185,7 +186,7 @@ def test_a_network_that_nobody_asks_does_not_run(specs, asked):
 
         network.call = counted
     made.fit(endless(batch()), epochs=1, steps_per_epoch=1, shuffle=False, verbose=0)
-    assert sorted(calls) == sorted(asked)
+    assert sorted(calls) == sorted(used)
 
 
 def test_a_gradient_reaches_the_student_and_the_adapters_alone():

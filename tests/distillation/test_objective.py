@@ -7,13 +7,15 @@ import tensorflow as tf
 
 from mkd_tf.detection.boxes import encode
 from mkd_tf.detection.losses import distribution_focal
-from mkd_tf.distillation.objective import Objective, detection_terms
+from mkd_tf.distillation.objective import Objective
+from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.strategies import AttentionMap, SoftClasses, Strategy
 from tests import reference
 from tests.strategies import fakes
 
 PORT = fakes.port()
 ANCHORS = PORT.anchors
+TASK = DetectionTask()
 
 
 def scene(batch=2, seed=0):
@@ -41,7 +43,7 @@ class Constant(Strategy):
 @pytest.mark.parametrize("beta", [0, 1, 2])
 def test_the_task_against_the_reference(beta):
     outputs, targets = scene()
-    found = detection_terms(outputs, targets, ANCHORS, beta, box_weight=3.0)
+    found = DetectionTask(beta, 3.0).terms(outputs, targets, ANCHORS)
     assert list(found) == ["class", "box"]
     for i in range(2):
         expected = reference.task(
@@ -58,8 +60,8 @@ def test_the_task_against_the_reference(beta):
 def test_distributions_of_boxes_join_the_box_term():
     outputs, targets = scene()
     logits = fakes.outputs(PORT)["box_logits"]
-    plain = detection_terms(outputs, targets, ANCHORS, 1.0, 2.0)
-    found = detection_terms(outputs | {"box_logits": logits}, targets, ANCHORS, 1.0, 2.0)
+    plain = TASK.terms(outputs, targets, ANCHORS)
+    found = TASK.terms(outputs | {"box_logits": logits}, targets, ANCHORS)
     np.testing.assert_array_equal(found["class"], plain["class"])
     truth = keras.ops.convert_to_numpy(encode(targets["boxes"], ANCHORS.centers_and_sizes()))
     focal = keras.ops.convert_to_numpy(distribution_focal(truth, logits))
@@ -77,7 +79,7 @@ def test_a_perfect_answer_costs_nothing():
         "box_encodings": keras.ops.convert_to_numpy(encode(targets["boxes"], ANCHORS.centers_and_sizes())),
     }
     targets = targets | {"weights": np.where(targets["weights"] == 1, 1, 0).astype("float32")}
-    found = detection_terms(exact, targets, ANCHORS, 1.0, 2.0)
+    found = TASK.terms(exact, targets, ANCHORS)
     np.testing.assert_allclose(found["class"], 0, atol=1e-4)
     np.testing.assert_allclose(found["box"], 0, atol=1e-3)
 
@@ -93,7 +95,7 @@ def test_the_class_target_of_a_teachers_box_is_its_score_times_the_overlap():
     outputs["class_logits"] = np.zeros_like(outputs["class_logits"])  # Probability 1/2.
     logits = tf.Variable(outputs["class_logits"])
     with tf.GradientTape() as tape:
-        found = detection_terms(outputs | {"class_logits": logits}, targets, ANCHORS, 1.0, 2.0)
+        found = TASK.terms(outputs | {"class_logits": logits}, targets, ANCHORS)
     gradient = tape.gradient(found["class"], logits).numpy()
     hot = np.arange(3) == targets["labels"][..., None]
     np.testing.assert_allclose(gradient[positive][hot[positive]], 0, atol=1e-3)
@@ -105,16 +107,16 @@ def test_the_overlap_in_the_class_target_teaches_no_box():
     outputs, targets = scene()
     encodings = tf.Variable(outputs["box_encodings"])
     with tf.GradientTape() as tape:
-        found = detection_terms(outputs | {"box_encodings": encodings}, targets, ANCHORS, 1.0, 2.0)["class"]
+        found = TASK.terms(outputs | {"box_encodings": encodings}, targets, ANCHORS)["class"]
     assert tape.gradient(found, encodings) is None
 
 
 def test_an_unlabelled_image_has_no_task():
     outputs, targets = scene()
-    labelled = detection_terms(outputs, targets, ANCHORS, 1.0, 2.0)
+    labelled = TASK.terms(outputs, targets, ANCHORS)
     targets["known"] = np.float32([0, 1])
     targets["weights"] = targets["weights"] * targets["known"][:, None]
-    found = detection_terms(outputs, targets, ANCHORS, 1.0, 2.0)
+    found = TASK.terms(outputs, targets, ANCHORS)
     assert float(found["class"][0]) == float(found["box"][0]) == 0
     for name in found:
         assert float(found[name][1]) == float(labelled[name][1]) > 0
@@ -122,9 +124,9 @@ def test_an_unlabelled_image_has_no_task():
 
 def test_examples_are_normalized_alone():
     outputs, targets = scene(batch=3)
-    together = detection_terms(outputs, targets, ANCHORS, 1.0, 2.0)
+    together = TASK.terms(outputs, targets, ANCHORS)
     for i in range(3):
-        alone = detection_terms(example(outputs, i), example(targets, i), ANCHORS, 1.0, 2.0)
+        alone = TASK.terms(example(outputs, i), example(targets, i), ANCHORS)
         for name in together:
             np.testing.assert_allclose(alone[name][0], together[name][i], rtol=1e-5)
 
@@ -138,8 +140,8 @@ def test_the_task_keeps_its_size_with_the_images():
     tiled = fakes.tiled(columns, PORT)
     boxes = tiled["boxes"] + large.anchors.boxes
     four = {k: tiled[k][..., 0] for k in ("labels", "weights")} | {"boxes": boxes, "known": targets["known"]}
-    found = detection_terms(fakes.tiled(outputs, PORT), four, large.anchors, 1.0, 2.0)
-    expected = detection_terms(outputs, targets, ANCHORS, 1.0, 2.0)
+    found = TASK.terms(fakes.tiled(outputs, PORT), four, large.anchors)
+    expected = TASK.terms(outputs, targets, ANCHORS)
     for name in found:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-3)
 
@@ -148,11 +150,11 @@ def test_a_gradient_step_helps_both_terms():
     outputs, targets = scene()
     watched = {k: tf.Variable(outputs[k]) for k in ("class_logits", "box_encodings")}
     with tf.GradientTape(persistent=True) as tape:
-        before = detection_terms(watched, targets, ANCHORS, 1.0, 2.0)
+        before = TASK.terms(watched, targets, ANCHORS)
     for name, key in (("class", "class_logits"), ("box", "box_encodings")):
         gradient = tape.gradient(before[name], watched[key])
         moved = watched | {key: watched[key] - 1e-2 * gradient}
-        after = detection_terms(moved, targets, ANCHORS, 1.0, 2.0)
+        after = TASK.terms(moved, targets, ANCHORS)
         assert (after[name] < before[name]).numpy().all()
 
 
@@ -165,32 +167,34 @@ def test_extremes_stay_finite(logit, encoding):
         "box_encodings": tf.Variable(np.full((2, 84, 4), encoding, "float32")),
     }
     with tf.GradientTape() as tape:
-        found = detection_terms(outputs, targets, ANCHORS, 2.0, 2.0)
+        found = DetectionTask(2.0, 2.0).terms(outputs, targets, ANCHORS)
         total = found["class"] + found["box"]
     for value in [total, *tape.gradient(total, list(outputs.values()))]:
         assert np.isfinite(value).all()
 
 
 def connected(*strategies):
-    for strategy in strategies:
-        strategy.connect({"teacher": fakes.port("teacher"), "student": PORT})
-    return Objective({"student": ANCHORS}, strategies)
+    objective = Objective(strategies=strategies)
+    objective.connect({"teacher": fakes.port("teacher"), "student": PORT}, ["student"])
+    return objective
 
 
-def call(objective, progress=0.5):
+def weighted(objective, progress=0.5):
+    """Every term times its weight."""
     outputs, targets = scene()
-    teacher = fakes.outputs(fakes.port("teacher"), seed=1)
-    return objective(
-        {"student": outputs, "teacher": teacher}, {"student": targets}, keras.ops.convert_to_tensor(progress)
-    )
+    outputs = {"student": outputs, "teacher": fakes.outputs(fakes.port("teacher"), seed=1)}
+    weights = objective.weights(keras.ops.convert_to_tensor(progress))
+    return {
+        name: weights[name] * term for name, term in objective.terms(outputs, {"student": targets}).items()
+    }
 
 
 def test_every_term_is_reported_under_its_name():
     objective = connected(SoftClasses(weight=2.0), AttentionMap(weight=0.5, name="look"))
-    terms = call(objective)
+    terms = weighted(objective)
     assert objective.task_names == ("class", "box")
     assert tuple(terms) == ("class", "box", "soft_classes", "look")
-    plain = call(connected(SoftClasses(), AttentionMap(name="look")))
+    plain = weighted(connected(SoftClasses(), AttentionMap(name="look")))
     np.testing.assert_allclose(terms["soft_classes"], 2 * plain["soft_classes"], rtol=1e-6)
     np.testing.assert_allclose(terms["look"], 0.5 * plain["look"], rtol=1e-6)
     np.testing.assert_array_equal(terms["class"], plain["class"])
@@ -198,7 +202,7 @@ def test_every_term_is_reported_under_its_name():
 
 def test_a_weight_of_zero_costs_nothing():
     off, on = Constant(weight=0.0, name="off"), Constant(name="on")
-    terms = call(connected(off, on))
+    terms = weighted(connected(off, on))
     assert (off.calls, on.calls) == (0, 1)
     assert "off" not in terms
 
@@ -209,10 +213,10 @@ def test_ramps_scale_their_strategy_alone(progress, factor):
         Constant(3.0, rise=0.2, fall=0.4, weight=2.0, name="ramped"),
         Constant(5.0, name="steady"),
     )
-    terms = call(connected(ramped, steady), progress)
+    terms = weighted(connected(ramped, steady), progress)
     np.testing.assert_allclose(terms["ramped"], 6 * factor, rtol=1e-5)
     np.testing.assert_allclose(terms["steady"], 5)
-    np.testing.assert_allclose(terms["box"], call(connected())["box"])
+    np.testing.assert_allclose(terms["box"], weighted(connected())["box"])
 
 
 def test_ignored_locations_take_no_part_in_the_class_term_alone():
@@ -222,17 +226,15 @@ def test_ignored_locations_take_no_part_in_the_class_term_alone():
     logits = keras.ops.convert_to_tensor(outputs["class_logits"])
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        found = detection_terms(
-            outputs | {"class_logits": logits}, targets | {"ignored": ignored}, ANCHORS, 1, 2.0
-        )
+        found = TASK.terms(outputs | {"class_logits": logits}, targets | {"ignored": ignored}, ANCHORS)
     gradient = tape.gradient(found["class"], logits).numpy()
     np.testing.assert_array_equal(np.abs(gradient).sum(axis=-1) == 0, ignored == 1)
     # A background that nobody takes for anything has no loss either.
     sure = np.where(ignored[..., None] == 1, np.float32(-100), outputs["class_logits"])
-    plain = detection_terms(outputs | {"class_logits": sure}, targets, ANCHORS, 1, 2.0)
+    plain = TASK.terms(outputs | {"class_logits": sure}, targets, ANCHORS)
     for name in ("class", "box"):
         np.testing.assert_allclose(found[name], plain[name], rtol=1e-5)
-    none = detection_terms(outputs, targets | {"ignored": np.zeros_like(ignored)}, ANCHORS, 1, 2.0)
-    before = detection_terms(outputs, targets, ANCHORS, 1, 2.0)
+    none = TASK.terms(outputs, targets | {"ignored": np.zeros_like(ignored)}, ANCHORS)
+    before = TASK.terms(outputs, targets, ANCHORS)
     for name in ("class", "box"):
         np.testing.assert_array_equal(none[name], before[name])

@@ -106,10 +106,10 @@ def test_the_compilers_word_counts_and_the_disagreement_is_told():
 
 
 def test_a_compiled_file(tmp_path):
-    log, compiled = compile_model(b"content", install(tmp_path, "all mapped"))
+    log, compiled = compile_model(b"content", install(tmp_path, "all mapped"), 300)
     assert compiled == b"compiled of content"
     assert log.failure == ""
-    assert compile_model(b"content", install(tmp_path, "internal"))[1] == b""
+    assert compile_model(b"content", install(tmp_path, "internal"), 300)[1] == b""
 
 
 def test_a_hang_is_ended_with_all_it_started(tmp_path):
@@ -136,7 +136,7 @@ def test_a_hang_is_ended_with_all_it_started(tmp_path):
 
 def test_success_without_a_file(tmp_path):
     with pytest.raises(MkdError, match=r"expected the file model_edgetpu.tflite, got none"):
-        compile_model(b"content", install(tmp_path, "no file"))
+        compile_model(b"content", install(tmp_path, "no file"), 300)
 
 
 def test_a_program_that_cannot_start(tmp_path):
@@ -144,7 +144,7 @@ def test_a_program_that_cannot_start(tmp_path):
     broken.write_bytes(b"\x7fELF, cut off")
     broken.chmod(0o755)
     with pytest.raises(MkdError, match="edgetpu_compiler: cannot be started"):
-        compile_model(b"content", str(broken))
+        compile_model(b"content", str(broken), 300)
 
 
 @pytest.fixture

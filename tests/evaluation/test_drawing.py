@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from mkd_tf.detection.postprocess import Detections
-from mkd_tf.evaluation.coco import Truth
 from mkd_tf.evaluation.drawing import MIN_LONG_SIDE_PX, PALETTE, class_color, contact_sheet, draw, png_bytes
 
 NAMES = ("cell", "plate")
@@ -80,16 +79,6 @@ def test_odd_boxes_and_many_classes_do_not_crash():
 def test_colors_differ_between_neighbours():
     assert len({class_color(i) for i in range(len(PALETTE))}) == len(PALETTE)
     assert class_color(len(PALETTE)) == class_color(0)
-
-
-def test_truth_is_dashed():
-    image = np.full((640, 640, 3), 100, "uint8")
-    flags = np.zeros(1, bool)
-    truth = Truth("a", 640, 640, np.array([[100.0, 100, 500, 500]]), np.array([0]), flags, flags)
-    drawn = draw(image, found([], [], []), NAMES, truth=truth)
-    edge = np.all(drawn[100, 100:500] == 255, axis=-1)
-    assert 0.3 < edge.mean() < 0.7
-    assert (drawn[150:450, 150:450] == 100).all()
 
 
 def test_contact_sheet_worked_by_hand():

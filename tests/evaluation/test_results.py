@@ -7,26 +7,12 @@ import pytest
 from rich.console import Console
 
 from mkd_tf.checks import MkdError
-from mkd_tf.evaluation.results import empty_results, merge_role, print_results, read_results, write_results
-
-ENTRY = {
-    "AP": 41.23,
-    "AP50": 70.0,
-    "AP75": None,
-    "VOC_AP": 68.0,
-    "VOC07_AP": None,
-    "parameters": 48_495,
-    "macs": 5_880_576,
-    "image_size": 128,
-    "epochs": 30,
-    "steps": 390,
-    "seconds": 65.4,
-    "split": "test",
-}
+from mkd_tf.evaluation.results import empty_results, merge_role, read_results, results_table, write_results
+from tests.records import ROLE
 
 
 def test_what_is_written_is_read(tmp_path):
-    results = merge_role(empty_results(command="train", image_size=128), "student", ENTRY)
+    results = merge_role(empty_results(command="train", image_size=128), "student", ROLE)
     write_results(tmp_path / "results.json", results)
     assert read_results(tmp_path / "results.json") == results
     assert json.loads((tmp_path / "results.json").read_text())["schema"] == 1
@@ -34,9 +20,9 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_merging_keeps_what_was_there_and_changes_no_argument():
     first = merge_role(empty_results(commit="abc"), "teacher", {"AP": 50.0, "seconds": 9})
-    second = merge_role(merge_role(first, "student", ENTRY), "teacher", {"AP": 51.0})
+    second = merge_role(merge_role(first, "student", ROLE), "teacher", {"AP": 51.0})
     assert second["roles"]["teacher"] == {"AP": 51.0, "seconds": 9}
-    assert second["roles"]["student"] == ENTRY and second["commit"] == "abc"
+    assert second["roles"]["student"] == ROLE and second["commit"] == "abc"
     assert first["roles"] == {"teacher": {"AP": 50.0, "seconds": 9}}
 
 
@@ -48,14 +34,14 @@ def test_merging_keeps_what_was_there_and_changes_no_argument():
         ("[]", "expected results of schema 1, got list"),
         ('{"roles": {}}', "expected results of schema 1, got None"),
         ('{"schema": 2}', "expected results of schema 1, got 2"),
-        ('{"schema": 1, "roles": {"student": 3}}', "roles: expected a dict of dicts"),
+        ('{"schema": 1, "roles": {"student": 3}}', "roles.student: expected a valid dictionary, got 3"),
         (
             '{"schema": 1, "roles": {"student": {"AP": 412.0}}}',
-            "student: AP: expected 0..100 or null, got 412",
+            "roles.student.AP: expected a number less than or equal to 100, got 412",
         ),
         (
             '{"schema": 1, "roles": {"student": {"VOC07_AP": -1}}}',
-            "student: VOC07_AP: expected 0..100 or null, got -1",
+            "roles.student.VOC07_AP: expected a number greater than or equal to 0, got -1",
         ),
     ],
 )
@@ -75,17 +61,19 @@ def test_a_missing_file_is_told(tmp_path):
 
 
 def test_a_fraction_where_percent_belong_or_nan_is_not_written(tmp_path):
-    with pytest.raises(MkdError, match="AP50"):
-        write_results(tmp_path / "r.json", merge_role(empty_results(), "student", {"AP50": float("nan")}))
+    with pytest.raises(MkdError, match="roles.student.AP50: expected a finite number, got nan"):
+        write_results(
+            tmp_path / "r.json", merge_role(empty_results(), "student", ROLE | {"AP50": float("nan")})
+        )
     assert not (tmp_path / "r.json").exists()
 
 
 def test_the_table_has_a_row_per_role_in_order():
     results = empty_results()
     for role in ("student_qat", "other", "student", "teacher"):
-        results = merge_role(results, role, ENTRY if role == "student" else {"AP": 0.0})
+        results = merge_role(results, role, ROLE if role == "student" else {"AP": 0.0})
     console = Console(width=140, record=True, file=io.StringIO())
-    print_results(results, console)
+    console.print(results_table(results))
     text = console.export_text()
     places = [text.index(role) for role in ("teacher", "student ", "other", "student_qat")]
     assert places == sorted(places)

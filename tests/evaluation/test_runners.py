@@ -7,7 +7,7 @@ import pytest
 
 from mkd_tf.checks import MkdError
 from mkd_tf.data.image_files import fit_boxes
-from mkd_tf.detection.postprocess import Detections, PostprocessConfig, detections
+from mkd_tf.detection.postprocess import Detections, PostprocessConfig, batch_detections
 from mkd_tf.detectors import Tiny
 from mkd_tf.evaluation.runners import KerasRunner, on_original
 
@@ -33,7 +33,7 @@ def test_it_answers_as_the_detector_and_its_postprocess(detector):
     for found, logits, encodings in zip(
         runner(images), outputs["class_logits"].numpy(), outputs["box_encodings"].numpy(), strict=True
     ):
-        expected = detections(logits, encodings, anchors, ANYTHING)
+        (expected,) = batch_detections(logits[None], encodings[None], anchors, ANYTHING)
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
         assert len(found) == 10
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mkd_tf.conversion.tflite.format import ExportOptions
+from mkd_tf.conversion.tflite.format import TFLite
 from mkd_tf.deployment import manifest
+from tests.records import MEASURED
 
 KIT = Path(__file__).resolve().parents[2] / "export/android"
 KOTLIN = sorted(KIT.glob("*.kt"))
@@ -82,10 +83,11 @@ def test_what_a_file_uses_is_there():
 
 
 def test_assets_are_what_the_exporter_writes(tmp_path):
-    options = ExportOptions()
-    name = f"student_{options.suffix()}"
+    form = TFLite()
+    name = f"student_{form.suffix()}"
     threshold = {"value": 0.4, "f1": 0.5, "chosen": "so"}
-    entry = {"flags": dataclasses.asdict(options), "recommended_score_threshold": threshold}
+    flags = dataclasses.asdict(form) | {"fit": "stretch"}
+    entry = MEASURED | {"flags": flags, "recommended_score_threshold": threshold}
     manifest.record(tmp_path, name, b"model", ["one"], entry, "accepted")
     folder = tmp_path / manifest.FOLDER
     kotlin = (KIT / "Detection.kt").read_text()

@@ -15,9 +15,10 @@ from ai_edge_litert import interpreter as litert
 from PIL import Image
 
 from export.coral import detect
-from mkd_tf.conversion.tflite.format import ExportOptions
+from mkd_tf.conversion.tflite.format import TFLite
 from mkd_tf.deployment.manifest import record
 from tests.conversion import made
+from tests.records import MEASURED
 
 PROGRAM = Path(detect.__file__)
 NAME = "student_int8.tflite"
@@ -35,9 +36,9 @@ def compiled():
 def exported(tmp_path_factory):
     """An export folder as the exporter leaves it."""
     folder = tmp_path_factory.mktemp("run")
-    entry = {
-        "flags": dataclasses.asdict(ExportOptions(fit="letterbox")),
-        "recommended_score_threshold": {"value": THRESHOLD},
+    entry = MEASURED | {
+        "flags": dataclasses.asdict(TFLite()) | {"fit": "letterbox"},
+        "recommended_score_threshold": {"value": THRESHOLD, "f1": 0.5, "chosen": "so"},
     }
     return record(folder, NAME, made.file("int8"), LABELS, entry, "accepted").parent
 

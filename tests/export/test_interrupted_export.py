@@ -14,10 +14,11 @@ DATASET = "shapes(train=40, validation=3, test=3, unlabelled=0, size=64)"
 # The program itself, which says when it is in the middle of calibration and then takes its time.
 _PROGRAM = """
 import signal, sys, time
-from mkd_tf import export_tflite
-from mkd_tf.conversion.tflite import format
+from mkd_tf import export
+from mkd_tf.conversion.tflite import convert as conversion
+from mkd_tf.conversion.tflite.format import TFLite
 
-convert = format.convert
+convert = conversion.convert
 
 def slow(*arguments, on_progress, **options):
     def told(done, total):
@@ -27,10 +28,10 @@ def slow(*arguments, on_progress, **options):
             time.sleep(60)
     return convert(*arguments, on_progress=told, **options)
 
-format.convert = slow
+conversion.convert = slow
 # A shell's background jobs, and what they start, ignore an interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-export_tflite.console()
+export.front_door(TFLite, "")
 """
 
 

@@ -5,7 +5,9 @@ import subprocess
 
 import pytest
 
+from mkd_tf.schemas.training import StageFile
 from tests.export import programs
+from tests.programs import written
 
 NET = "tiny(widths=(8,8,16,16),pyramid=8)"
 RUN = [
@@ -54,6 +56,10 @@ def test_a_finished_run_is_compressed_and_exported(tmp_path):
     weights = manifest["files"]["student_prune_qat_int8.tflite"]["weights"]
     assert weights["zeros"] >= 0.45
     assert manifest["files"]["student_prune_qat_int8.tflite"]["calibration"] == []
+    files = written.records_in(workdir)
+    assert StageFile in files.values()
+    written.check(files)
+    assert written.missing_keys({p: r for p, r in files.items() if r is StageFile}) == set()
 
 
 @pytest.mark.slow

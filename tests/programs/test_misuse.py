@@ -6,6 +6,8 @@ import types
 
 import pytest
 
+from mkd_tf.conversion import model_files
+from mkd_tf.evaluation import predicting
 from tests.export import programs
 from tests.export.programs import error_of
 
@@ -75,22 +77,22 @@ def test_predict_asks_for_the_fit_only_where_none_is_given(tmp_path, monkeypatch
     # A program, which BUILD gives a test as data.
     predict = importlib.import_module("mkd_tf.predict")
     (tmp_path / "flags.cfg").write_text("--flag_of_another_version=1\n")
-    values = {"model": str(tmp_path / "student/best.keras"), "input": "x", "output": "y", "fit": ""}
     fits = []
 
-    def predict_folder(*_, fit, **__):
-        fits.append(fit)
+    def predict_folder(*arguments):
+        fits.append(arguments[4])
         return types.SimpleNamespace(failed=())
 
-    monkeypatch.setattr(predict.flags, "value", values.get)
-    monkeypatch.setattr(predict, "load_runner", lambda _: None)
-    monkeypatch.setattr(predict, "predict_folder", predict_folder)
+    monkeypatch.setattr(model_files, "load_runner", lambda _: None)
+    monkeypatch.setattr(predicting, "predict_folder", predict_folder)
+
+    def run_main(model, fit=""):
+        predict.main(predict.PredictOptions(model=model, input="x", output="y", fit=fit))
+
     with pytest.raises(predict.MkdError, match=r"flags.cfg: not of this version"):
-        predict.main()
-    values["fit"] = "letterbox"
-    predict.main()
-    values |= {"fit": "", "model": "/model.tflite"}  # there is no folder above its own
-    predict.main()
+        run_main(str(tmp_path / "student/best.keras"))
+    run_main(str(tmp_path / "student/best.keras"), "letterbox")
+    run_main("/model.tflite")  # there is no folder above its own
     assert fits == ["letterbox", "stretch"]
 
 

@@ -1,9 +1,12 @@
-"""A run that is killed in every stage ends as one that was left alone, bit for bit."""
+"""A run that is killed in every stage ends as one that was left alone, bit for bit; programs then use it."""
 
 import re
 
 import pytest
 
+from mkd_tf import schemas
+from mkd_tf.schemas.training import StageFile
+from tests.programs import written
 from tests.programs.killing import NET, check_equal_runs, kill_in, train
 
 ROLES = ("teacher", "guide", "student_alone", "student")
@@ -30,3 +33,9 @@ def test_killed_in_each_stage_and_resumed_equals_uninterrupted(tmp_path):
     # The second epoch may end before the kill arrives.
     assert re.search("student: going on after epoch [12] of 3", printed), printed
     check_equal_runs(whole, torn, ROLES)
+
+    # A work directory with every role, and the time that it takes to train one: used once more.
+    files = written.use(whole, tmp_path)
+    assert set(files.values()) == set(schemas.FILES) - {StageFile}, "that is of a compression"
+    written.check(files | written.records_in(torn))
+    assert written.missing_keys(files) == set()

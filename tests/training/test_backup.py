@@ -9,6 +9,7 @@ import pytest
 from mkd_tf.checks import MkdError
 from mkd_tf.training import backup
 from mkd_tf.training.backup import arrays_of, load_backup, restore, save_backup
+from tests.records import STATE
 
 
 def owners(seed=0, shape=(2, 3)):
@@ -22,14 +23,15 @@ def values(held):
 
 
 def save(folder, epoch, held=None, **state):
-    save_backup(folder, epoch, arrays_of(held or owners(epoch)), {"epoch": epoch} | state)
+    save_backup(folder, epoch, arrays_of(held or owners(epoch)), STATE | {"epoch": epoch} | state)
 
 
 def test_all_comes_back_bit_by_bit(tmp_path):
     held = owners(seed=1)
     save(tmp_path, 3, held, rows=[{"total": 0.5, "val_AP": None}], best=1.5)
     found = load_backup(tmp_path)
-    assert found.state == {"epoch": 3, "rows": [{"total": 0.5, "val_AP": None}], "best": 1.5}
+    expected = {"epoch": 3, "rows": [{"total": 0.5, "val_AP": None}], "best": 1.5}
+    assert found.state == {"schema": 1} | STATE | expected
     others = owners(seed=2)
     restore(others, found.arrays, tmp_path)
     for a, b in zip(values(held), values(others), strict=True):
@@ -73,17 +75,17 @@ def test_epochs_are_ordered_as_numbers(tmp_path):
     assert load_backup(tmp_path).state["epoch"] == 1_000_000
 
 
-@pytest.mark.parametrize("step", ["write_json", "replace"])
+@pytest.mark.parametrize("step", ["write", "replace"])
 def test_a_failure_while_writing_leaves_the_older_one(tmp_path, monkeypatch, step):
     save(tmp_path, 1)
     rename = os.replace
 
-    def killed(source, target):
+    def killed(source, *arguments):
         if step == "replace" and not os.path.isdir(source):
-            return rename(source, target)  # Files are renamed too: let them be.
+            return rename(source, *arguments)  # Files are renamed too: let them be.
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(backup if step == "write_json" else os, step, killed)
+    monkeypatch.setattr(backup.schemas if step == "write" else os, step, killed)
     with pytest.raises(KeyboardInterrupt):
         save(tmp_path, 2)
     monkeypatch.undo()

@@ -15,8 +15,8 @@ The input is `[1, S, S, 3]`, RGB; with `dynamic_batch` a float32 file takes any 
 | `decoded` | `scores` `[1, N, C]` in 0..1; `boxes` `[1, N, 4]` yxyx as fractions of the input |
 | `raw` | `class_logits` `[1, N, C]`; `box_encodings` `[1, N, 4]` |
 
-`decoded` is what ONNX's own NonMaxSuppression takes, scores transposed; `raw` is for
-compilers of accelerators, which want nothing but convolutions.
+`decoded` fits ONNX's own NonMaxSuppression, with scores transposed; `raw` is for compilers
+of accelerators, which accept convolutions alone.
 
 The int8 file is made from the TFLite file of raw heads, so that both compute the same
 up to the rounding of each op.
@@ -27,6 +27,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import onnx
@@ -34,35 +35,17 @@ import tensorflow as tf
 import tf2onnx
 from keras import ops
 
-from mkd_tf.checks import MkdError, check_one_of, fail
-from mkd_tf.conversion.calibration import IMAGES, Calibration, Source, choose_calibration
-from mkd_tf.conversion.onnx import model_edits
+from mkd_tf.checks import MkdError, check_one_of
+from mkd_tf.conversion.base import CALIBRATION_IMAGES, Progress
+from mkd_tf.conversion.calibration import Calibration, Source, choose_calibration
+from mkd_tf.conversion.onnx import OPSET, model_edits
+from mkd_tf.conversion.onnx.format import Onnx
 from mkd_tf.conversion.onnx.runner import INPUT
-from mkd_tf.conversion.tflite.convert import Progress, check_labels, convert, needs_calibration
+from mkd_tf.conversion.tflite.convert import check_labels, convert
 from mkd_tf.conversion.tflite.model_file import unpack
 from mkd_tf.detection import boxes
 from mkd_tf.detectors.base import Detector
-from mkd_tf.evaluation.evaluator import FITS
-
-ONNX_QUANTIZATIONS = ("float32", "int8")
-ONNX_POSTPROCESSES = ("decoded", "raw")
-OPSETS = (13, 14, 15, 16, 17, 18)
-OPSET = 17
-
-
-def check_form(quantization: str, postprocess: str, opset: int, dynamic_batch: bool, fit: str) -> None:
-    """Raises `MkdError` unless there is a file of this form."""
-    check_one_of("quantization", quantization, ONNX_QUANTIZATIONS)
-    check_one_of("postprocess", postprocess, ONNX_POSTPROCESSES)
-    check_one_of("opset", opset, OPSETS)
-    check_one_of("fit", fit, FITS)
-    if dynamic_batch and quantization == "int8":
-        fail(
-            "dynamic_batch",
-            expected="float32",
-            got="int8, which is made from a TFLite file of batch 1",
-            do="Leave dynamic_batch out, or choose quantization float32.",
-        )
+from mkd_tf.options import FITS
 
 
 def _from_function(function: tf.types.experimental.PolymorphicFunction, opset: int) -> onnx.ModelProto:
@@ -75,9 +58,9 @@ def _float_heads(detector: Detector, opset: int, batch: int | None) -> onnx.Mode
     network: keras.Model = detector.inference()
     side = detector.image_size
 
-    # Not from_keras: it calls both outputs after the layer that holds the network.
+    # Not from_keras: it names both outputs after the layer that holds the network.
     @tf.function(input_signature=[tf.TensorSpec([batch, side, side, 3], tf.float32, name=INPUT)])
-    def heads(images):
+    def heads(images: Any) -> dict[str, Any]:
         return {name: tf.identity(x, name=name) for name, x in network(images, training=False).items()}
 
     return _from_function(heads, opset)
@@ -86,7 +69,7 @@ def _float_heads(detector: Detector, opset: int, batch: int | None) -> onnx.Mode
 def _int8_heads(content: bytes, opset: int) -> onnx.ModelProto:
     """Returns the QDQ form of a TFLite file of raw heads."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # tf2onnx asks TensorFlow's own interpreter, which announces its removal.
+        # tf2onnx uses TensorFlow's own interpreter, which warns of its removal.
         warnings.filterwarnings("ignore", message=r"(?s).*tf\.lite\.Interpreter is deprecated")
         path = Path(folder, "heads.tflite")
         path.write_bytes(content)
@@ -106,7 +89,7 @@ def _decoding(detector: Detector, opset: int, batch: int | None) -> onnx.ModelPr
     encodings = tf.TensorSpec([batch, count, 4], tf.float32, name="box_encodings")
 
     @tf.function(input_signature=[logits, encodings])
-    def decode(class_logits, box_encodings):
+    def decode(class_logits: Any, box_encodings: Any) -> dict[str, Any]:
         decoded = {"scores": ops.sigmoid(class_logits), "boxes": boxes.decode(box_encodings, anchors)}
         return {name: tf.identity(x, name=name) for name, x in decoded.items()}
 
@@ -116,7 +99,7 @@ def _decoding(detector: Detector, opset: int, batch: int | None) -> onnx.ModelPr
 def _checked(model: onnx.ModelProto) -> bytes:
     try:
         onnx.checker.check_model(model, full_check=True)
-    # An op without an ONNX form is left in the graph as it is: only a warning tells.
+    # tf2onnx leaves an op without an ONNX form in the graph and only warns.
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MkdError(f"to_onnx: the model has no valid ONNX form ({reason}). Try a higher opset.") from None
@@ -125,35 +108,33 @@ def _checked(model: onnx.ModelProto) -> bytes:
 
 def convert_onnx(
     student: Detector,
-    quantization: str,
+    form: Onnx,
     calibration: Calibration | None,
-    postprocess: str = "decoded",
     *,
-    opset: int = OPSET,
-    dynamic_batch: bool = False,
     labels: Sequence[str] | None = None,
     fit: str = "stretch",
     on_progress: Progress | None = None,
 ) -> bytes:
-    """`to_onnx` with the calibration images already chosen; None where none is needed."""
-    check_form(quantization, postprocess, opset, dynamic_batch, fit)
-    if quantization != "int8":
-        student = student.plain()  # Its integers are those of int8 alone.
+    """`to_onnx` with the options of a format, and the calibration images already chosen."""
+    check_one_of("fit", fit, FITS)
+    if form.quantization != "int8":
+        student = student.plain()  # It emulates the integers of int8 alone.
     names = check_labels(student.class_names if labels is None else labels, len(student.class_names))
-    batch = None if dynamic_batch else 1
-    # tf2onnx tells what it optimises, op by op.
+    batch = None if form.dynamic_batch else 1
+    # tf2onnx logs every optimisation, op by op.
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    if quantization == "int8":
+    if form.quantization == "int8":
         tflite = convert(student, "int8", calibration, "raw", on_progress=on_progress)
-        model = _int8_heads(tflite, opset)
+        model = _int8_heads(tflite, form.opset)
     else:
-        model = _float_heads(student, opset, batch)
-    if postprocess == "decoded":
-        model = model_edits.append(model, _decoding(student, opset, batch))
-    if dynamic_batch:
+        model = _float_heads(student, form.opset, batch)
+    is_raw = form.postprocess == "raw"
+    if not is_raw:
+        model = model_edits.append(model, _decoding(student, form.opset, batch))
+    if form.dynamic_batch:
         model_edits.free_batch(model)
     model.graph.name = student.name
-    model_edits.describe(model, names, fit, student.anchors, is_raw=postprocess == "raw")
+    model_edits.describe(model, names, fit, student.anchors, is_raw=is_raw)
     return _checked(model)
 
 
@@ -166,12 +147,11 @@ def to_onnx(
     opset: int = OPSET,
     dynamic_batch: bool = False,
     labels: Sequence[str] | None = None,
-    calibration_images: int = IMAGES,
+    calibration_images: int = CALIBRATION_IMAGES,
     seed: int = 0,
     fit: str = "stretch",
-    on_progress: Progress | None = None,
 ) -> bytes:
-    """Converts a detector into an ONNX file that says by itself how to use it.
+    """Converts a detector into an ONNX file with class names, fit and, for raw heads, anchors inside.
 
     Args:
       student: the detector; it is not changed.
@@ -185,7 +165,6 @@ def to_onnx(
       calibration_images: how many images at most.
       seed: of their choice.
       fit: how the model was trained to see images, `stretch` or `letterbox`.
-      on_progress: called with how many images were calibrated on, and how many there are.
 
     Returns:
       The file's content.
@@ -194,20 +173,10 @@ def to_onnx(
       MkdError: for an unknown form, missing or empty calibration, a wrong number of
         labels, or a network that ONNX has no form for at this opset.
     """
-    check_form(quantization, postprocess, opset, dynamic_batch, fit)
+    form = Onnx(quantization, postprocess, opset, dynamic_batch)
     chosen = None
-    if needs_calibration(student, quantization) and calibration is not None:
+    if calibration is not None and form.needs_calibration(student):
         chosen = choose_calibration(
             calibration, student.image_size, count=calibration_images, seed=seed, fit=fit
         )
-    return convert_onnx(
-        student,
-        quantization,
-        chosen,
-        postprocess,
-        opset=opset,
-        dynamic_batch=dynamic_batch,
-        labels=labels,
-        fit=fit,
-        on_progress=on_progress,
-    )
+    return convert_onnx(student, form, chosen, labels=labels, fit=fit)

@@ -1,4 +1,4 @@
-"""Changes to an ONNX graph that its converter leaves undone: names, decoding, and what it says of itself."""
+"""Changes to an ONNX graph after its conversion: names, decoding and metadata."""
 
 import collections
 import json
@@ -15,14 +15,14 @@ BATCH = "batch"
 
 
 def rename(model: onnx.ModelProto, public: Mapping[str, str]) -> None:
-    """Renames every tensor in place: inputs and outputs as `public` says, others by the op that makes them.
+    """Renames every tensor in place: inputs and outputs as in `public`, others by the op that makes them.
 
-    A converter calls a tensor by all the layers it was folded from, which took a
-    third of an int8 file.
+    A converter joins the names of all layers that a tensor was folded from; these names
+    took a third of an int8 file.
 
     Args:
       model: whose graph has no subgraphs.
-      public: from the present names of inputs and outputs to those wanted.
+      public: from the present names of inputs and outputs to the new ones.
     """
     graph, names = model.graph, dict(public)
     for index, constant in enumerate(graph.initializer):
@@ -40,7 +40,7 @@ def rename(model: onnx.ModelProto, public: Mapping[str, str]) -> None:
         node.output[:] = [names[name] for name in node.output]
     for entry in (*graph.initializer, *graph.input, *graph.output):
         entry.name = names[entry.name]
-    # Shapes of tensors by their old names; whoever wants them infers them.
+    # Shapes of tensors by their old names; readers infer them.
     del graph.value_info[:]
 
 
@@ -53,7 +53,7 @@ def append(model: onnx.ModelProto, decoding: onnx.ModelProto) -> onnx.ModelProto
     """
     renamed = compose.add_prefix(decoding, "decode/", rename_inputs=True, rename_outputs=False)
     merged = compose.merge_models(model, renamed, io_map=[(name, f"decode/{name}") for name in RAW])
-    # It lists the operator sets of both, which strict readers refuse.
+    # The merged model lists the operator sets of both; strict readers refuse duplicates.
     sets = {entry.domain: entry.version for entry in merged.opset_import}
     del merged.opset_import[:]
     merged.opset_import.extend(onnx.helper.make_opsetid(domain, version) for domain, version in sets.items())
@@ -61,7 +61,7 @@ def append(model: onnx.ModelProto, decoding: onnx.ModelProto) -> onnx.ModelProto
 
 
 def free_batch(model: onnx.ModelProto) -> None:
-    """Gives the batch of inputs and outputs a name, where the converter made one up for each."""
+    """Gives the batch of all inputs and outputs one name; the converter makes one up for each."""
     for entry in (*model.graph.input, *model.graph.output):
         entry.type.tensor_type.shape.dim[0].dim_param = BATCH
 
@@ -75,7 +75,7 @@ def anchors_json(anchors: Anchors) -> str:
 def describe(
     model: onnx.ModelProto, labels: tuple[str, ...], fit: str, anchors: Anchors, *, is_raw: bool
 ) -> None:
-    """Writes into the model what `conversion.onnx.runner` reads from it."""
+    """Writes the metadata that `conversion.onnx.runner` reads."""
     facts = {
         SCHEMA_KEY: SCHEMA,
         "class_names": json.dumps(labels, ensure_ascii=False),

@@ -1,6 +1,6 @@
-"""Runs an ONNX file through onnxruntime, from the file and what it says about itself.
+"""Runs an ONNX file through onnxruntime, with the metadata in it.
 
-What `conversion.onnx.convert` writes into the model's `metadata_props`:
+`conversion.onnx.convert` writes into the model's `metadata_props`:
 
     mkd_tf.schema        "1"
     class_names          JSON list, in the order of the scores
@@ -13,14 +13,14 @@ What `conversion.onnx.convert` writes into the model's `metadata_props`:
 
 import json
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from mkd_tf.checks import MkdError, check_shape, fail
+from mkd_tf.conversion.base import import_extra, read_model
 from mkd_tf.detection.postprocess import Detections, PostprocessConfig, batch_detections, select
-from mkd_tf.evaluation.evaluator import FITS
+from mkd_tf.options import FITS
 
 SCHEMA_KEY, SCHEMA = "mkd_tf.schema", "1"
 INPUT = "images"
@@ -29,35 +29,8 @@ RAW = ("box_encodings", "class_logits")
 _DTYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype("float32"), "tensor(uint8)": np.dtype("uint8")}
 
 
-def import_onnxruntime() -> ModuleType:
-    """Returns onnxruntime, which not every installation of mkd_tf has.
-
-    Raises:
-      MkdError: if it is missing.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        fail(
-            "running an ONNX file",
-            expected="the package onnxruntime",
-            got="none",
-            do="Install it with: pip install mkd_tf[onnx]",
-        )
-    return onnxruntime
-
-
-def _content(source: str | Path | bytes) -> tuple[str, bytes]:
-    if isinstance(source, bytes):
-        return "model", source
-    path = Path(source)
-    if not path.is_file():
-        fail(f"model {path}", expected="an .onnx file", got="no such file", do="Check the path.")
-    return f"model {path}", path.read_bytes()
-
-
 def _session(where: str, content: bytes, threads: int) -> Any:
-    onnxruntime = import_onnxruntime()
+    onnxruntime = import_extra("onnxruntime", "running an ONNX file", "onnx")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
@@ -70,7 +43,7 @@ def _session(where: str, content: bytes, threads: int) -> Any:
 
 
 class OnnxRunner:
-    """Runs an exported file; see `runners.Runner`.
+    """Runs an exported file; see `base.FileRunner`.
 
     Suppression is done here in both forms of output, with the same parameters as
     for a Keras model; raw heads are decoded here too.
@@ -93,7 +66,7 @@ class OnnxRunner:
     def __init__(
         self, source: str | Path | bytes, postprocess: PostprocessConfig | None = None, threads: int = 1
     ):
-        self._where, content = _content(source)
+        self._where, content = read_model(source, "an .onnx file")
         self._session = _session(self._where, content, threads)
         self._postprocess = postprocess
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -105,7 +78,7 @@ class OnnxRunner:
         self._expect("an input of shape [batch, S, S, 3]", square, str(shape))
         self._expect("uint8 or float32 input", entry.type in _DTYPES, entry.type)
         self._dtype = _DTYPES[entry.type]
-        # A name where the batch is free.
+        # A free batch has a name for its size.
         self._one_by_one = shape[0] == 1
         shapes = {o.name: o.shape for o in outputs}
         self.is_raw = tuple(sorted(shapes)) == RAW

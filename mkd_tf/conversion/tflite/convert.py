@@ -26,7 +26,9 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from mkd_tf.checks import check_one_of, fail
-from mkd_tf.conversion.calibration import IMAGES, Calibration, Source, choose_calibration, with_full_range
+from mkd_tf.conversion.base import CALIBRATION_IMAGES, Progress, needs_calibration
+from mkd_tf.conversion.calibration import Calibration, Source, choose_calibration, with_full_range
+from mkd_tf.conversion.tflite import POSTPROCESSES, QUANTIZATIONS
 from mkd_tf.conversion.tflite.metadata_writer import Description, pack
 from mkd_tf.conversion.tflite.rewrites.biases import repair_biases
 from mkd_tf.conversion.tflite.rewrites.pooling import pools_as_convolutions
@@ -35,10 +37,7 @@ from mkd_tf.conversion.tflite.serving import serving_module
 from mkd_tf.detection.postprocess import PostprocessConfig
 from mkd_tf.detectors.base import Detector
 
-QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 CALIBRATED = ("int8", "int16x8")
-POSTPROCESSES = ("detection", "raw")
-Progress = Callable[[int, int], None]
 
 
 def check_labels(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:
@@ -99,8 +98,8 @@ def _is_warning(entry: logging.LogRecord) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps TensorFlow from telling what it saves where."""
-    # A filter: saving a model sets the level of absl's logger back.
+    """Silences TensorFlow's messages about saved models."""
+    # A filter, since saving a model resets the level of absl's logger.
     loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
     for logger in loggers:
         logger.addFilter(_is_warning)
@@ -123,11 +122,11 @@ def _convert(
 
 
 def check_input(content: bytes, scaling: tuple[float, float]) -> None:
-    """Raises `MkdError` unless a byte, as it is, means to an int8 file what its pixel is to the core."""
+    """Raises `MkdError` unless the input's quantisation equals the scaling from bytes to the core's input."""
     (entry,) = Interpreter(model_content=content).get_input_details()
     step, zero = entry["quantization"]
     factor, offset = scaling
-    # The zero point is whole, and so up to half a level from where it should be.
+    # The zero point is an integer, so it may be off by half a level.
     exact = abs(step - factor) < 1e-3 * factor and abs(zero * factor + offset) < 0.51 * factor
     if entry["dtype"] != np.uint8 or not exact:
         fail(
@@ -139,7 +138,7 @@ def check_input(content: bytes, scaling: tuple[float, float]) -> None:
 
 
 def float_core(student: Detector, config: PostprocessConfig | None = None) -> bytes:
-    """Returns the float32 file whose tensors have the names of those of `int8`, without metadata.
+    """Returns a float32 file without metadata whose tensors have the same names as those of `int8`.
 
     Its input is the core's, `[1, S, S, 3]` scaled as `student.scaling` says; the
     post-process is its last operator.
@@ -152,7 +151,7 @@ def float_core(student: Detector, config: PostprocessConfig | None = None) -> by
             f"float file of {student.name}",
             expected="a float detector",
             got="one that emulates int8",
-            do="Take the student that it began from.",
+            do="Take the student that it was made from.",
         )
     module = serving_module(
         student, scaled_input=True, postprocess="detection", config=config or PostprocessConfig()
@@ -169,11 +168,6 @@ def described(
     return pack(content, Description(student.name, names, postprocess, mean, std, student.anchors))
 
 
-def needs_calibration(student: Detector, quantization: str) -> bool:
-    """Whether a file takes its ranges from images: a student that emulates int8 brings them."""
-    return quantization in CALIBRATED and not (student.is_quantized and quantization == "int8")
-
-
 def convert(
     student: Detector,
     quantization: str,
@@ -188,7 +182,7 @@ def convert(
     check_one_of("quantization", quantization, QUANTIZATIONS)
     check_one_of("postprocess", postprocess, POSTPROCESSES)
     if student.is_quantized and quantization != "int8":
-        student = student.plain()  # Its integers are those of int8 alone.
+        student = student.plain()  # It emulates the integers of int8 alone.
     student = student.deployable()
     emulated = student.is_quantized
     names = check_labels(student.class_names if labels is None else labels, len(student.class_names))
@@ -220,11 +214,10 @@ def to_tflite(
     postprocess: str = "detection",
     *,
     labels: Sequence[str] | None = None,
-    calibration_images: int = IMAGES,
+    calibration_images: int = CALIBRATION_IMAGES,
     seed: int = 0,
     fit: str = "stretch",
     config: PostprocessConfig | None = None,
-    on_progress: Progress | None = None,
 ) -> bytes:
     """Converts a detector into a TFLite file with metadata, labels and anchors inside.
 
@@ -239,7 +232,6 @@ def to_tflite(
       seed: of their choice.
       fit: how they are brought to the input, `stretch` or `letterbox`, as in training.
       config: thresholds of the non-maximum suppression; those of the Keras path when None.
-      on_progress: called with how many images were calibrated on, and how many there are.
 
     Returns:
       The file's content.
@@ -249,10 +241,8 @@ def to_tflite(
     """
     check_one_of("quantization", quantization, QUANTIZATIONS)
     chosen = None
-    if needs_calibration(student, quantization) and calibration is not None:
+    if calibration is not None and needs_calibration(student, quantization):
         chosen = choose_calibration(
             calibration, student.image_size, count=calibration_images, seed=seed, fit=fit
         )
-    return convert(
-        student, quantization, chosen, postprocess, labels=labels, config=config, on_progress=on_progress
-    )
+    return convert(student, quantization, chosen, postprocess, labels=labels, config=config)

@@ -53,7 +53,7 @@ def _references(builder: flatbuffers.Builder, values: list) -> int:
 
 
 def _reference(builder: flatbuffers.Builder, value: Any) -> int:
-    """Writes what is not stored inside its table; returns where it is."""
+    """Writes a value that is stored outside its table; returns its offset."""
     if isinstance(value, str):
         return builder.CreateString(value)
     if isinstance(value, bytes):
@@ -67,7 +67,7 @@ def _reference(builder: flatbuffers.Builder, value: Any) -> int:
 
 def _table(builder: flatbuffers.Builder, table: Table) -> int:
     fields = {slot: value for slot, value in table.fields.items() if value is not None}
-    # What a table refers to has to be written before it.
+    # Flatbuffers are written bottom-up: a table's references first.
     offsets = {s: _reference(builder, v) for s, v in fields.items() if not isinstance(v, np.generic)}
     builder.StartObject(max(fields, default=-1) + 1)
     for slot, value in fields.items():
@@ -81,7 +81,7 @@ def _table(builder: flatbuffers.Builder, table: Table) -> int:
 def to_bytes(root: Table, identifier: bytes) -> bytes:
     """Returns the flatbuffer of `root` with its 4-byte file identifier."""
     builder = flatbuffers.Builder(1024)
-    # A zero that was meant is written: a reader's default may be another.
+    # Zeros are written too: the default of a reader's schema may differ.
     builder.ForceDefaults(True)
     builder.Finish(_table(builder, root), file_identifier=identifier)
     return bytes(builder.Output())

@@ -1,79 +1,96 @@
-"""The body of the program `export.tflite`: what a TFLite file is made of, and what is measured of it."""
+"""The TFLite format: the options of a file, and where its parts are."""
+
+from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mkd_tf.checks import check_fraction, check_one_of
-from mkd_tf.conversion.calibration import Calibration
-from mkd_tf.conversion.parity import differences, tflite_heads
-from mkd_tf.conversion.tflite.convert import POSTPROCESSES, QUANTIZATIONS, Progress, convert
-from mkd_tf.conversion.tflite.metadata_writer import anchors_csv
-from mkd_tf.conversion.tflite.runner import TFLiteRunner
-from mkd_tf.conversion.tflite.weights_report import weights_report
-from mkd_tf.deployment.export_run import KindOptions, export_files
-from mkd_tf.deployment.measuring import THREADS, Measurement, figures
-from mkd_tf.detection.postprocess import PostprocessConfig
-from mkd_tf.detectors.base import Detector
+from mkd_tf.checks import check_fraction
+from mkd_tf.conversion.base import FileRunner, Format, Heads, Progress, needs_calibration
+from mkd_tf.conversion.tflite import POSTPROCESSES, QUANTIZATIONS
+from mkd_tf.options import LOWEST_SCORE, option
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mkd_tf.conversion.calibration import Calibration
+    from mkd_tf.detectors.base import Detector
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportOptions(KindOptions):
-    """How a TFLite file is made, beside what holds for every file.
+class TFLiteFile(Format):
+    """What all TFLite files have in common, however they are made."""
 
-    Attributes:
-      quantization: one of `QUANTIZATIONS`.
-      postprocess: `detection` or `raw`.
-      score_threshold: lowest score that a `detection` file returns. The default is what AP needs;
-        with that of the application, suppression in crowded images takes a fraction of the time.
-    """
+    ending = ".tflite"
 
-    postprocess: str = "detection"
-    score_threshold: float = PostprocessConfig.score_threshold
+    @staticmethod
+    def runner(source: str | Path | bytes, threads: int = 1) -> FileRunner:
+        from mkd_tf.conversion.tflite.runner import TFLiteRunner
 
-    def __post_init__(self):
-        super().__post_init__()
-        check_one_of("quantization", self.quantization, QUANTIZATIONS)
-        check_one_of("postprocess", self.postprocess, POSTPROCESSES)
-        check_fraction("score_threshold", self.score_threshold)
+        return TFLiteRunner(source, threads=threads)
+
+    def heads(self, content: bytes, images: np.ndarray) -> Heads:
+        from mkd_tf.conversion.tflite.heads import tflite_heads
+
+        return tflite_heads(content, images)
+
+    def report(self, content: bytes) -> dict[str, Any]:
+        from mkd_tf.conversion.tflite.weights_report import weights_report
+
+        return {"weights": weights_report(content)}
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLite(TFLiteFile):
+    """A TFLite file, for phones, boards and Edge TPUs."""
+
+    quantization: str = option(
+        "int8", "Precision of weights and activations; dynamic: of weights alone.", choices=QUANTIZATIONS
+    )
+    postprocess: str = option(
+        "detection",
+        "detection: suppression is in the file; raw: outputs are the heads.",
+        choices=POSTPROCESSES,
+    )
+    score_threshold: float = option(
+        LOWEST_SCORE,
+        "Lowest score of a detection; a higher one makes suppression in crowds faster and costs AP.",
+        check=check_fraction,
+    )
 
     def suffix(self) -> str:
-        """The end of the file's name: `int8.tflite`, `int8_raw.tflite`."""
         return f"{self.quantization}{'_raw' if self.postprocess == 'raw' else ''}.tflite"
 
-    def content(
+    def needs_calibration(self, detector: Detector) -> bool:
+        return needs_calibration(detector, self.quantization)
+
+    def convert(
         self,
         detector: Detector,
         calibration: Calibration | None,
         labels: Sequence[str],
-        on_progress: Progress,
+        fit: str,
+        on_progress: Progress | None = None,
     ) -> bytes:
+        from mkd_tf.conversion.tflite.convert import convert
+        from mkd_tf.detection.postprocess import PostprocessConfig
+
+        config = PostprocessConfig(score_threshold=self.score_threshold)
         return convert(
             detector,
             self.quantization,
             calibration,
             self.postprocess,
             labels=labels,
-            config=PostprocessConfig(score_threshold=self.score_threshold),
+            config=config,
             on_progress=on_progress,
         )
 
-    def measured(self, content: bytes, detector: Detector, measurement: Measurement) -> dict[str, Any]:
-        del detector
-        return tflite_figures(content, measurement, self.fit)
+    def companions(self, name: str, detector: Detector) -> Mapping[str, str]:
+        from mkd_tf.conversion.tflite.metadata_writer import anchors_csv
 
-    def companions(self, file: str, detector: Detector) -> Mapping[str, str]:
         if self.postprocess != "raw":
             return {}
-        return {f"{Path(file).stem}.anchors.csv": anchors_csv(detector.anchors)}
-
-
-def tflite_figures(content: bytes, measurement: Measurement, fit: str) -> dict[str, Any]:
-    """Runs a TFLite file; returns everything measured about it."""
-    parity = differences(tflite_heads(content, measurement.images), measurement.float_heads)
-    found = figures(TFLiteRunner(content, threads=THREADS), measurement, fit, parity)
-    return {"weights": weights_report(content).summary(), **found}
-
-
-export_tflite = export_files
+        return {f"{Path(name).stem}.anchors.csv": anchors_csv(detector.anchors)}

@@ -1,4 +1,4 @@
-"""What a TFLite file says about itself: normalisation, names of its outputs, labels, anchors.
+"""Reads the metadata of a TFLite file: normalisation, names of the outputs, labels, anchors.
 
 TFLite metadata are a flatbuffer inside the model's own (a buffer called
 TFLITE_METADATA) that names files in a zip archive appended to the model.
@@ -74,13 +74,13 @@ class Record:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FileMetadata:
-    """What a file says about itself.
+    """The metadata of a file.
 
     Attributes:
       mean: subtracted from a float input's pixels in 0..255.
-      std: divides them then.
+      std: by which the difference is divided.
       outputs: names of the output tensors, in their order.
-      labels: one per class; empty where the file brings none.
+      labels: one per class; empty where the file holds none.
       anchors: `[N, 4]` float32 (ycenter, xcenter, height, width) as fractions of the
         input, or None.
     """
@@ -154,6 +154,6 @@ def read_metadata(content: bytes) -> FileMetadata:
         return FileMetadata(mean, std, names, _labels(outputs, files), _anchors(files))
     except MkdError:
         raise
-    # Whatever a damaged buffer leads to: an offset beyond its end, bytes that are no text or number.
+    # A damaged buffer can raise anything: offsets beyond its end, bytes that are not text or numbers.
     except Exception as error:
         raise MkdError(f"metadata: damaged ({type(error).__name__}: {error}). Export again.") from None

@@ -1,7 +1,7 @@
-"""TFLite metadata: what MediaPipe and Android's Task Library read before they trust a file.
+"""Writes TFLite metadata, which MediaPipe and Android's Task Library require.
 
-Tensor names, normalisation, how boxes are written, labels; for raw heads also the
-anchors and how to decode them. The tables follow metadata_schema.fbs 1.5.0 (M001)
+They hold tensor names, normalisation, the order of box corners and labels; for raw heads
+also the anchors and how to decode them. The tables follow metadata_schema.fbs 1.5.0 (M001)
 and MediaPipe's object_detector_metadata_schema.fbs 1.0.0 (V001); the numbers in
 `Table` are the fields of these schemas.
 """
@@ -25,8 +25,8 @@ _IMAGE, _BOUNDING_BOX, _FEATURE = 2, 3, 1  # of the union ContentProperties
 _RGB, _BOUNDARIES, _RATIO = 1, 1, 0
 # Where left, top, right and bottom stand in [ymin, xmin, ymax, xmax].
 _CORNERS = np.array([1, 0, 3, 2], "uint32")
-# Names of the tensors by those of the signature, in the order in which old clients
-# expect the tensors, who go by their position.
+# Names of the tensors by their names in the signature, in the order that old clients expect:
+# these identify tensors by position.
 _DETECTION_NAMES = {
     "output_3": "location",
     "output_2": "category",
@@ -38,14 +38,14 @@ _RAW_NAMES = {"box_encodings": "location", "class_logits": "score"}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Description:
-    """What metadata say of a model.
+    """The content of a model's metadata.
 
     Attributes:
       name: of the model.
       labels: one per class, without a background class.
       postprocess: `detection` or `raw`.
-      mean: subtracted from pixels in 0..255 by a client that feeds float32.
-      std: divides them then.
+      mean: subtracted from pixels in 0..255 by clients that feed float32.
+      std: by which these clients divide the difference.
       anchors: of the detector.
     """
 

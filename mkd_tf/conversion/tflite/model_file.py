@@ -4,6 +4,17 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+DTYPES: dict[int, np.dtype] = {
+    schema.TensorType.FLOAT32: np.dtype("float32"),
+    schema.TensorType.FLOAT16: np.dtype("float16"),
+    schema.TensorType.INT8: np.dtype("int8"),
+    schema.TensorType.UINT8: np.dtype("uint8"),
+    schema.TensorType.INT16: np.dtype("int16"),
+    schema.TensorType.INT32: np.dtype("int32"),
+    schema.TensorType.INT64: np.dtype("int64"),
+}
+CODE_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+
 
 def unpack(content: bytes) -> schema.ModelT:
     """Returns the model in a file's content."""
@@ -22,6 +33,33 @@ def operator_code(model: schema.ModelT, operator: schema.OperatorT) -> int:
     code = model.operatorCodes[operator.opcodeIndex]
     # Old files keep the code in a byte, new ones in an int; the other is then 0.
     return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+def add_code(model: schema.ModelT, builtin: int, version: int) -> int:
+    """Returns the index of an operator's code of this version, added where the model has none."""
+    for index, code in enumerate(model.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == builtin and code.version == version:
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = builtin
+    code.version = version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def tensor_name(graph: schema.SubGraphT, index: int) -> str:
+    """Returns a tensor's name."""
+    return (graph.tensors[index].name or b"").decode()
+
+
+def producers(graph: schema.SubGraphT) -> dict[int, schema.OperatorT]:
+    """Returns the operator that makes each computed tensor, by the tensor's index."""
+    return {int(index): operator for operator in graph.operators for index in operator.outputs}
+
+
+def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
+    """Returns a constant's stored values, of the tensor's shape."""
+    return np.frombuffer(bytes(model.buffers[tensor.buffer].data), DTYPES[tensor.type]).reshape(tensor.shape)
 
 
 def add_buffer(model: schema.ModelT, data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""Runs a TFLite file, as a client would: from the bytes and what they say about themselves."""
+"""Runs a TFLite file as a client does: with the metadata in the file."""
 
 from pathlib import Path
 from typing import Any
@@ -7,25 +7,12 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from mkd_tf.checks import MkdError, check_shape, fail
+from mkd_tf.conversion.base import read_model
 from mkd_tf.conversion.tflite.metadata_reader import FileMetadata, read_metadata
 from mkd_tf.detection.postprocess import Detections, PostprocessConfig, batch_detections
 
 DETECTION = ("output_0", "output_1", "output_2", "output_3")  # count, scores, classes, boxes
 RAW = ("box_encodings", "class_logits")
-
-
-def read_tflite(source: str | Path | bytes) -> tuple[str, bytes]:
-    """Returns how errors shall call a TFLite file, and its content.
-
-    Raises:
-      MkdError: if there is no such file.
-    """
-    if isinstance(source, bytes):
-        return "model", source
-    path = Path(source)
-    if not path.is_file():
-        fail(f"model {path}", expected="a .tflite file", got="no such file", do="Check the path.")
-    return f"model {path}", path.read_bytes()
 
 
 def open_interpreter(where: str, content: bytes, **options: Any) -> Interpreter:
@@ -44,21 +31,23 @@ def open_interpreter(where: str, content: bytes, **options: Any) -> Interpreter:
 
 
 class TFLiteRunner:
-    """Runs an exported file, image by image; see `runners.Runner`.
+    """Runs an exported file, image by image; see `base.FileRunner`.
 
-    Files with the post-process inside give its detections; raw heads go through the
-    same `postprocess` as a Keras model's.
+    Detections are those of the post-process in the file; raw heads go through the same
+    post-process as a Keras model's.
 
     Args:
       source: path or content of the file.
-      postprocess: for raw heads; the thresholds in a file with post-process are its own.
+      postprocess: thresholds for raw heads; a file with post-process holds its own.
       threads: that the interpreter may use.
     """
+
+    fit = ""  # The file does not say how its model was trained to see images.
 
     def __init__(
         self, source: str | Path | bytes, postprocess: PostprocessConfig | None = None, threads: int = 1
     ):
-        self._where, content = read_tflite(source)
+        self._where, content = read_model(source, "a .tflite file")
         # Python's binding maps the content and does not keep it alive by itself.
         self._content = content
         self._interpreter = open_interpreter(self._where, content, num_threads=threads)

@@ -1,4 +1,4 @@
-"""What a TFLite file is converted from: one function of one image, batch 1, all shapes static.
+"""The function that a TFLite file is converted from: one image, batch 1, all shapes static.
 
 Two inputs:
 
@@ -45,8 +45,8 @@ def postprocess_op(num_classes: int, config: PostprocessConfig) -> Callable[...,
 
     Its arguments are box encodings `[1, N, 4]`, scores `[1, N, C + 1]` with the
     background first, and anchors `[N, 4]` (ycenter, xcenter, height, width) as
-    fractions; it gives boxes, classes, scores and count. The body only tells the
-    shapes: it runs in no file.
+    fractions; it returns boxes, classes, scores and count. The body only declares the
+    shapes: it is not part of the file.
     """
     attributes: dict[str, bool | int | float] = {
         "max_detections": config.max_detections,
@@ -63,7 +63,7 @@ def postprocess_op(num_classes: int, config: PostprocessConfig) -> Callable[...,
     listed = " ".join(_attribute(name, value) for name, value in attributes.items())
 
     @tf.function(experimental_implements=f'name: "{POSTPROCESS_OP}" {listed}')
-    def postprocess(box_encodings, scores, anchors):
+    def postprocess(box_encodings: Any, scores: Any, anchors: Any) -> tuple[Any, ...]:
         del box_encodings, scores, anchors
         count = config.max_detections
         return tf.zeros([1, count, 4]), tf.zeros([1, count]), tf.zeros([1, count]), tf.zeros([1])
@@ -71,7 +71,7 @@ def postprocess_op(num_classes: int, config: PostprocessConfig) -> Callable[...,
     return postprocess
 
 
-def _probabilities(scores):
+def _probabilities(scores: Any) -> Any:
     """Emulates the only integers that TFLite's int8 sigmoid has: steps of 1/256 from 0."""
     return tf.quantization.fake_quant_with_min_max_args(scores, 0.0, 255 / 256)
 
@@ -79,11 +79,11 @@ def _probabilities(scores):
 def _detections(
     outputs: dict[str, Any], anchors: np.ndarray, num_classes: int, config: PostprocessConfig, emulated: bool
 ) -> dict[str, Any]:
-    # What emulates integers brings the range of each tensor; without one the sigmoid would stay float.
+    # A student that emulates integers holds the range of each tensor; a sigmoid without one stays float.
     ranged = _probabilities if emulated else tf.identity
     scores = ranged(tf.sigmoid(outputs["class_logits"]))
-    # After the sigmoid: a logit low enough for no background would take the int8
-    # range of all other logits.
+    # The background is added after the sigmoid: as a logit it would have to be so low that it
+    # would take the int8 range of all other logits.
     scores = ranged(tf.concat([tf.zeros([1, len(anchors), 1]), scores], axis=-1))
     boxes, classes, best, count = postprocess_op(num_classes, config)(
         outputs["box_encodings"], scores, tf.constant(anchors)
@@ -106,13 +106,13 @@ def serving_module(
     model: keras.Model = detector.inference_core() if scaled_input else detector.inference()
     anchors = (detector.anchors.centers_and_sizes() / detector.image_size).astype("float32")
     module = tf.Module()
-    # Keras 3 hides its tf.Variables in wrappers that a tf.Module does not track; what
-    # is not tracked is missing from the file.
+    # Keras 3 hides its tf.Variables in wrappers that a tf.Module does not track, and untracked
+    # variables are missing from the file.
     module.tracked = [v.value for v in model.variables]
     side = detector.image_size
 
     @tf.function(input_signature=[tf.TensorSpec([1, side, side, 3], tf.float32, name="images")])
-    def serve(images):
+    def serve(images: Any) -> dict[str, Any]:
         outputs = model(images, training=False)
         if postprocess == "detection":
             count, emulated = len(detector.class_names), detector.is_quantized

@@ -1,9 +1,9 @@
 """Augmentation of a whole batch at once: one affine map and one colour change per image.
 
 Stateless: the caller draws `DRAWS` uniform numbers per image from a key of
-(seed, epoch, example), and the result is a function of them alone. Flip, zoom,
-aspect, shift and the change of size are one resampling, so an image is blurred
-once, and its boxes follow the same map exactly.
+(seed, epoch, example), and the result is a function of them alone. Flip, zoom, aspect,
+shift and the change of size are one resampling, so that an image is blurred once; its
+boxes are moved by the same map.
 """
 
 import tensorflow as tf
@@ -11,7 +11,7 @@ import tensorflow as tf
 from mkd_tf.config import AugmentationConfig
 
 DRAWS = 10
-# A cut object stays while this share of it is in view; less is not recognisable.
+# An object that is cut keeps its box if at least this share of it is in view.
 MIN_VISIBLE = 0.3
 MIN_SIDE_PX = 2.0
 FILL = 127.5  # Zero after normalisation.
@@ -25,7 +25,7 @@ def draw(keys: tf.Tensor) -> tf.Tensor:
 
 
 def placement(draws: tf.Tensor, config: AugmentationConfig) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Where each image lies in its output: `scale`, `shift`, `flip`, each `[B, 2]` (y, x).
+    """Returns where each image lies in its output: `scale`, `shift`, `flip`, each `[B, 2]` (y, x).
 
     A point p of the image (0..1, after the flip) lands at `shift + scale * p`.
     """
@@ -48,9 +48,8 @@ def placement(draws: tf.Tensor, config: AugmentationConfig) -> tuple[tf.Tensor, 
 def warp(images: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor, size: int) -> tf.Tensor:
     """Resamples images `[B, H, W, 3]` of any type to `[B, size, size, 3]` float32, bilinear.
 
-    `crop_and_resize` takes the corners' sampling points, may read outside of the
-    image, where it finds `FILL`, and mirrors when the corners are swapped; it costs
-    half of a projective transform.
+    `crop_and_resize` takes the sampling points of two corners, returns `FILL` outside of the
+    image, and mirrors if the corners are swapped. It costs half of a projective transform.
     """
     extent = tf.cast(tf.shape(images)[1:3], tf.float32)[None]
     # Pixel i has its centre at (i + 0.5) / size of the output.
@@ -63,7 +62,7 @@ def warp(images: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor,
 
 
 def move_boxes(boxes: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor, size: int) -> tf.Tensor:
-    """Carries boxes `[B, M, 4]` (0..1 of the image) along: whole, in pixels of the output."""
+    """Returns boxes `[B, M, 4]` (0..1 of the image) in pixels of the output, not clipped."""
     low, high = boxes[..., :2], boxes[..., 2:]
     flipped = flip[:, None, :] > 0
     low, high = tf.where(flipped, 1 - high, low), tf.where(flipped, 1 - low, high)
@@ -75,13 +74,13 @@ def move_boxes(boxes: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Te
 def crop_boxes(
     boxes: tf.Tensor, weights: tf.Tensor, window_low: tf.Tensor | int, window_high: tf.Tensor | int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Clips boxes to what a window shows.
+    """Clips boxes to a window.
 
-    A box of which less than `MIN_VISIBLE` remains, or a side under `MIN_SIDE_PX`,
-    gets weight 0. Of an ignored area any part is one.
+    A box of which less than `MIN_VISIBLE` remains, or with a side under `MIN_SIDE_PX`,
+    gets weight 0. An ignored area keeps its weight, however small the rest of it.
 
     Args:
-      boxes: `[..., M, 4]` float32 yxyx in pixels, whole.
+      boxes: `[..., M, 4]` float32 yxyx in pixels, not clipped.
       weights: `[..., M]` float32, negative for ignored areas.
       window_low: first corner of the window (y, x) in pixels, `[..., 1, 2]` or one number.
       window_high: last corner, likewise.
@@ -125,12 +124,12 @@ def augment(
       images: `[B, H, W, 3]` uint8.
       boxes: `[B, M, 4]` float32 yxyx, 0..1 of the image.
       draws: `[B, DRAWS]` from `draw`.
-      config: how far to go.
+      config: the ranges of the changes.
       size: side of the output in pixels.
 
     Returns:
-      Images `[B, size, size, 3]` float32 in 0..255, and the whole boxes in output
-      pixels: `crop_boxes` tells which of them are in view.
+      Images `[B, size, size, 3]` float32 in 0..255, and the boxes in output pixels, not
+      clipped: `crop_boxes` finds those that are in view.
     """
     where = placement(draws, config)
     colored = recolor(warp(images, *where, size), draws, config)

@@ -1,14 +1,14 @@
 """Training batches, each a function of the step's number alone.
 
-A batch is drawn from one or several streams (labelled and unlabelled images).
-A stream walks through a fresh permutation of its images in each epoch; the
-permutation follows from (seed, epoch), the augmentation from (seed, epoch,
-example), mosaic and mixup from (seed, step). Nothing has to be restored to go on
-from step 1,000 but the number 1,000.
+A batch is drawn from one or several streams (labelled and unlabelled images). A stream
+goes through a new permutation of its images in each epoch; the permutation depends on
+(seed, epoch), the augmentation on (seed, epoch, example), mosaic and mixup on (seed,
+step). To continue from step 1,000, only the number 1,000 has to be restored.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +21,7 @@ from mkd_tf.data.pipeline.image_store import Boxes, ImageStore
 from mkd_tf.detection import targets as target_math
 from mkd_tf.detection.anchors import Anchors
 
-# Sets the draws of mosaic and mixup apart from those of order and augmentation.
+# Makes the draws of mosaic and mixup differ from those of order and augmentation.
 _MIXING_SEED = 104_729
 
 
@@ -29,7 +29,7 @@ _MIXING_SEED = 104_729
 class Stream:
     """`per_batch` images of every batch come from these `indices` of the store.
 
-    `labelled` says what they are to the role that learns: `mixed_images` goes by it.
+    `labelled` is whether they have labels for the role that learns; `mixed_images` selects by it.
     """
 
     indices: np.ndarray
@@ -38,7 +38,7 @@ class Stream:
 
 
 def _walk(indices: tf.Tensor, take: int, step: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns which of a stream's images a step takes, and in which epoch: two `[take]` int64."""
+    """Returns the indices of the images that a step takes, and their epochs: two `[take]` int64."""
     count = len(indices)
     position = step * take + tf.range(take, dtype=tf.int64)
     epochs = position // count
@@ -57,9 +57,9 @@ def _walk(indices: tf.Tensor, take: int, step: tf.Tensor, seed: int) -> tuple[tf
 def _mixed(
     examples: mixing.Examples, streams: Sequence[Stream], counts: Sequence[tuple[int, int]], seed: tf.Tensor
 ) -> mixing.Examples:
-    """Mixes each stream's part of a batch on its own; with nothing to mix, boxes are clipped and no more.
+    """Mixes each stream's part of a batch separately; without mixing only clips the boxes.
 
-    Padding is that of the batch, not of the fullest image in the store.
+    Boxes are padded to the image with the most boxes in the batch, not in the store.
     """
     if not any(map(any, counts)):
         return mixing.join([mixing.in_view(examples)])
@@ -90,15 +90,13 @@ def training_batches(
 
     Args:
       store: the images.
-      boxes: of every image in the store: the truth, or a teacher's boxes with weights.
-      streams: where a batch's images come from.
+      boxes: of every image in the store: its labels, or a teacher's boxes with weights.
+      streams: the sources of a batch's images.
       anchors: of each role that learns.
       num_classes: C.
-      config: of the augmentation.
-      seed: of order and augmentation.
+      config, seed: of the augmentation, the seed also of the order.
       image_size: side of the largest input.
-      first_step: where to begin.
-      steps: where to end.
+      first_step, steps: number of the first batch, and that after the last.
 
     Raises:
       MkdError: if a stream is empty, or has too few images per batch for mosaic or mixup.
@@ -113,14 +111,14 @@ def training_batches(
             fail("stream", expected="images to draw", got="none", do="Check labelled and unlabelled_share.")
     counts = [mixing.mixed_counts(config, s.labelled, s.per_batch) for s in streams]
     side = store.images(np.array([0])).shape[1]
-    # Tensors made here are handed to the graph; arrays would be copied into it, many times over.
+    # As tensors they are inputs of the graph; arrays would be copied into it at each use.
     all_boxes, all_labels = tf.constant(boxes.boxes), tf.constant(boxes.labels)
     all_weights, all_known = tf.constant(boxes.weights), tf.constant(boxes.known)
     orders = [tf.constant(s.indices, tf.int64) for s in streams]
-    # Where there are none, neither the batch nor the step holds anything of them.
+    # Without crowds, neither the batch nor the step has entries for them.
     has_crowds = bool((boxes.weights < 0).any())
 
-    def make(step: tf.Tensor) -> dict:
+    def make(step: tf.Tensor) -> dict[str, Any]:
         walks = [
             _walk(order, s.per_batch, step, seed + 7919 * i)
             for i, (order, s) in enumerate(zip(orders, streams, strict=True))
@@ -146,10 +144,10 @@ def training_batches(
         assigned = {}
         for role, grid in anchors.items():
             scaled = moved * (grid.image_size / image_size)
-            assigned[role] = target_math.assign(grid, scaled, labels, weights, num_classes) | {"known": known}
+            found = target_math.assign(grid, scaled, labels, weights, num_classes) | {"known": known}
             if has_crowds:
-                where = target_math.ignored(grid, scaled, weights, assigned[role]["weights"])
-                assigned[role]["ignored"] = where
+                found["ignored"] = target_math.ignored(grid, scaled, weights, found["weights"])
+            assigned[role] = found
         return {"images": images, "targets": assigned}
 
     numbers = tf.data.Dataset.range(first_step, steps)
@@ -168,21 +166,30 @@ def batches_of(
     seed: int = 0,
     cache_gb: float = 1.0,
 ) -> tf.data.Dataset:
-    """Returns batches of a labelled split for `Distiller.fit`, in user code.
+    """Returns batches of a labelled split for `Distiller.fit`, for scripts of users.
 
     Args:
       split: elements as in `data.base`, such as `dataset.split("train")`.
       anchors: of the detector that learns.
       num_classes: C.
-      steps: how many batches; give `fit` the same number in all.
-      batch_size: images per batch.
+      steps: how many batches; give `fit` the same number of steps in total.
       image_size: side of the largest input; None for that of `anchors`.
-      augmentation_config: how far images change; the defaults when None.
+      augmentation_config: None for the defaults.
       seed: of order and augmentation.
-      cache_gb: how much memory decoded images may take; more are decoded at each use.
+      cache_gb: how much memory decoded images may take; a larger set is decoded at each use.
 
     Raises:
-      MkdError: if images are to be mixed that are not there: all are labelled.
+      MkdError: if the config mixes unlabelled images: all are labelled here.
+
+    Example:
+      >>> import numpy as np, mkd_tf
+      >>> from mkd_tf.data.base import element
+      >>> box, label = np.array([[0.1, 0.2, 0.6, 0.7]]), np.array([1])
+      >>> split = [element(np.zeros((64, 64, 3), "uint8"), "a", box, label)] * 2
+      >>> batches = mkd_tf.batches_of(split, mkd_tf.grid_anchors(64), num_classes=2, steps=1, batch_size=2)
+      >>> batch = next(iter(batches))
+      >>> batch["images"].shape.as_list(), sorted(batch["targets"])
+      ([2, 64, 64, 3], ['student'])
     """
     changes = augmentation_config or AugmentationConfig()
     mixing.check_mixing(changes, [(True, batch_size)])

@@ -1,14 +1,15 @@
 """The image store: a split's images at one size, with their boxes padded to one length.
 
-Images are stretched (or letterboxed) to a canvas somewhat larger than the
-input, so that zooming in still finds detail. They are kept in memory while they
-fit; otherwise they are decoded when asked for.
+Images are stretched (or letterboxed) to a canvas somewhat larger than the input, so that
+zooming in keeps detail. They are kept in memory if all of them fit; otherwise they are
+decoded at each use.
 """
 
 import concurrent.futures
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from mkd_tf.data.image_files import fit_boxes, fit_image
 
 CANVAS_SCALE = 1.25
 IGNORED = -1.0
-"""Weight of an area of which nothing is known: see `targets.ignored`. Any negative weight says so."""
+"""Weight of an area whose objects are unknown, see `targets.ignored`; any negative weight means the same."""
 _THREADS = 4
 
 
@@ -30,7 +31,7 @@ class Boxes:
       boxes: `[N, M, 4]` float32 yxyx, 0..1 of the canvas.
       labels: `[N, M]` int32.
       weights: `[N, M]` float32, `IGNORED` for the area of a crowd.
-      known: `[N]` float32, 0 where nobody looked: no box does not mean no object there.
+      known: `[N]` float32, 0 for images without labels, where no box does not mean no object.
     """
 
     boxes: np.ndarray
@@ -43,7 +44,7 @@ Row = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def pad_boxes(per_image: Sequence[Row], known: np.ndarray) -> Boxes:
-    """Pads each image's (boxes, labels, weights) to the longest, at least to one row."""
+    """Returns each image's (boxes, labels, weights) padded to the longest, at least to one row."""
     longest = max([1] + [len(labels) for _, labels, _ in per_image])
     count = len(per_image)
     boxes = np.zeros((count, longest, 4), "float32")
@@ -58,18 +59,17 @@ class ImageStore:
     """Random access to fitted images and their boxes.
 
     Args:
-      splits: one or several sequences of elements, taken as one.
-      image_size: side in pixels of the largest input that will be made of them.
+      splits: one or several sequences of elements, joined in this order.
+      image_size: side in pixels of the largest input that will be made of the images.
       fit: `stretch` or `letterbox`.
-      cache_gb: how much memory decoded images may take. Images that do not fit are
-        decoded each time they are used, and not at all to begin with where their split
-        tells its boxes without (`data.base.AnnotatedSplit`).
-      on_progress: called with how many images are read, and how many there are.
+      cache_gb: how much memory decoded images may take. If they need more, they are
+        decoded each time they are used, and an `AnnotatedSplit` is not decoded here.
+      on_progress: called with the number of images read so far, and of all images.
 
     Attributes:
       truth: the labels' boxes with weight 1, crowds as ignored areas.
       is_labelled: `[N]` bool.
-      gigabytes: that all decoded images take.
+      gigabytes: the memory that all decoded images take.
       is_cached: whether they are kept.
     """
 
@@ -83,12 +83,8 @@ class ImageStore:
     ):
         self._where = [(split, i) for split in splits for i in range(len(split))]
         if not self._where:
-            fail(
-                "training images",
-                expected="at least one",
-                got="none",
-                do="Check the data set's train split.",
-            )
+            do = "Check the data set's train split."
+            fail("training images", expected="at least one", got="none", do=do)
         self._side = int(round(image_size * CANVAS_SCALE))
         self._fit = fit
         self.gigabytes = len(self) * self._side**2 * 3 / 2**30
@@ -97,7 +93,7 @@ class ImageStore:
         self._cache = np.zeros(shape, "uint8") if self.is_cached else None
         self.is_labelled = np.zeros(len(self), bool)
         self._ids = [""] * len(self)
-        per_image: list = [None] * len(self)
+        per_image: list[Any] = [None] * len(self)
 
         def read(i: int) -> None:
             split, position = self._where[i]
@@ -122,16 +118,13 @@ class ImageStore:
     def _row_of(self, found: Element) -> Row:
         objects = found["objects"]
         boxes = fit_boxes(objects["bbox"], found["height_width"], self._fit)
-        # Crowds stand for many objects at once: no location should answer for them, and
-        # none there is background.
+        # A crowd is a box around many objects: no location is assigned to it, and none in
+        # it is background.
         weights = np.where(objects["is_crowd"], IGNORED, 1.0).astype("float32")
         return boxes, objects["label"], weights
 
-    def _image(self, i: int) -> np.ndarray:
-        return fit_image(image_of(*self._where[i]), self._side, self._fit)
-
     def digest(self) -> str:
-        """Returns a hash of which images these are, in their order, and of their labels."""
+        """Returns a hash of the images' ids, in order, and of their labels."""
         digest = hashlib.sha256("\n".join(self._ids).encode())
         for array in (self.is_labelled, self.truth.boxes, self.truth.labels):
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -140,7 +133,7 @@ class ImageStore:
         return digest.hexdigest()
 
     def row(self, i: int) -> Row:
-        """Returns the truth of image `i` without padding."""
+        """Returns boxes, labels and weights of image `i` without padding."""
         keep = self.truth.weights[i] != 0
         return self.truth.boxes[i][keep], self.truth.labels[i][keep], self.truth.weights[i][keep]
 
@@ -148,5 +141,9 @@ class ImageStore:
         """Returns canvases `[B, side, side, 3]` uint8."""
         if self._cache is not None:
             return self._cache[indices]
+
+        def read(i: int) -> np.ndarray:
+            return fit_image(image_of(*self._where[i]), self._side, self._fit)
+
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-            return np.stack(list(pool.map(lambda i: self._image(int(i)), indices)))
+            return np.stack(list(pool.map(read, indices.tolist())))

@@ -1,8 +1,7 @@
 """Mosaic and mixup: strong augmentation that joins several images of a batch in one.
 
-Both work on images that are augmented already, so that each part has a flip, zoom
-and colour of its own, and take their parts from the same batch, so that nothing more
-is decoded or resampled.
+Both take images that are already augmented, so that each part has its own flip, zoom and
+colour, and from the same batch, so that no further image is decoded or resampled.
 
 Mosaic cuts four images at a common seam (Bochkovskiy et al., "YOLOv4", 2020, Sec. 3.3;
 as in its Darknet code, parts are cut and not shrunk, and the seam keeps a fifth of the
@@ -13,7 +12,7 @@ Object Detection Neural Networks", 2019, Sec. 3.1, whose ALPHA it is).
 Departure: partners are the images that follow in the batch, whose order is random.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -36,7 +35,7 @@ class Examples(NamedTuple):
       boxes: `[B, M, 4]` float32 yxyx in pixels.
       labels: `[B, M]` int32.
       weights: `[B, M]` float32, 0 for padding, negative for ignored areas.
-      known: `[B]` float32, 0 where nobody looked for objects.
+      known: `[B]` float32, 0 for images without labels.
     """
 
     images: tf.Tensor
@@ -50,7 +49,7 @@ def mixed_counts(config: AugmentationConfig, labelled: bool, per_batch: int) -> 
     """Returns how many of a stream's `per_batch` images become mosaics and mixups.
 
     Raises:
-      MkdError: if these are too few to be joined.
+      MkdError: if a batch has too few images for a mosaic or mixup.
     """
     if config.mixed_images not in ("all", "labelled" if labelled else "unlabelled"):
         return 0, 0
@@ -58,61 +57,54 @@ def mixed_counts(config: AugmentationConfig, labelled: bool, per_batch: int) -> 
     mixups = min(round(config.mixup * per_batch), per_batch - mosaics)
     for name, count, needed in (("mosaic", mosaics, PARTS), ("mixup", mixups, 2)):
         if count and per_batch < needed:
-            fail(
-                name,
-                expected=f"at least {needed} images to join in each batch",
-                got=f"{per_batch} {'labelled' if labelled else 'unlabelled'} ones",
-                do="Raise batch_size, or change mixed_images or unlabelled_share.",
-            )
+            expected = f"at least {needed} images to join in each batch"
+            got = f"{per_batch} {'labelled' if labelled else 'unlabelled'} ones"
+            do = "Raise batch_size, or change mixed_images or unlabelled_share."
+            fail(name, expected=expected, got=got, do=do)
     return mosaics, mixups
 
 
 def check_mixing(config: AugmentationConfig, parts: Iterable[tuple[bool, int]]) -> None:
-    """Raises `MkdError` if mixing is asked for and cannot be done, or would change nothing.
+    """Raises `MkdError` if the configured mixing is impossible or would change no image.
 
-    Args:
-      config: of the augmentation.
-      parts: of every batch that will be made: whether its images are labelled, how many.
+    `parts` are those of every batch: whether their images are labelled, how many they are.
     """
     counts = [mixed_counts(config, labelled, per_batch) for labelled, per_batch in parts]
     if (config.mosaic or config.mixup) and not any(map(any, counts)):
-        fail(
-            "mixed_images",
-            expected="images to mix",
-            got=f"{config.mixed_images}, of which no batch has enough for mosaic or mixup",
-            do="Choose labelled or all, or set mosaic and mixup to 0.",
-        )
+        got = f"{config.mixed_images}, of which no batch has enough for mosaic or mixup"
+        do = "Choose labelled or all, or set mosaic and mixup to 0."
+        fail("mixed_images", expected="images to mix", got=got, do=do)
 
 
 def in_view(examples: Examples) -> Examples:
-    """Clips whole boxes to their images."""
+    """Returns the examples with their boxes clipped to the images."""
     boxes, weights = crop_boxes(examples.boxes, examples.weights, 0, examples.images.shape[1])
     return examples._replace(boxes=boxes, weights=weights)
 
 
 def mosaic(examples: Examples, count: int, draws: tf.Tensor) -> Examples:
-    """Makes `count` mosaics: the i-th of images i to i + 3, row by row, going round.
+    """Makes `count` mosaics: the i-th of images i to i + 3 (modulo B), row by row.
 
     Args:
-      examples: with whole boxes, as `augmentation.augment` returns them.
+      examples: with boxes that are not clipped, as `augmentation.augment` returns them.
       count: K, at most B.
-      draws: `[K, MOSAIC_DRAWS]` uniform in 0..1: the seam's y and x, then where in
-        their images the upper, lower, left and right parts begin.
+      draws: `[K, MOSAIC_DRAWS]` uniform in 0..1: the seam's y and x, then the beginning
+        of the upper, lower, left and right parts in their images.
 
     Returns:
-      K examples of `4 * M` boxes, clipped to their parts; known where all four are.
+      K examples of `4 * M` boxes, clipped to their parts; known if all four images are.
     """
     total, size = examples.images.shape[:2]
     parts = (tf.range(count)[:, None] + tf.range(PARTS)) % total
     seam = tf.cast(size * (MIN_SEAM + (1 - 2 * MIN_SEAM) * draws[:, :2]), tf.int32)
-    # Both halves of each axis, `[K, axis, half]`: where they lie, and where they come from.
+    # Both halves of each axis, `[K, axis, half]`: their place in the mosaic and in their images.
     start = tf.stack([tf.zeros_like(seam), seam], axis=2)
     extent = tf.stack([seam, size - seam], axis=2)
     room = size - extent
     source = tf.cast(tf.reshape(draws[:, 2:], [count, 2, 2]) * tf.cast(room + 1, tf.float32), tf.int32)
     move = start - tf.minimum(source, room)
 
-    # Rows and columns of the images that each pixel shows, `[K, axis, S]`.
+    # Row and column in its image of each pixel of the mosaic, `[K, axis, S]`.
     pixel = tf.range(size)[None, None]
     second = pixel >= seam[:, :, None]
     taken = pixel - tf.where(second, move[:, :, 1:], move[:, :, :1])
@@ -124,7 +116,7 @@ def mosaic(examples: Examples, count: int, draws: tf.Tensor) -> Examples:
     images = tf.gather(tf.reshape(examples.images, [-1, 3]), flat)
 
     def of_quarters(halves: tf.Tensor) -> tf.Tensor:
-        """`[K, axis, half]` to `[K, 4, 1, (y, x)]` float32."""
+        """Returns `[K, axis, half]` as `[K, 4, 1, (y, x)]` float32."""
         y, x = tf.gather(halves[:, 0], [0, 0, 1, 1], axis=1), tf.gather(halves[:, 1], [0, 1, 0, 1], axis=1)
         return tf.cast(tf.stack([y, x], axis=-1)[:, :, None], tf.float32)
 
@@ -141,15 +133,15 @@ def mosaic(examples: Examples, count: int, draws: tf.Tensor) -> Examples:
 
 
 def mixup(examples: Examples, count: int, share: tf.Tensor) -> Examples:
-    """Blends the last `count` images, each with the one that follows it, going round.
+    """Blends each of the last `count` images with the one after it (modulo B).
 
     Args:
-      examples: with whole boxes.
+      examples: with boxes that are not clipped.
       count: K, at most B.
-      share: lambda, `[K]` in 0..1, of the image itself.
+      share: lambda, `[K]` in 0..1, the weight of the first image of each pair.
 
     Returns:
-      K examples of `2 * M` boxes; known where both are.
+      K examples of `2 * M` boxes; known if both images are.
     """
     total = examples.images.shape[0]
     own = tf.range(total - count, total)
@@ -166,39 +158,32 @@ def mixup(examples: Examples, count: int, share: tf.Tensor) -> Examples:
 
 
 def join(groups: list[Examples]) -> Examples:
-    """Puts groups of examples together; boxes without weight go, as far as padding allows."""
+    """Returns groups of examples as one, padded to the largest number of boxes with weight."""
     longest = max(g.boxes.shape[1] for g in groups)
-    padded = []
-    for g in groups:
-        gap = longest - g.boxes.shape[1]
-        padded.append(
-            g._replace(
-                boxes=tf.pad(g.boxes, [[0, 0], [0, gap], [0, 0]]),
-                labels=tf.pad(g.labels, [[0, 0], [0, gap]]),
-                weights=tf.pad(g.weights, [[0, 0], [0, gap]]),
-            )
-        )
+
+    def of_boxes(g: Examples, change: Callable[[tf.Tensor], tf.Tensor]) -> Examples:
+        return g._replace(boxes=change(g.boxes), labels=change(g.labels), weights=change(g.weights))
+
+    def pad(x: tf.Tensor) -> tf.Tensor:
+        return tf.pad(x, [[0, 0], [0, longest - x.shape[1]], [0, 0]][: len(x.shape)])
+
+    padded = [of_boxes(g, pad) for g in groups]
     joined = Examples(*(tf.concat(columns, axis=0) for columns in zip(*padded, strict=True)))
-    # The assignment costs as much as the boxes are many: four times the padding would tell.
+    # Boxes without weight are removed, since the cost of assignment grows with their number.
     present = joined.weights != 0
     most = tf.maximum(tf.reduce_max(tf.math.count_nonzero(present, axis=1, dtype=tf.int32)), 1)
     place = tf.range(longest)[None] + tf.where(present, 0, longest)
     order = tf.argsort(place, axis=1)[:, :most]
-    return joined._replace(
-        boxes=tf.gather(joined.boxes, order, batch_dims=1),
-        labels=tf.gather(joined.labels, order, batch_dims=1),
-        weights=tf.gather(joined.weights, order, batch_dims=1),
-    )
+    return of_boxes(joined, lambda x: tf.gather(x, order, batch_dims=1))
 
 
 def mix(examples: Examples, mosaics: int, mixups: int, seed: tf.Tensor) -> list[Examples]:
-    """Makes mosaics of the first and mixups of the last images of one stream's share of a batch.
+    """Makes mosaics of the first and mixups of the last images of one stream's part of a batch.
 
     Args:
-      examples: with whole boxes.
-      mosaics: how many of the first.
-      mixups: how many of the last.
-      seed: `[2]` int64, all that chance depends on.
+      examples: with boxes that are not clipped.
+      mosaics, mixups: how many.
+      seed: `[2]` int64, which all draws depend on.
 
     Returns:
       Groups of examples in the order of the images, boxes clipped.

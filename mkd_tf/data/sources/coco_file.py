@@ -1,4 +1,4 @@
-"""One COCO instances file: its categories, its images, the objects in them, and what is wrong.
+"""Reads one COCO instances file: categories, images, their objects, and the problems in it.
 
     {"images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 48}],
      "categories": [{"id": 3, "name": "cat"}],
@@ -6,7 +6,7 @@
                       "area": 120.5, "iscrowd": 0, "ignore": 0}]}
 
 Reference: https://cocodataset.org/#format-data. `ignore`, which converters of Pascal
-VOC write, becomes "difficult"; an image's width and height may be missing.
+VOC write, becomes `is_difficult`; an image's width and height may be missing.
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ from mkd_tf.data.sources.examples import ImageObject, Problem
 
 Id = int | str
 Record = dict[str, Any]
-# Outlines are most of a file, and nobody here reads them. Dropped while the file is
-# parsed, those of COCO's 860,000 objects never are in memory at once.
+# Most of a file's content, and not used here. They are dropped while the file is parsed,
+# so that those of COCO's 860,000 objects are never in memory at once.
 _UNREAD = ("segmentation", "keypoints", "segments_info", "attributes")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CocoImage:
-    """An image as a file lists it; `size` is (width, height), None where the file does not know."""
+    """An image as a file lists it; `size` is (width, height), None if the file does not give it."""
 
     image_id: Id
     file_name: str
@@ -38,14 +38,13 @@ class CocoImage:
 
 @dataclasses.dataclass(frozen=True)
 class CocoFile:
-    """What a file says.
+    """The content of a file.
 
     Attributes:
-      path: the file.
-      name: how problems call it.
+      name: of the file in problems.
       categories: names by id, in the order of the ids.
       images: in the order of the file; objects in the order of the file.
-      problems: what is wrong, and is not among the images and their objects.
+      problems: of images and annotations, which are left out of `images`.
     """
 
     path: Path
@@ -56,11 +55,7 @@ class CocoFile:
 
 
 def read_coco_file(path: Path, name: str) -> CocoFile:
-    """Reads a file, in time and memory that grow with its length.
-
-    Args:
-      path: the file.
-      name: how problems call it.
+    """Reads a file, which problems call `name`, in time and memory proportional to its length.
 
     Raises:
       MkdError: if it is missing, no JSON, or lacks one of the three lists.
@@ -87,7 +82,7 @@ def read_coco_file(path: Path, name: str) -> CocoFile:
         if fault or isinstance(item, str):
             class_name = categories.get(_id(record, "category_id"))
             problems.append(Problem(name, index, str(fault), class_name, "annotation"))
-        elif image_id in objects:  # else its image is left out and told already
+        elif image_id in objects:  # else its image is left out, and already among the problems
             objects[image_id].append(item)
     found_images = tuple(CocoImage(i, *images[i], tuple(items)) for i, items in objects.items())
     return CocoFile(path, name, categories, found_images, tuple(problems))
@@ -127,7 +122,7 @@ def _records(found: Record, key: str, where: str) -> list[Record]:
 
 
 def _id(record: Record, key: str) -> Any:
-    """Returns an id, None where there is none: what is no integer or text may not even be hashed."""
+    """Returns an id; None for anything but an integer or text, which might not even be hashable."""
     value = record.get(key)
     return value if isinstance(value, int | str) and not isinstance(value, bool) else None
 
@@ -152,7 +147,7 @@ def _categories(records: Collection[Record], where: str) -> dict[int, str]:
 def _images(
     records: Collection[Record], file: str
 ) -> tuple[dict[Id, tuple[str, tuple[int, int] | None]], list[Problem]]:
-    """Returns (file name, size) by id; of two with one id or one file the first counts."""
+    """Returns (file name, size) by id; of two with the same id or file the first is used."""
     images: dict[Id, tuple[str, tuple[int, int] | None]] = {}
     owners: dict[str, Id] = {}
     problems: list[Problem] = []
@@ -178,13 +173,13 @@ def _images(
 
 
 def _size(record: Record) -> tuple[int, int] | None:
-    """Some tools write 0 or nothing: then the image alone decides."""
+    """Returns (width, height); None for missing or zero sizes, as some tools write."""
     width, height = (round(v) if _is_number(v) else 0 for v in (record.get("width"), record.get("height")))
     return (width, height) if width > 0 and height > 0 else None
 
 
 def _object(record: Record, index: Id, categories: dict[int, str]) -> ImageObject | str:
-    """Returns the object of an annotation, or what is wrong with it."""
+    """Returns the object of an annotation, or the fault in it."""
     category, box = _id(record, "category_id"), record.get("bbox")
     if category not in categories:
         return f"category {record.get('category_id')!r:.40} is not among the categories"

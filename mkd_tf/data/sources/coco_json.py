@@ -3,69 +3,61 @@
     images/a.jpg   instances.json                        split by seed
     train2017/  instances_train2017.json  val2017/  instances_val2017.json  unlabeled2017/
 
-Labels follow the categories' ids, without the gaps. An image that its file lists and
-no annotation names is a negative; an image that no file lists is not used, unless it
-lies in `unlabelled_images`.
+Labels follow the order of the categories' ids, without gaps. A listed image without
+annotations is an image without objects (a negative); an image that no file lists is not
+used, unless it is in `unlabelled_images`.
 """
 
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
-from mkd_tf.checks import MkdError, check_one_of, fail
-from mkd_tf.data.base import Dataset, Element
-from mkd_tf.data.image_files import IMAGE_SUFFIXES, measure_image, scan_image
-from mkd_tf.data.sources import voc_splits
-from mkd_tf.data.sources.assign_splits import ALL, assign_splits
+from mkd_tf.checks import fail
+from mkd_tf.data.image_files import IMAGE_SUFFIXES, Scan, measure_image, scan_image
 from mkd_tf.data.sources.coco_file import CocoFile, CocoImage, read_coco_file
 from mkd_tf.data.sources.examples import (
-    BadAnnotation,
+    BadExample,
     Example,
-    ExampleImages,
+    Job,
     Problem,
     check_objects,
     check_size,
-    report,
+    existing_folder,
+    scanned,
     survey,
+    visible_files,
 )
+from mkd_tf.data.sources.file_dataset import ALL, FileDataset
 
 Source = str | os.PathLike[str]
-# One of an image, in the order of who keeps an image that two files list: the one
-# furthest from training.
-_KEEPERS = ("test", "validation", "train")
-_COUNTED = "Images and annotations go by their ids, other files by their paths."
+ScanFunction = Callable[[Path], Scan]
+# An image that several files list belongs to the first of these: the split furthest from training.
+_PRECEDENCE = ("test", "validation", "train")
+_NUMBERING = "Images and annotations go by their ids, other files by their paths."
 
 
-class CocoJson(Dataset):
+class CocoJson(FileDataset):
     """Images in folders and COCO instances annotations in one file, or in one for each split.
-
-    Every image is decoded once at construction, at an eighth of its size where it is
-    a JPEG, so that a damaged one is found before training and not in the middle of it,
-    and near-copies are seen.
 
     Args:
       images: the folder that the file names in `annotations` are relative to.
-      annotations: the file of all images, or of train where others are given.
+      annotations: the file of all images, or of train if others are given.
       validation_annotations, test_annotations: files of their own. With one of them,
-        `annotations` is train; validation is taken out of train where only test is given.
+        `annotations` is train; validation is taken out of train if only test is given.
       validation_images, test_images: their folders; by default `images`.
-      unlabelled_images: a folder of images without labels, its subfolders left alone;
-        those that an annotation file lists are left out.
-      split_seed: seed of what is split here.
-      fractions: shares of train, validation and test, as in `voc_folder`.
-      check_images: False reads headers alone, which saves minutes on a set of
-        100,000 images: damaged ones then show in training, and near-copies not at all.
-      drop_copies: leaves out unlabelled images that resemble one of validation or test.
-      data_dir: accepted as by every data set; files are read where they are.
-      on_bad_example: `fail` raises one error that lists what is wrong; `skip` leaves
-        out bad objects, and images that are bad as a whole, with a warning.
-
-    Attributes:
-      problems: what is wrong, and was left out.
+      unlabelled_images: a folder of images without labels, without its subfolders; images
+        that an annotation file lists are left out.
+      check_images: True decodes every image, JPEG at an eighth of its size, which finds
+        damaged images and near-copies. False reads headers alone, which saves minutes on
+        a set of 100,000 images: damaged ones then fail in training, and near-copies are
+        not found.
+      **options: of `FileDataset`.
 
     Raises:
-      MkdError: for bad examples, a file that is no COCO instances file, files that
-        disagree in their categories, illegal arguments.
+      MkdError: as `FileDataset`; for a file that is not a COCO instances file, or files
+        that differ in their categories.
     """
 
     def __init__(
@@ -78,16 +70,10 @@ class CocoJson(Dataset):
         test_images: Source | None = None,
         test_annotations: Source | None = None,
         unlabelled_images: Source | None = None,
-        split_seed: int = 0,
-        fractions: Sequence[float] = (0.7, 0.15, 0.15),
         check_images: bool = True,
-        drop_copies: bool = True,
-        data_dir: Source | None = None,
-        on_bad_example: str = "fail",
+        **options: Any,
     ):
-        del data_dir
-        check_one_of("on_bad_example", on_bad_example, ("fail", "skip"))
-        shares = voc_splits.check_fractions(fractions)
+        super().__init__(**options)
         folders, files = _sources(
             train=(images, annotations),
             validation=(validation_images, validation_annotations),
@@ -99,32 +85,19 @@ class CocoJson(Dataset):
 
         scan = scan_image if check_images else measure_image
         examples, problems = _examine(files, folders, scan)
-        bare: list[Example] = []
+        unlabelled: list[Example] = []
         if unlabelled_images is not None:
-            folder = _folder("unlabelled_images", unlabelled_images)
+            folder = existing_folder("unlabelled_images", unlabelled_images)
             listed = {(folders[s] / i.file_name).resolve() for s in files for i in files[s].images}
-            paths = [path for path in _images_in(folder) if path.resolve() not in listed]
-            bare, more = _examine_bare(paths, folder, scan)
+            paths = [p for p in visible_files(folder, IMAGE_SUFFIXES) if p.resolve() not in listed]
+            found, more = survey([_unlabelled_job(path, scan) for path in paths])
+            unlabelled = [example for example in found if example]
             problems += more
-        self.problems = tuple(problems)
-        report(where, self.problems, on_bad_example, _COUNTED)
-        if not examples["train"]:
-            fail(where, expected="usable images for train", got="none", do="Add or repair some.")
-        if not any(example.objects for found in examples.values() for example in found):
+        self.report(where, problems, _NUMBERING)
+        if examples["train"] and not any(e.objects for found in examples.values() for e in found):
             fail(where, expected="annotated objects", got="none", do="Annotate some objects.")
-
         labelled = {ALL: examples["train"]} if len(files) == 1 else examples
-        splits = assign_splits(labelled, bare, shares, split_seed, drop_copies)
-        labels = {name: label for label, name in enumerate(self.class_names)}
-        self._splits = {
-            split: ExampleImages(splits[split], labels, split != "unlabelled")
-            for split in voc_splits.SPLITS
-            if splits.get(split)
-        }
-        self.split_names = tuple(self._splits)
-
-    def _split(self, name: str) -> Sequence[Element]:
-        return self._splits[name]
+        self.assign_splits(where, labelled, unlabelled)
 
 
 def _sources(**given: tuple[Source | None, Source | None]) -> tuple[dict[str, Path], dict[str, CocoFile]]:
@@ -133,7 +106,9 @@ def _sources(**given: tuple[Source | None, Source | None]) -> tuple[dict[str, Pa
     paths: dict[str, Path] = {}
     for split, (folder, file) in given.items():
         if file is not None:
-            folders[split] = folders["train"] if folder is None else _folder(f"{split} images", folder)
+            folders[split] = (
+                folders["train"] if folder is None else existing_folder(f"{split} images", folder)
+            )
             paths[split] = Path(file).expanduser()
         elif folder is not None:
             do = f"Pass {split}_annotations, or unlabelled_images for images without."
@@ -143,96 +118,65 @@ def _sources(**given: tuple[Source | None, Source | None]) -> tuple[dict[str, Pa
     return folders, {split: read_coco_file(path, names[split]) for split, path in paths.items()}
 
 
-def _folder(where: str, folder: Source) -> Path:
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        got = "a file" if path.exists() else "nothing there"
-        fail(f"{where} {path}", expected="a folder", got=got, do="Correct the path.")
-    return path
-
-
 def _class_names(files: Mapping[str, CocoFile]) -> tuple[str, ...]:
     train = files["train"]
     for file in files.values():
         if file.categories != train.categories:
             differing = sorted(set(train.categories.items()) ^ set(file.categories.items()))
             number, name = differing[0]
-            fail(
-                f"annotations {file.path}",
-                expected=f"the categories of {train.path}",
-                got=f"a difference in {len(differing)}, such as {number}: {name!r}",
-                do="Write both files with the same categories.",
-            )
+            expected, do = f"the categories of {train.path}", "Write both files with the same categories."
+            got = f"a difference in {len(differing)}, such as {number}: {name!r}"
+            fail(f"annotations {file.path}", expected=expected, got=got, do=do)
     return tuple(train.categories.values())
 
 
-def _examine(files: Mapping[str, CocoFile], folders: Mapping[str, Path], scan):
+def _examine(
+    files: Mapping[str, CocoFile], folders: Mapping[str, Path], scan: ScanFunction
+) -> tuple[dict[str, list[Example]], list[Problem]]:
     """Returns the sound examples by split, and all problems in the order of the files."""
     problems = [problem for file in files.values() for problem in file.problems]
-    taken: dict[Path, str] = {}
-    jobs: list[tuple[str, CocoImage]] = []
-    for split in (s for s in _KEEPERS if s in files):
+    owners: dict[Path, str] = {}
+    splits: list[str] = []
+    jobs: list[Job] = []
+    for split in (s for s in _PRECEDENCE if s in files):
+        name, folder = files[split].name, folders[split]
         for image in files[split].images:
-            owner = taken.setdefault((folders[split] / image.file_name).absolute(), split)
+            owner = owners.setdefault((folder / image.file_name).absolute(), split)
+            message = f"is also in {files[owner].name}"
+            problem = Problem(name, image.image_id, message, image.file_name, "image")
             if owner != split:
-                fault = f"is also in {files[owner].name}"
-                problems.append(Problem(files[split].name, image.image_id, fault, image.file_name, "image"))
+                problems.append(problem)
             else:
-                jobs.append((split, image))
-
-    def one(job: tuple[str, CocoImage]) -> tuple[Example | None, list[Problem]]:
-        split, image = job
-        return _examine_image(image, files[split].name, folders[split], scan)
-
-    examples: dict[str, list[Example]] = {split: [] for split in files}
-    for (split, _), (example, found) in zip(jobs, survey(one, jobs), strict=True):
-        problems += found
-        if example:
-            examples[split].append(example)
-    return examples, problems
+                splits.append(split)
+                jobs.append((problem, functools.partial(_read_example, image, name, folder, scan)))
+    found, more = survey(jobs)
+    owned = [(split, example) for split, example in zip(splits, found, strict=True) if example]
+    return {split: [e for s, e in owned if s == split] for split in files}, problems + more
 
 
-def _examine_image(image: CocoImage, file: str, folder: Path, scan) -> tuple[Example | None, list[Problem]]:
-    try:
-        path = _image_path(folder, image.file_name)
-        seen = scan(path)
-        check_size(image.size, seen, "the file says")
-    except BadAnnotation as error:
-        return None, [Problem(file, image.image_id, str(error), image.file_name, "image")]
-    except MkdError as error:
-        return None, [_image_problem(path, folder, error)]
+def _read_example(
+    image: CocoImage, file: str, folder: Path, scan: ScanFunction
+) -> tuple[Example, list[Problem]]:
+    path = _image_path(folder, image.file_name)
+    seen = scanned(path, folder.parent, scan)
+    check_size(image.size, seen, "the file says")
     good, bad = check_objects(image.objects, file, seen.width, seen.height, "annotation")
     return Example(image.file_name, path, seen, tuple(good)), bad
 
 
-def _examine_bare(paths: Sequence[Path], folder: Path, scan) -> tuple[list[Example], list[Problem]]:
-    def one(path: Path) -> Example | Problem:
-        try:
-            return Example(path.name, path, scan(path))
-        except MkdError as error:
-            return _image_problem(path, folder, error)
+def _unlabelled_job(path: Path, scan: ScanFunction) -> Job:
+    def read() -> tuple[Example, list[Problem]]:
+        return Example(path.name, path, scanned(path, path.parent.parent, scan)), []
 
-    found = list(survey(one, paths))
-    return [f for f in found if isinstance(f, Example)], [f for f in found if isinstance(f, Problem)]
+    return Problem(path.name, None, ""), read
 
 
 def _image_path(folder: Path, file_name: str) -> Path:
-    """Returns an image's file. What leads out of the folder is never opened."""
+    """Returns the path of an image; a path out of the folder is never opened."""
     windows = PureWindowsPath(file_name)  # knows / and \\ and drives
     if windows.anchor or PurePosixPath(file_name).is_absolute() or ".." in windows.parts:
-        raise BadAnnotation("its file_name leads out of the folder")
+        raise BadExample("its file_name leads out of the folder")
     path = folder / file_name
     if not path.is_file():
-        raise BadAnnotation(f"no image {file_name} in {folder.name}/")
+        raise BadExample(f"no image {file_name} in {folder.name}/")
     return path
-
-
-def _image_problem(path: Path, folder: Path, error: MkdError) -> Problem:
-    relative = path.relative_to(folder.parent).as_posix()
-    return Problem(relative, None, str(error).removeprefix(f"image {path}: "))
-
-
-def _images_in(folder: Path) -> list[Path]:
-    """Lists images by name; hidden files are leftovers of file managers."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(path for path in found if not path.name.startswith(".") and path.is_file())

@@ -1,4 +1,4 @@
-"""What data sets of a user's own files share: examples, their objects, and what is wrong with them.
+"""Examples from a user's own files: images, their objects, and the problems found in them.
 
 Coordinates are continuous pixels of the image as it is displayed, that is after
 EXIF orientation, as annotation tools show it; x 0 is the left edge.
@@ -6,26 +6,20 @@ EXIF orientation, as annotation tools show it; x 0 is the left edge.
 
 import concurrent.futures
 import dataclasses
-import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
-from mkd_tf.checks import MkdError
+from mkd_tf.checks import MkdError, fail
 from mkd_tf.data.base import AnnotatedSplit, Element, annotation
 from mkd_tf.data.image_files import Scan, read_image
 
-_LOGGER = logging.getLogger(__name__)
 Box = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax
-Job = TypeVar("Job")
-Result = TypeVar("Result")
-_SLACK_PX = 2.0  # tools round and count from 1; further outside the box belongs to another image
+_SLACK_PX = 2.0  # tools round and count from 1; a box further outside belongs to another image
 _ROUNDING_PX = 1  # tools differ by one when they scale
-_SHOWN = 10  # problems listed in an error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +27,12 @@ class Problem:
     """Something wrong in a data set.
 
     Attributes:
-      file: the file that is wrong, as the data set calls it.
-      object_index: which object (or image) of the file: its position from 0, or
-        its id where the format has ids; None if the whole file is meant.
+      file: the file that is wrong, relative to the data set.
+      object_index: the object (or image) of the file: its position from 0, or its id if
+        the format has ids; None for the whole file.
       message: what is wrong.
-      class_name: the object's class, where it has one; an image's file name.
-      kind: what `object_index` numbers.
+      class_name: the object's class, if it has one; of an image, its file name.
+      kind: what `object_index` counts: objects, annotations or images.
     """
 
     file: str
@@ -54,8 +48,16 @@ class Problem:
         return f"{self.file} {self.kind} {self.object_index}{name}: {self.message}"
 
 
-class BadAnnotation(Exception):
-    """The whole image cannot be used; the message says why."""
+class BadExample(Exception):
+    """The whole image cannot be used; the message says why.
+
+    Args:
+      file: the file that is wrong; empty for the one that the image's reader names.
+    """
+
+    def __init__(self, message: str, file: str = ""):
+        super().__init__(message)
+        self.file = file
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,10 +67,10 @@ class ImageObject:
     Attributes:
       index: its position in its file from 0, or its id.
       name: its class.
-      box: as the file has it; within the image once checked.
-      is_difficult: whether evaluation shall ignore it.
+      box: as in the file; `check_objects` clips it to the image.
+      is_difficult: whether evaluation ignores it.
       is_crowd: whether the box holds a group that was not annotated one by one.
-      area: of its segment in square pixels, None where only the box is known.
+      area: of its segment in square pixels, None if only the box is known.
     """
 
     index: int | str
@@ -84,16 +86,21 @@ class Example:
     """A sound image.
 
     Attributes:
-      name: unique among those it is assigned with; the image's id.
+      name: the image's id, unique in its data set.
       path: its file.
-      scan: its size, and its hash where it was decoded.
-      objects: what its annotation names, clipped to the image.
+      scan: its size, and its hash if it was decoded.
+      objects: of its annotation, clipped to the image.
     """
 
     name: str
     path: Path
     scan: Scan
     objects: tuple[ImageObject, ...] = ()
+
+
+# The problem to report if an image is bad, without its message; and the function that reads
+# the image: it returns the example and the problems of its objects, or raises `BadExample`.
+Job = tuple[Problem, Callable[[], tuple[Example, list[Problem]]]]
 
 
 def check_objects(
@@ -103,10 +110,9 @@ def check_objects(
 
     Args:
       objects: as read.
-      file: how problems call their file.
-      width: of the displayed image, pixels.
-      height: likewise.
-      kind: what an object's index numbers.
+      file: their file, relative to the data set.
+      width, height: of the displayed image, pixels.
+      kind: what an object's index counts.
     """
     good, problems = [], []
     seen: dict[tuple[str, Box], int | str] = {}
@@ -125,59 +131,80 @@ def check_objects(
 
 
 def check_size(size: tuple[int, int] | None, scan: Scan, said_by: str) -> None:
-    """Raises `BadAnnotation` if an annotation was made for an image of another size.
+    """Raises `BadExample` if an annotation was made for an image of another size.
 
-    A tool may have written the size before the EXIF orientation; its boxes are taken
-    as displayed all the same, and those that are not mostly leave the image.
+    A tool may have written the size of the image before EXIF orientation. Its boxes are
+    taken as displayed all the same; most boxes that are not would leave the image.
 
     Args:
-      size: (width, height) as annotated, None where that is unknown.
+      size: (width, height) as annotated, None if unknown.
       scan: of the image.
-      said_by: begins the message, as in "<size> says".
+      said_by: the beginning of the message, as in "<size> says".
     """
     if size is None or (scan.is_turned and size == (scan.height, scan.width)):
         return
     if max(abs(size[0] - scan.width), abs(size[1] - scan.height)) > _ROUNDING_PX:
         says, has = f"{size[0]}x{size[1]}", f"{scan.width}x{scan.height}"
-        raise BadAnnotation(f"{said_by} {says}, the image has {has}")
+        raise BadExample(f"{said_by} {says}, the image has {has}")
 
 
-def survey(examine: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
-    """Yields `examine` of every job in order, in threads and with progress.
-
-    Pillow decodes without holding the interpreter's lock.
-    """
-    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        yield from tqdm(pool.map(examine, jobs), "Checking images", len(jobs), delay=3, unit="image")
-
-
-def report(where: str, problems: Sequence[Problem], on_bad_example: str, how_counted: str) -> None:
-    """Warns of problems, or raises one error that lists them.
-
-    Args:
-      where: the data set.
-      problems: nothing happens where there are none.
-      on_bad_example: `skip` or `fail`.
-      how_counted: a sentence on what the numbers in them are.
+def scanned(path: Path, root: Path, scan: Callable[[Path], Scan]) -> Scan:
+    """Returns `scan(path)`.
 
     Raises:
-      MkdError: if there are problems that shall not be skipped.
+      BadExample: if the image cannot be read; its `file` is `path` relative to `root`.
     """
-    if not problems:
-        return
-    if on_bad_example == "skip":
-        lines = "\n  ".join(map(str, problems))
-        _LOGGER.warning("%s: left out %d bad examples:\n  %s", where, len(problems), lines)
-        return
-    lines = "\n  ".join(map(str, problems[:_SHOWN]))
-    if len(problems) > _SHOWN:
-        lines += f"\n  and {len(problems) - _SHOWN} more"
-    do = f"{how_counted} Correct these, or leave them out with --on_bad_example=skip."
-    raise MkdError(f"{where}: expected sound examples, got {len(problems)} bad ones:\n  {lines}\n{do}")
+    try:
+        return scan(path)
+    except MkdError as error:
+        reason = str(error).removeprefix(f"image {path}: ")
+        raise BadExample(reason, path.relative_to(root).as_posix()) from error
+
+
+def survey(jobs: Sequence[Job]) -> tuple[list[Example | None], list[Problem]]:
+    """Reads images, in threads and with progress: Pillow decodes without the interpreter's lock.
+
+    Returns:
+      The example of each job, None for a bad one; and all problems, in the order of the jobs.
+    """
+
+    def read(job: Job) -> tuple[Example | None, list[Problem]]:
+        problem, read_example = job
+        try:
+            return read_example()
+        except BadExample as error:
+            if error.file:
+                problem = Problem(error.file, None, "")
+            return None, [dataclasses.replace(problem, message=str(error))]
+
+    examples, problems = [], []
+    with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for example, found in tqdm(pool.map(read, jobs), "Checking images", len(jobs), delay=3, unit="image"):
+            examples.append(example)
+            problems += found
+    return examples, problems
+
+
+def visible_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Returns a folder's files of these suffixes by name, without hidden ones.
+
+    Hidden files are leftovers of file managers, as in `._a.xml`.
+    """
+    found = (path for path in folder.iterdir() if path.suffix.lower() in suffixes)
+    return sorted(path for path in found if not path.name.startswith(".") and path.is_file())
+
+
+def existing_folder(where: str, folder: str | os.PathLike[str]) -> Path:
+    """Returns the path of a folder, `~` expanded; raises `MkdError` if it does not exist."""
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        got = "a file" if path.exists() else "nothing there"
+        fail(f"{where} {path}", expected="a folder", got=got, do="Correct the path.")
+    return path
 
 
 class ExampleImages(AnnotatedSplit):
-    """A split of examples; an image is decoded when it is asked for.
+    """A split of examples; an image is decoded when it is read.
 
     Args:
       examples: in their order.

@@ -1,32 +1,32 @@
-"""Near-duplicates: copies, resized or recompressed images, neighbouring frames of a video.
+"""Finds near-duplicates: copies, resized or recompressed images, neighbouring frames of a video.
 
-One on each side of a split would make a test result look better than it is.
+Near-duplicates in both training and test data would make a test result look better than it is.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-# Of 128. In two sets of photographs shots of one scene lay within 11, others from 16 on.
+# Of 128. In two sets of photographs, shots of one scene differed in at most 11, others in 16 or more.
 MAX_BITS = 12
-# Images compared at once with as many others as `_COLUMNS`: bounds the memory to some
-# 50 MB for any number of them. 20,000 took 7 s on two busy cores; time grows by the square.
+# Blocks of images compared at once, which bounds the memory to some 50 MB. 20,000 images took
+# 7 s on two busy cores; time grows with the square of their number.
 _ROWS, _COLUMNS = 1024, 8192
 
 
 def group_alike(hashes: np.ndarray, max_bits: int = MAX_BITS) -> list[list[int]]:
-    """Groups images that look alike, directly or over others in between.
+    """Groups images that look alike, directly or through images in between.
 
     Args:
-      hashes: `[N, bits]` bool, difference hashes (`images.scan_image`).
+      hashes: `[N, bits]` bool, difference hashes (`image_files.scan_image`).
       max_bits: how many bits may differ.
 
     Returns:
-      Groups of indices, each index in one, in order.
+      Groups of indices; every index is in one group.
     """
     labels = np.arange(len(hashes))
     for start, first, agreement in _agreements(hashes, hashes, is_symmetric=True):
-        alike = agreement >= _least(hashes, max_bits)
+        alike = agreement >= hashes.shape[1] - 2 * max_bits
         for row in np.flatnonzero(alike.any(1)):
             found, own = labels[first : first + _COLUMNS][alike[row]], labels[start + row]
             if np.any(found != own):
@@ -41,16 +41,10 @@ def group_alike(hashes: np.ndarray, max_bits: int = MAX_BITS) -> list[list[int]]
 
 
 def nearest_copies(hashes: np.ndarray, others: np.ndarray, max_bits: int = MAX_BITS) -> list[tuple[int, int]]:
-    """Finds the images that have a near-duplicate among others.
-
-    Args:
-      hashes: `[N, bits]` bool.
-      others: `[M, bits]` bool.
-      max_bits: how many bits may differ.
+    """Returns which of `hashes` `[N, bits]` have a near-duplicate among `others` `[M, bits]`, both bool.
 
     Returns:
-      For each such image its index and that of its nearest copy in `others`, the
-      first of several.
+      For each such image, its index and that of the first of the nearest `others`.
     """
     best = np.full(len(hashes), -np.inf, "float32")
     nearest = np.zeros(len(hashes), int)
@@ -61,21 +55,17 @@ def nearest_copies(hashes: np.ndarray, others: np.ndarray, max_bits: int = MAX_B
         better = found > best[rows]
         nearest[rows] = np.where(better, first + column, nearest[rows])
         best[rows] = np.maximum(best[rows], found)
-    copies = np.flatnonzero(best >= _least(hashes, max_bits))
+    copies = np.flatnonzero(best >= hashes.shape[1] - 2 * max_bits)
     return list(zip(copies.tolist(), nearest[copies].tolist(), strict=True))
-
-
-def _least(hashes: np.ndarray, max_bits: int) -> float:
-    """Agreement, equal bits less unequal ones, of images that differ in `max_bits`."""
-    return hashes.shape[1] - 2 * max_bits
 
 
 def _agreements(
     hashes: np.ndarray, others: np.ndarray, is_symmetric: bool = False
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Yields tiles of the matrix of agreements, `[rows, columns]`, with their first row and column.
+    """Yields first row, first column and `[rows, columns]` of each tile of the matrix of agreements.
 
-    Of a symmetric one the tiles below the diagonal are left out.
+    An agreement is the number of equal bits less that of unequal ones. If the matrix is
+    symmetric, tiles below the diagonal are left out.
     """
     for start in range(0, len(hashes), _ROWS):
         signs = _signs(hashes[start : start + _ROWS])

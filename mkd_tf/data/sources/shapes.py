@@ -1,7 +1,7 @@
 """`shapes`: a procedural data set that needs no download.
 
 It is drawn on first use and kept in tfds's data folder, one folder for each
-choice of arguments; later uses read it. See `shapes_drawing` for what it shows.
+choice of arguments; later uses read it. `shapes_drawing` describes the images.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from mkd_tf.checks import MkdError, check_one_of, fail
-from mkd_tf.data.base import Dataset, Element, element
+from mkd_tf.data.base import AnnotatedSplit, Dataset, Element, annotation
 from mkd_tf.data.sources.shapes_drawing import CLASS_NAMES, image_name
 
 if TYPE_CHECKING:
@@ -27,40 +27,38 @@ if TYPE_CHECKING:
 _SMALLEST = 64  # below it the smallest figures have no visible detail
 
 
-class _Images(Sequence[Element]):
+class _Images(AnnotatedSplit):
     """A split, read record by record from tfds's random-access files."""
 
-    def __init__(self, split: str, source: Sequence[dict[str, Any]]):
+    def __init__(self, split: str, source: Sequence[dict[str, Any]], size: int):
         self.ids = [image_name(split, number) for number in range(len(source))]
-        self._source = source
+        self._source, self._size = source, size
         self._is_labelled = split != "unlabelled"
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def __getitem__(self, index):
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        number = range(len(self))[index]  # IndexError past the end, and -1 is the last
-        record = self._source[number]
-        objects = record["objects"]
+    def image(self, index: int) -> np.ndarray:
+        with Image.open(io.BytesIO(self._source[index]["image"])) as decoded:
+            return np.array(decoded)
+
+    def annotation(self, index: int) -> Element:
+        objects, size = self._source[index]["objects"], (self._size, self._size)
         bbox, label = np.array(objects["bbox"]), np.array(objects["label"])
-        with Image.open(io.BytesIO(record["image"])) as decoded:
-            image = np.array(decoded)
-        return element(image, self.ids[number], bbox, label, is_labelled=self._is_labelled)
+        return annotation(size, self.ids[index], bbox, label, is_labelled=self._is_labelled)
 
 
 class Shapes(Dataset):
     """Small figures in clutter, six classes in three confusable pairs.
 
-    Image `i` of a split depends on `seed`, the split and `i` alone: fewer
-    training images are a prefix of more.
+    Image `i` of a split depends on `seed`, the split and `i` alone, so that a smaller split
+    is the beginning of a larger one.
 
     Args:
       train, validation, test, unlabelled: number of images; 0 leaves a split out,
         except `train`. The objects of unlabelled images are not stored.
       size: side of the images in pixels; figures grow with it.
-      seed: another seed draws other images.
+      seed: of the drawing.
       data_dir: where prepared sets are kept; by default tfds's own folder
         (`TFDS_DATA_DIR`, else `~/tensorflow_datasets`).
       on_bad_example: accepted as by every data set; a drawn one has no bad examples.
@@ -93,7 +91,7 @@ class Shapes(Dataset):
                 fail(f"shapes: {argument}", expected=f"an integer from {least} on", got=repr(value), do=do)
         self.split_names = tuple(split for split, count in counts.items() if count)
         self._builder = _prepared(counts, size, seed, data_dir)
-        self._splits: dict[str, _Images] = {}
+        self._splits: dict[str, _Images] = {}  # filled when a split is first used
 
     def _split(self, name: str) -> Sequence[Element]:
         if name not in self._splits:
@@ -102,7 +100,7 @@ class Shapes(Dataset):
             # tfds would decode with OpenCV where it is installed, to slightly other pixels.
             as_bytes = {"image": tfds.decode.SkipDecoding()}
             source = self._builder.as_data_source(split=name, decoders=as_bytes)
-            self._splits[name] = _Images(name, source)
+            self._splits[name] = _Images(name, source, self._builder.size)
         return self._splits[name]
 
 
@@ -111,9 +109,9 @@ def _prepared(
 ) -> "ShapesBuilder":
     """Returns the builder of a set that is complete on disk, drawing it first where it is missing.
 
-    The set is drawn in a private folder beside and renamed: tfds names its own
-    temporary folder with Python's global random state, so that two runs with one
-    seed would write into the same folder.
+    The set is drawn in a private folder beside its own, which is then renamed: tfds names
+    its temporary folder with Python's global random state, so that two runs with one seed
+    would write into the same folder.
     """
     from mkd_tf.data.sources.shapes_builder import ShapesBuilder
 
@@ -143,7 +141,7 @@ def _prepared(
 
 
 def _rename(source: Path, target: Path) -> None:
-    """Renames a folder; where another process was first, its set is the same and stays."""
+    """Renames a folder, unless another process has made the same set in the meantime."""
     try:
         source.rename(target)
     except OSError:

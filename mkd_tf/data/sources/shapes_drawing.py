@@ -2,9 +2,9 @@
 
 Six classes come as three pairs that differ by one cut only: a square and one
 with a notch, a ring and one with a gap, a triangle and one whose base is pushed
-in. Size, colour, texture, turn and place say nothing about the class, and discs,
-crosses, arcs and bars lie about that are no objects at all. So a detector must
-find small detail, which is what a larger network learns and a small one is taught.
+in. Size, colour, texture, rotation and position are independent of the class, and the
+background has discs, crosses, arcs and bars that are not objects. So a detector must
+find small details, which a larger network learns by itself and a small one by distillation.
 """
 
 import dataclasses
@@ -37,10 +37,10 @@ class _Layer:
     """What one object adds to the image: masks `[size, size]` float32, 0..1."""
 
     mask: np.ndarray
-    cut: np.ndarray  # the area its twin would fill in addition
+    cut: np.ndarray  # the area that the other class of its pair fills in addition
     box: np.ndarray  # yxyx pixels
-    visible: np.ndarray  # what later layers leave of `mask`
-    cut_free: np.ndarray  # and of `cut`
+    visible: np.ndarray  # the part of `mask` that later layers leave visible
+    cut_free: np.ndarray  # the same of `cut`
 
 
 def _circle(radius: float) -> Polygon:

@@ -1,7 +1,7 @@
-"""Finding or making a set that tensorflow-datasets prepares, with an end to the waiting.
+"""Finds or prepares a set of tensorflow-datasets, within limits of time.
 
-tfds repeats a failing download for minutes, and waits for ever on a server that falls
-silent. Here every address is asked first, and a pause in a download is limited.
+tfds repeats a failing download for minutes, and waits for ever for a server that stops
+sending. Here every address is tried first, and pauses in a download are limited.
 """
 
 import contextlib
@@ -20,35 +20,28 @@ _PAUSE_S = 30.0
 
 
 def find_prepared(folder: Path) -> Path | None:
-    """Returns the folder of the newest version in a set's `folder`, None where there is none."""
+    """Returns the folder of the newest version in a set's `folder`; None if there is none."""
     versions = [info.parent for info in folder.glob("*/dataset_info.json")]
     numbered = [v for v in versions if all(part.isdigit() for part in v.name.split("."))]
     return max(numbered, key=lambda v: [int(part) for part in v.name.split(".")], default=None)
 
 
 def prepare(builder: Any, name: str, addresses: Sequence[str], way_out: str) -> None:
-    """Downloads and prepares a set.
-
-    Args:
-      builder: the tfds builder.
-      name: of the set.
-      addresses: what it will download.
-      way_out: a sentence for a user who has no network.
+    """Downloads and prepares the set `name` of a tfds builder from `addresses`.
 
     Raises:
       MkdError: if an address does not answer, a download fails or pauses too long, or
-        what was downloaded is not what it should be.
+        the downloaded files are not the expected ones; it ends with the advice `way_out`.
     """
     import tensorflow_datasets as tfds
 
     folder = Path(builder.data_dir).parent
-    refusal = _refusal(addresses)
-    if refusal:
+    if refusal := _refusal(addresses):
         raise MkdError(
             f"{name}: expected a prepared set in {folder} or a network to download it, "
             f"got {refusal}. {way_out}"
         )
-    # tfds's own store of prepared sets cannot be asked with a limit of time.
+    # There is no limit of time for requests to tfds's own store of prepared sets.
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
         with _limited_pauses():
@@ -66,9 +59,9 @@ def _refusal(addresses: Sequence[str]) -> str | None:
     found: list[str | None] = []
 
     def ask() -> None:
-        found.append(next((reason for reason in map(_ask, addresses) if reason), None))
+        found.append(next(filter(None, map(_ask, addresses)), None))
 
-    # A thread of its own: looking up a name has no limit of time.
+    # In a thread, because looking up a name has no limit of time.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_PROBE_S)
@@ -81,7 +74,7 @@ def _ask(address: str) -> str | None:
         with urllib.request.build_opener().open(request, timeout=_PROBE_S):
             return None
     except urllib.error.HTTPError as error:
-        # A server that knows no HEAD is there all the same.
+        # A server without HEAD has answered all the same.
         return None if error.code in (405, 501) else f"HTTP {error.code} from {address}"
     except OSError as error:
         return f"no answer from {address} ({getattr(error, 'reason', error)})"
@@ -89,7 +82,7 @@ def _ask(address: str) -> str | None:
 
 @contextlib.contextmanager
 def _limited_pauses() -> Iterator[None]:
-    """Makes tfds give a download up after `_PAUSE_S` without a byte, and not repeat it tenfold."""
+    """Makes tfds give up a download after `_PAUSE_S` without a byte, without ten repetitions."""
     from tensorflow_datasets.core.download import downloader
 
     opens, retries = downloader._open_url, downloader.MAX_RETRIES

@@ -1,4 +1,4 @@
-"""One VOC annotation file: what it says, and what is wrong with it."""
+"""Reads one VOC annotation file: its objects, and the problems in it."""
 
 import dataclasses
 import math
@@ -7,14 +7,14 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
-from mkd_tf.data.sources.examples import BadAnnotation, Box, ImageObject, Problem
+from mkd_tf.data.sources.examples import BadExample, Box, ImageObject, Problem
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 @dataclasses.dataclass(frozen=True)
 class Annotation:
-    """What a file says; `size` is (width, height), None where the file does not know."""
+    """The content of a file; `size` is (width, height), None if the file does not give it."""
 
     filename: str | None
     size: tuple[int, int] | None
@@ -23,32 +23,28 @@ class Annotation:
 
 
 def read_annotation(path: Path, file: str) -> Annotation:
-    """Reads an annotation file.
-
-    Args:
-      path: where it is.
-      file: how problems call it.
+    """Reads an annotation file, which problems call `file`.
 
     Raises:
-      BadAnnotation: if it is no XML, no annotation, or declares entities.
+      BadExample: if it is not XML, not an annotation, or declares entities.
     """
     try:
         root = ElementTree.parse(path).getroot()
     except DefusedXmlException as error:
         reason = f"it declares XML entities or refers to other files ({type(error).__name__})"
-        raise BadAnnotation(f"{reason}, which is refused as unsafe") from error
+        raise BadExample(f"{reason}, which is refused as unsafe") from error
     except (ParseError, ValueError, LookupError, OSError) as error:
-        raise BadAnnotation(f"cannot be read as XML ({error})") from error
+        raise BadExample(f"cannot be read as XML ({error})") from error
     if root.tag != "annotation":
-        raise BadAnnotation(f"begins with <{root.tag}> instead of <annotation>")
+        raise BadExample(f"begins with <{root.tag}> instead of <annotation>")
     objects, problems = [], []
     for index, node in enumerate(root.findall("object")):
         name = (node.findtext("name") or "").strip()
         try:
             if not name:
-                raise BadAnnotation("no <name>")
+                raise BadExample("no <name>")
             objects.append(ImageObject(index, name, _read_box(node), _is_true(node.findtext("difficult"))))
-        except BadAnnotation as error:
+        except BadExample as error:
             problems.append(Problem(file, index, str(error), name or None))
     filename = (root.findtext("filename") or "").strip() or None
     return Annotation(filename, _read_size(root), tuple(objects), tuple(problems))
@@ -57,7 +53,7 @@ def read_annotation(path: Path, file: str) -> Annotation:
 def _read_box(node: Element) -> Box:
     bndbox = node.find("bndbox")
     if bndbox is None:
-        raise BadAnnotation("no <bndbox>")
+        raise BadExample("no <bndbox>")
     values = []
     for side in _SIDES:
         text = bndbox.findtext(side)
@@ -66,13 +62,13 @@ def _read_box(node: Element) -> Box:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise BadAnnotation(f"no <{side}>" if text is None else f"{side} is {text!r}, not a number")
+            raise BadExample(f"no <{side}>" if text is None else f"{side} is {text!r}, not a number")
         values.append(value)
     return (values[0], values[1], values[2], values[3])
 
 
 def _read_size(root: Element) -> tuple[int, int] | None:
-    """Many tools leave <size> out or write 0: then the image alone decides."""
+    """Returns (width, height); None for a missing or zero <size>, as many tools write."""
     try:
         width, height = (round(float(root.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
     except (ValueError, OverflowError):

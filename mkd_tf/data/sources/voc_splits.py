@@ -1,8 +1,4 @@
-"""Which image belongs to which split: the folder's own lists, or a seeded split.
-
-A seeded split depends on the names of the images and the seed, not on the order
-in which a file system lists them, and keeps near-duplicates on one side.
-"""
+"""Splits by name: from the lists in a VOC folder, or by seed."""
 
 import hashlib
 import math
@@ -13,14 +9,13 @@ from mkd_tf.checks import fail
 from mkd_tf.data.image_files import IMAGE_SUFFIXES
 from mkd_tf.data.sources.examples import Problem
 
-SPLITS = ("train", "validation", "test", "unlabelled")
 _LIST_NAMES = {
     "train": ("train",),
     "validation": ("val", "validation"),
     "test": ("test",),
     "unlabelled": ("unlabelled", "unlabeled"),
 }
-# A group of more images than this, and more than half of all, is one scene seen by a fixed camera.
+# A group of more images than this, and of more than half of all, is one scene of a fixed camera.
 _SCENE_COUNT = 20
 _RUN_SHARE = 0.05
 
@@ -28,11 +23,11 @@ _RUN_SHARE = 0.05
 def read_lists(
     folder: Path, annotations: Collection[str], images: Collection[str]
 ) -> tuple[dict[str, list[str]], list[Problem]]:
-    """Reads `ImageSets/Main/{train,val,test,unlabelled}.txt`, as far as they exist.
+    """Reads those of `ImageSets/Main/{train,val,test,unlabelled}.txt` that exist.
 
-    A line is the name of an image, with or without suffix; what VOC writes behind
-    it (`1`, `-1`) is ignored. A name in several lists counts for the one furthest
-    from training: test, then validation, train, unlabelled.
+    A line is the name of an image, with or without suffix; VOC's numbers after it (`1`,
+    `-1`) are ignored. A name in several lists belongs to the one furthest from training:
+    test, then validation, train, unlabelled.
 
     Args:
       folder: the data set.
@@ -40,11 +35,11 @@ def read_lists(
       images: the names that have an image.
 
     Returns:
-      The names by split, each name once; and what is wrong with the lists.
+      The names by split, each name once; and the problems in the lists.
 
     Raises:
-      MkdError: if two files claim to be one split, a list names nothing, or there is one
-        for validation or test but none for train.
+      MkdError: if two files are for one split, a list is empty, or there is a list for
+        validation or test but none for train.
     """
     lists: dict[str, list[str]] = {}
     problems: list[Problem] = []
@@ -61,7 +56,7 @@ def read_lists(
         names: dict[str, None] = {}
         for line in files[0].read_text("utf-8-sig", errors="replace").splitlines():
             entry = line.strip()
-            if entry and not _is_bare(entry):
+            if entry and not _is_file_name(entry):
                 problems.append(Problem(where, None, f"names {entry!r}, a path instead of an image's name"))
             elif entry:
                 names[_name_of(entry, annotations, images)] = None
@@ -103,17 +98,20 @@ def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
 def seeded_split(
     groups: Sequence[Sequence[str]], shares: Mapping[str, float], seed: int
 ) -> dict[str, list[str]]:
-    """Deals images to splits, near-duplicates together.
+    """Assigns images to splits, near-duplicates to the same one.
 
-    Every split with a share gets at least one group, while there are enough. The
-    frames of a fixed camera are all alike and cannot stay together: a group of over 20
-    images and over half of all, or one that leaves a split empty, is cut into runs
-    of neighbouring names.
+    The result depends on the names of the images and the seed, not on the order in which a
+    file system lists them.
+
+    Every split with a share gets at least one group, if there are enough. The frames of a
+    fixed camera are all alike and cannot stay together: a group of over 20 images and over
+    half of all, or one that would leave a split empty, is cut into runs of neighbouring
+    names.
 
     Args:
       groups: names of images that belong together.
       shares: split -> share; they are scaled to add up to 1.
-      seed: another seed deals differently.
+      seed: of the assignment.
 
     Returns:
       The sorted names by split, for every split that got any.
@@ -140,8 +138,8 @@ def seeded_split(
     return {split: sorted(names) for split, names in assigned.items() if names}
 
 
-def _is_bare(entry: str) -> bool:
-    """Whether a name stays in its folder, on any system."""
+def _is_file_name(entry: str) -> bool:
+    """Returns whether an entry is a name without a folder, on any system."""
     return entry == PureWindowsPath(entry).name and entry not in (".", "..")
 
 

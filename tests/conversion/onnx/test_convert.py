@@ -11,8 +11,9 @@ from onnx import TensorProto, helper
 
 from mkd_tf.checks import MkdError
 from mkd_tf.compression import CompressedDetector
+from mkd_tf.conversion.onnx import OPSETS
 from mkd_tf.conversion.onnx import convert as onnx_convert
-from mkd_tf.conversion.onnx.convert import OPSETS, to_onnx
+from mkd_tf.conversion.onnx.convert import to_onnx
 from mkd_tf.conversion.onnx.runner import OnnxRunner
 from mkd_tf.conversion.parity import keras_heads
 from mkd_tf.conversion.tflite.convert import convert

@@ -1,26 +1,26 @@
 """The ONNX export from a `.keras` file: run, measured, recorded; rejected or failed without harm."""
 
-import dataclasses
 import json
 import sys
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from mkd_tf.checks import MkdError
 from mkd_tf.compression import CompressedDetector
-from mkd_tf.conversion.onnx import format as onnx_format
+from mkd_tf.conversion.onnx import convert, heads
 from mkd_tf.conversion.onnx.convert import to_onnx
-from mkd_tf.conversion.onnx.format import OnnxOptions, expected_heads, export_onnx, onnx_heads
+from mkd_tf.conversion.onnx.format import Onnx
 from mkd_tf.conversion.onnx.runner import OnnxRunner
 from mkd_tf.conversion.parity import differences, keras_heads
 from mkd_tf.deployment import measuring
+from mkd_tf.deployment.options import ExportOptions
 from mkd_tf.detectors.files import save_detector
 from mkd_tf.evaluation.results import read_results
 from tests import harness
 from tests.conversion import made
 from tests.conversion.onnx import made_onnx
+from tests.deployment.exporting import export
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +30,9 @@ def source(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def quiet():
-    with open("/dev/null", "w") as nowhere:
-        yield Console(file=nowhere)
-
-
-def test_files_are_run_and_recorded(source, tmp_path, quiet):
-    options = [
-        OnnxOptions(quantization="int8", calibration_images=4),
-        OnnxOptions(postprocess="raw", dynamic_batch=True, opset=13),
-    ]
-    options = [dataclasses.replace(o, max_ap_drop=60.0) for o in options]
-    entries = export_onnx(source, made.OwnDetections(), tmp_path, options, console=quiet)
+def test_files_are_run_and_recorded(source, tmp_path):
+    formats = [Onnx(quantization="int8"), Onnx(postprocess="raw", dynamic_batch=True, opset=13)]
+    entries = export(source, tmp_path, *formats, calibration_images=4, max_ap_drop=60.0)
     rough_name, exact_name = "student_int8.onnx", "student_float32_dynamic_raw.onnx"
     assert set(entries) == {rough_name, exact_name}
     manifest = json.loads((tmp_path / "export/manifest.json").read_text())["files"]
@@ -73,26 +63,24 @@ class WithoutTraining(made.OwnDetections):
         return super()._split(name)
 
 
-def test_a_student_that_brings_its_ranges_is_not_calibrated(tmp_path, quiet):
+def test_a_student_that_brings_its_ranges_is_not_calibrated(tmp_path):
     student = CompressedDetector(made.detector())
     student.prepare(made.images(16))
     save_detector(student, tmp_path / "best.keras")
-    option = OnnxOptions("int8", max_ap_drop=60.0)
-    export_onnx(tmp_path / "best.keras", WithoutTraining(), tmp_path, [option], console=quiet)
+    form = Onnx("int8")
+    export(tmp_path / "best.keras", tmp_path, form, dataset=WithoutTraining(), max_ap_drop=60.0)
     (entry,) = json.loads((tmp_path / "export/manifest.json").read_text())["files"].values()
     assert entry["calibration"] == []
-    assert option.is_calibrated(made.detector()) and not OnnxOptions().is_calibrated(made.detector())
+    assert form.needs_calibration(made.detector()) and not Onnx().needs_calibration(made.detector())
 
 
-def test_a_file_that_loses_too_much_is_rejected_and_the_earlier_one_stays(
-    source, tmp_path, quiet, monkeypatch
-):
+def test_a_file_that_loses_too_much_is_rejected_and_the_earlier_one_stays(source, tmp_path, monkeypatch):
     (tmp_path / "export").mkdir()
     (tmp_path / "export/student_float32.onnx").write_bytes(b"earlier")
     other = to_onnx(harness.shake(harness.build("tiny(size='student')", made.CLASSES, seed=5)))
-    monkeypatch.setattr(onnx_format, "convert_onnx", lambda *_, **__: other)
+    monkeypatch.setattr(convert, "convert_onnx", lambda *_, **__: other)
     with pytest.raises(MkdError, match=r"student_float32.onnx.rejected lost \d+\.\d\d AP; at most 2.0"):
-        export_onnx(source, made.OwnDetections(), tmp_path, [OnnxOptions()], console=quiet)
+        export(source, tmp_path, Onnx())
     assert (tmp_path / "export/student_float32.onnx").read_bytes() == b"earlier"
     assert (tmp_path / "export/student_float32.onnx.rejected").read_bytes() == other
     files = read_results(tmp_path / "results.json")["files"]
@@ -101,61 +89,61 @@ def test_a_file_that_loses_too_much_is_rejected_and_the_earlier_one_stays(
     }
 
 
-def test_a_failure_changes_nothing(source, tmp_path, quiet, monkeypatch):
+def test_a_failure_changes_nothing(source, tmp_path, monkeypatch):
     (tmp_path / "export").mkdir()
     (tmp_path / "export/student_float32.onnx").write_bytes(b"earlier")
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    for name in ("convert_onnx", "onnx_heads", "latency_ms"):
+    for module, name in ((convert, "convert_onnx"), (heads, "onnx_heads"), (measuring, "latency_ms")):
         with monkeypatch.context() as patch:
-            patch.setattr(onnx_format, "convert_onnx", lambda *_, **__: made_onnx.file())
-            patch.setattr(measuring if name == "latency_ms" else onnx_format, name, interrupted)
+            patch.setattr(convert, "convert_onnx", lambda *_, **__: made_onnx.file())
+            patch.setattr(module, name, interrupted)
             with pytest.raises(KeyboardInterrupt):
-                export_onnx(source, made.OwnDetections(), tmp_path, [OnnxOptions()], console=quiet)
+                export(source, tmp_path, Onnx())
     assert [p.name for p in (tmp_path / "export").iterdir()] == ["student_float32.onnx"]
     assert (tmp_path / "export/student_float32.onnx").read_bytes() == b"earlier"
     assert not (tmp_path / "results.json").exists()
 
 
-def test_missing_onnxruntime_is_told_before_anything_is_read(tmp_path, quiet, monkeypatch):
+def test_missing_onnxruntime_is_told_before_anything_is_read(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MkdError, match=r"onnxruntime.*pip install mkd_tf\[onnx\]"):
-        export_onnx(tmp_path / "none.keras", made.OwnDetections(), tmp_path, [OnnxOptions()], console=quiet)
+        export(tmp_path / "none.keras", tmp_path, Onnx())
 
 
 @pytest.mark.parametrize("postprocess", ["raw", "decoded"])
 def test_parity_knows_both_forms(postprocess):
-    images = made.images(2)
-    runner = OnnxRunner(made_onnx.file(postprocess=postprocess))
-    wanted = expected_heads(made.detector(), keras_heads(made.detector(), images), is_raw=runner.is_raw)
-    found = differences(onnx_heads(runner, images), wanted)
+    images, form = made.images(2), Onnx(postprocess=postprocess)
+    content = made_onnx.file(postprocess=postprocess)
+    wanted = form.expected_heads(made.detector(), keras_heads(made.detector(), images))
+    found = differences(form.heads(content, images), wanted)
     assert set(found) == {"scores", "box_encodings" if postprocess == "raw" else "boxes"}
     assert max(x["max"] for x in found.values()) < 2e-5
-    other = differences(onnx_heads(runner, np.flip(images, axis=1)), wanted)
+    other = differences(form.heads(content, np.flip(images, axis=1)), wanted)
     assert min(x["max"] for x in other.values()) > 0.05, "it cannot tell one image from another"
 
 
 @pytest.mark.parametrize(
-    "option",
+    ("options", "option"),
     [
-        {"quantization": "int4"},
-        {"postprocess": "detection"},
-        {"opset": 12},
-        {"fit": "crop"},
-        {"calibration_images": 0},
-        {"max_ap_drop": -1.0},
-        {"seed": -1},
-        {"dynamic_batch": True, "quantization": "int8"},
+        (Onnx, {"quantization": "int4"}),
+        (Onnx, {"postprocess": "detection"}),
+        (Onnx, {"opset": 12}),
+        (Onnx, {"dynamic_batch": True, "quantization": "int8"}),
+        (ExportOptions, {"fit": "crop"}),
+        (ExportOptions, {"calibration_images": 0}),
+        (ExportOptions, {"max_ap_drop": -1.0}),
+        (ExportOptions, {"seed": -1}),
     ],
 )
-def test_options_are_checked(option):
+def test_options_are_checked(options, option):
     with pytest.raises(MkdError, match=next(iter(option))):
-        OnnxOptions(**option)
+        options(**option)
 
 
 def test_names_of_files():
-    assert OnnxOptions().suffix() == "float32.onnx"
-    assert OnnxOptions("int8", "raw").suffix() == "int8_raw.onnx"
-    assert OnnxOptions(dynamic_batch=True).suffix() == "float32_dynamic.onnx"
+    assert Onnx().suffix() == "float32.onnx"
+    assert Onnx("int8", "raw").suffix() == "int8_raw.onnx"
+    assert Onnx(dynamic_batch=True).suffix() == "float32_dynamic.onnx"

@@ -9,8 +9,10 @@ from flatbuffers import flexbuffers
 from mkd_tf.checks import MkdError
 from mkd_tf.conversion import to_tflite
 from mkd_tf.conversion.calibration import Calibration
-from mkd_tf.conversion.parity import differences, keras_heads, tflite_heads
-from mkd_tf.conversion.tflite.convert import QUANTIZATIONS, convert
+from mkd_tf.conversion.parity import differences, keras_heads
+from mkd_tf.conversion.tflite import QUANTIZATIONS
+from mkd_tf.conversion.tflite.convert import convert
+from mkd_tf.conversion.tflite.heads import tflite_heads
 from mkd_tf.conversion.tflite.runner import TFLiteRunner
 from mkd_tf.detection.postprocess import PostprocessConfig, select
 from mkd_tf.evaluation.runners import KerasRunner
@@ -228,7 +230,7 @@ def test_corals_client_reads_it():
         ({"calibration": []}, "calibration: expected at least one image, got an empty set"),
         ({"calibration": np.zeros((2, 32, 32, 3), "uint8")}, r"uint8 \[K, 64, 64, 3\], got uint8 \[2, 32"),
         ({"calibration": np.zeros((2, 64, 64, 3), "float32")}, "got float32"),
-        ({"calibration": np.zeros((2, 64, 64, 3), "uint8"), "calibration_images": 0}, "calibration_pict"),
+        ({"calibration": np.zeros((2, 64, 64, 3), "uint8"), "calibration_images": 0}, "calibration_images: "),
         ({"labels": ["a", "b"], "quantization": "float32"}, "expected a list of 3 labels.*got 2"),
         ({"labels": "abc", "quantization": "float32"}, "got one string"),
         ({"labels": ["a", "b", "c\nd"], "quantization": "float32"}, "labels of one line"),
@@ -243,7 +245,8 @@ def test_mistakes_are_told(arguments, told):
 def test_progress_is_reported_and_the_detector_is_left_as_it_was():
     before = [v.numpy().copy() for v in made.detector().variables]
     seen = []
-    to_tflite(made.detector(), "int8", made.images(3), on_progress=lambda *x: seen.append(x))
+    three = Calibration(made.images(3), ("a", "b", "c"))
+    convert(made.detector(), "int8", three, on_progress=lambda *x: seen.append(x))
     assert seen[:3] == [(1, 3), (2, 3), (3, 3)]
     for variable, value in zip(made.detector().variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)

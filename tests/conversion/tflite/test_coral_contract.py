@@ -22,7 +22,7 @@ from mkd_tf.data.image_files import fit_image, read_image
 from mkd_tf.evaluation.runners import on_original
 from tests.conversion import made
 
-DETECT = Path(__file__).resolve().parents[2] / "export/coral/detect.py"
+DETECT = Path(__file__).resolve().parents[3] / "export/coral/detect.py"
 IMAGES = 6
 
 

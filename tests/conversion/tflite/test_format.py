@@ -1,19 +1,19 @@
 """The export from a `.keras` file: run, measured, recorded; rejected or failed without harm."""
 
-import dataclasses
 import json
 
 import pytest
-from rich.console import Console
 
 from mkd_tf.checks import MkdError
-from mkd_tf.conversion.tflite import format as tflite_format
-from mkd_tf.conversion.tflite.format import ExportOptions, export_tflite
+from mkd_tf.conversion.tflite import convert, heads
+from mkd_tf.conversion.tflite.format import TFLite
 from mkd_tf.conversion.tflite.runner import TFLiteRunner
 from mkd_tf.deployment import measuring
+from mkd_tf.deployment.options import ExportOptions
 from mkd_tf.detectors.files import save_detector
 from mkd_tf.evaluation.results import read_results
 from tests.conversion import made
+from tests.deployment.exporting import export
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +23,9 @@ def source(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def quiet():
-    with open("/dev/null", "w") as nowhere:
-        yield Console(file=nowhere)
-
-
-def test_files_are_run_and_recorded(source, tmp_path, quiet):
-    options = [
-        ExportOptions(calibration_images=4),
-        ExportOptions(quantization="float32", postprocess="raw"),
-    ]
-    options = [dataclasses.replace(o, max_ap_drop=60.0) for o in options]
-    entries = export_tflite(source, made.OwnDetections(), tmp_path, options, console=quiet)
+def test_files_are_run_and_recorded(source, tmp_path):
+    formats = [TFLite(), TFLite(quantization="float32", postprocess="raw")]
+    entries = export(source, tmp_path, *formats, calibration_images=4, max_ap_drop=60.0)
     assert set(entries) == {"student_int8.tflite", "student_float32_raw.tflite"}
     manifest = json.loads((tmp_path / "export/manifest.json").read_text())["files"]
     results = read_results(tmp_path / "results.json")["files"]
@@ -58,9 +48,8 @@ def test_files_are_run_and_recorded(source, tmp_path, quiet):
     assert exact["AP_letterbox"] == pytest.approx(exact["AP"]), "square images are fitted alike"
 
 
-def test_a_file_returns_nothing_below_its_threshold(source, tmp_path, quiet):
-    option = ExportOptions("float32", score_threshold=0.7, max_ap_drop=100.0)
-    export_tflite(source, made.OwnDetections(), tmp_path, [option], console=quiet)
+def test_a_file_returns_nothing_below_its_threshold(source, tmp_path):
+    export(source, tmp_path, TFLite("float32", score_threshold=0.7), max_ap_drop=100.0)
     found = TFLiteRunner(tmp_path / "export/student_float32.tflite")(made.images(6))
     every = TFLiteRunner(made.file("float32"))(made.images(6))
     for some, more in zip(found, every, strict=True):
@@ -69,55 +58,51 @@ def test_a_file_returns_nothing_below_its_threshold(source, tmp_path, quiet):
     assert entry["flags"]["score_threshold"] == 0.7
 
 
-def test_a_file_that_loses_too_much_is_rejected_and_the_earlier_one_stays(source, tmp_path, quiet):
+def test_a_file_that_loses_too_much_is_rejected_and_the_earlier_one_stays(source, tmp_path):
     (tmp_path / "export").mkdir()
     (tmp_path / "export/student_int8.tflite").write_bytes(b"earlier")
-    strict = ExportOptions(calibration_images=4, max_ap_drop=0.0)
     with pytest.raises(MkdError, match=r"student_int8.tflite.rejected lost \d+\.\d\d AP; at most 0.0"):
-        export_tflite(source, made.OwnDetections(), tmp_path, [strict], console=quiet)
+        export(source, tmp_path, TFLite(), calibration_images=4, max_ap_drop=0.0)
     assert (tmp_path / "export/student_int8.tflite").read_bytes() == b"earlier"
     files = read_results(tmp_path / "results.json")["files"]
     assert set(files) == {"student_int8.tflite.rejected"}
     assert files["student_int8.tflite.rejected"]["verdict"] == "rejected"
 
 
-def test_a_failure_changes_nothing(source, tmp_path, quiet, monkeypatch):
+def test_a_failure_changes_nothing(source, tmp_path, monkeypatch):
     (tmp_path / "export").mkdir()
     (tmp_path / "export/student_float32.tflite").write_bytes(b"earlier")
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    for name in ("convert", "tflite_heads", "latency_ms"):
+    for module, name in ((convert, "convert"), (heads, "tflite_heads"), (measuring, "latency_ms")):
         with monkeypatch.context() as patch:
-            patch.setattr(measuring if name == "latency_ms" else tflite_format, name, interrupted)
-            if name != "convert":
-                patch.setattr(tflite_format, "convert", lambda *_, **__: made.file("float32"))
+            patch.setattr(convert, "convert", lambda *_, **__: made.file("float32"))
+            patch.setattr(module, name, interrupted)
             with pytest.raises(KeyboardInterrupt):
-                export_tflite(
-                    source, made.OwnDetections(), tmp_path, [ExportOptions("float32")], console=quiet
-                )
+                export(source, tmp_path, TFLite("float32"))
     assert [p.name for p in (tmp_path / "export").iterdir()] == ["student_float32.tflite"]
     assert (tmp_path / "export/student_float32.tflite").read_bytes() == b"earlier"
     assert not (tmp_path / "results.json").exists()
 
 
-def test_another_data_set_is_refused(source, tmp_path, quiet):
+def test_another_data_set_is_refused(source, tmp_path):
     dataset = made.OwnDetections(class_names=("class0", "class2", "class1"))
     with pytest.raises(MkdError, match="expected a detector of the classes class0, class2, class1"):
-        export_tflite(source, dataset, tmp_path, [ExportOptions("float32")], console=quiet)
+        export(source, tmp_path, TFLite("float32"), dataset=dataset)
 
 
 @pytest.mark.parametrize(
-    "option",
+    ("options", "option"),
     [
-        {"quantization": "int4"},
-        {"postprocess": "x"},
-        {"calibration_images": 0},
-        {"max_ap_drop": -1.0},
-        {"score_threshold": 2.0},
+        (TFLite, {"quantization": "int4"}),
+        (TFLite, {"postprocess": "x"}),
+        (TFLite, {"score_threshold": 2.0}),
+        (ExportOptions, {"calibration_images": 0}),
+        (ExportOptions, {"max_ap_drop": -1.0}),
     ],
 )
-def test_options_are_checked(option):
+def test_options_are_checked(options, option):
     with pytest.raises(MkdError, match=next(iter(option))):
-        ExportOptions(**option)
+        options(**option)

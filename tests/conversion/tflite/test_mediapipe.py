@@ -16,7 +16,7 @@ from mkd_tf.conversion import to_tflite
 from mkd_tf.conversion.tflite.runner import TFLiteRunner
 from tests.conversion import made, trained
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 IMAGES = 20
 _DETECT = """
 import json, sys

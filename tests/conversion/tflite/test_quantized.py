@@ -79,7 +79,7 @@ def test_zeros_survive_quantisation():
     pruned = pruning.shipped()
     quantized = CompressedDetector(pruned, "qat(preserve='sparsity')")
     quantized.prepare(made.images(16))
-    report = weights_report(convert(quantized, "int8", None, "raw")).summary()
+    report = weights_report(convert(quantized, "int8", None, "raw"))
     assert report["zeros"] >= 0.45
     kernel = quantized.plain().core.get_layer("stage5_b_conv").kernel.numpy()
     assert (kernel == 0).mean() >= 0.5  # The widest lose most.

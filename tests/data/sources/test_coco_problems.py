@@ -130,7 +130,7 @@ class TestBadImages:
     def test_damaged_unlabelled_image(self, coco, tmp_path):
         (tmp_path / "bare").mkdir()
         (tmp_path / "bare" / "b.jpg").write_text("no image")
-        expected = "bare/b.jpg: expected an image, got 10 bytes in no format"
+        expected = "bare/b.jpg: expected an image, got 8 bytes in no format"
         self.only_a_is_left(coco, expected, unlabelled_images=tmp_path / "bare")
 
     def test_in_two_files_it_stays_on_the_evaluation_side(self, coco):

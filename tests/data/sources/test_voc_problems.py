@@ -158,7 +158,7 @@ class TestBadImages:
     def test_damaged_unlabelled_image(self, voc):
         voc.add("a")
         voc.image_path("b.jpg").write_text("no image")
-        self.only_a_is_left(voc, "JPEGImages/b.jpg: expected an image, got 10 bytes in no format")
+        self.only_a_is_left(voc, "JPEGImages/b.jpg: expected an image, got 8 bytes in no format")
 
     def test_size_of_another_image(self, voc):
         voc.add("a")
@@ -222,7 +222,7 @@ class TestBadFolders:
             VocFolder(path, **arguments)
 
     def test_no_folder(self, tmp_path):
-        self.fails(tmp_path / "none", "none: expected a folder, got nothing there. Correct path")
+        self.fails(tmp_path / "none", "none: expected a folder, got nothing there. Correct the path")
         (tmp_path / "file").touch()
         self.fails(tmp_path / "file", "expected a folder, got a file")
 

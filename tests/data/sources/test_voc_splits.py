@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mkd_tf.data.sources import voc_files
+from mkd_tf.data.sources import examples
 from mkd_tf.data.sources.voc_folder import VocFolder
 from mkd_tf.data.sources.voc_splits import seeded_split
 from tests.data.sources.voc_maker import VocMaker, noise_image
@@ -106,7 +106,7 @@ def test_listing_order_of_the_file_system_does_not_matter(voc, monkeypatch):
     for number in range(12):
         voc.add(f"p{number}", seed=number)
     forward = ids(VocFolder(voc.root, split_seed=5))
-    monkeypatch.setattr(voc_files, "sorted", lambda items: list(items)[::-1], raising=False)
+    monkeypatch.setattr(examples, "sorted", lambda items: list(items)[::-1], raising=False)
     assert ids(VocFolder(voc.root, split_seed=5)) == forward
     monkeypatch.undo()
     assert ids(VocFolder(voc.root, split_seed=6)) != forward

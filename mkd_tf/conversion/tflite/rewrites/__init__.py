@@ -1,1 +1,1 @@
-"""Rewrites: what the converter leaves undone in integer files."""
+"""Corrections of integer files after their conversion."""

@@ -2,8 +2,8 @@
 
 A convolution adds its bias to sums whose scale is that of its input times that of its
 weights, whatever scale the bias itself declares. TensorFlow 2.21's converter gives the
-calls of a shared convolution one bias in 16x8 files, at the scale of one of them: where
-the pyramid's levels differ in range, logits of the other levels were off by 0.6.
+calls of a shared convolution one bias in 16x8 files, at the scale of one of the calls:
+where the pyramid's levels differ in range, logits of the other levels were off by 0.6.
 """
 
 import copy
@@ -11,29 +11,25 @@ import copy
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mkd_tf.conversion.tflite.model_file import add_buffer, operator_code, to_content, unpack
+from mkd_tf.conversion.tflite.model_file import add_buffer, constant, operator_code, to_content, unpack
 
 _BIASED = (
     schema.BuiltinOperator.CONV_2D,
     schema.BuiltinOperator.DEPTHWISE_CONV_2D,
     schema.BuiltinOperator.FULLY_CONNECTED,
 )
-_TYPES: dict[int, np.dtype] = {
-    schema.TensorType.INT32: np.dtype("int32"),
-    schema.TensorType.INT64: np.dtype("int64"),
-}
+_TYPES = (schema.TensorType.INT32, schema.TensorType.INT64)
 
 
 def _own_bias(model: schema.ModelT, bias: schema.TensorT, scale: np.ndarray) -> schema.TensorT:
     """Returns a copy of `bias` with a buffer of its own, the same values at `scale` `[channels]`."""
-    dtype = _TYPES[bias.type]
-    stored = np.frombuffer(bytes(model.buffers[bias.buffer].data), dtype)
+    stored = constant(model, bias)
     levels = np.rint(stored * np.asarray(bias.quantization.scale, "float64") / scale)
-    limits = np.iinfo(dtype)
+    limits = np.iinfo(stored.dtype)
     own = copy.copy(bias)
     own.quantization = copy.copy(bias.quantization)
     own.quantization.scale = scale.astype("float32")
-    own.buffer = add_buffer(model, np.clip(levels, limits.min, limits.max).astype(dtype).tobytes())
+    own.buffer = add_buffer(model, np.clip(levels, limits.min, limits.max).astype(stored.dtype).tobytes())
     return own
 
 

@@ -1,9 +1,9 @@
 """Average pools of an int8 file become depthwise convolutions, which a CPU runs several times faster.
 
-XNNPACK, the library that runs TFLite files on a CPU, has no average pool in int8: it
-falls to a plain loop, and the graph is cut in two there. A pool without overlap is a
+XNNPACK, the library that runs TFLite files on a CPU, has no average pool in int8: the pool
+runs as a plain loop, and the graph is cut in two there. A pool without overlap equals a
 depthwise convolution whose weights are all 1, at a scale of 1 / cells: the same sum,
-rounded once. Halves are rounded to the other side here and there, by one step.
+rounded once. Exact halves may be rounded to the other side, which is a difference of one step.
 """
 
 import math
@@ -11,23 +11,10 @@ import math
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mkd_tf.conversion.tflite.model_file import add_buffer, operator_code, to_content, unpack
+from mkd_tf.conversion.tflite.model_file import add_buffer, add_code, operator_code, to_content, unpack
 
 _VERSION = 3
 """Of DEPTHWISE_CONV_2D: the first one with int8 weights per channel."""
-
-
-def _code(model: schema.ModelT) -> int:
-    """Returns the index of DEPTHWISE_CONV_2D among the operator codes, added where it is missing."""
-    wanted = schema.BuiltinOperator.DEPTHWISE_CONV_2D
-    for index, code in enumerate(model.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == wanted and code.version == _VERSION:
-            return index
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = wanted
-    code.version = _VERSION
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
 
 
 def _constant(model: schema.ModelT, name: str, values: np.ndarray, kind: int, scale: float) -> int:
@@ -74,13 +61,13 @@ def pools_as_convolutions(content: bytes) -> bytes:
         step = float(taken.quantization.scale[0]) * share
         ones, zeros = np.ones((1, *cell, channels), "int8"), np.zeros(channels, "int32")
         weights = _constant(model, f"pool{number}/ones", ones, schema.TensorType.INT8, share)
-        # A convolution without a bias is read by TFLite, but not by every tool for it.
+        # TFLite reads a convolution without a bias, but not every tool does.
         bias = _constant(model, f"pool{number}/zeros", zeros, schema.TensorType.INT32, step)
         options = schema.DepthwiseConv2DOptionsT()
         options.padding, options.depthMultiplier = schema.Padding.VALID, 1
         options.strideH, options.strideW = cell
         options.dilationHFactor = options.dilationWFactor = 1
-        operator.opcodeIndex = _code(model)
+        operator.opcodeIndex = add_code(model, schema.BuiltinOperator.DEPTHWISE_CONV_2D, _VERSION)
         operator.inputs = [operator.inputs[0], weights, bias]
         operator.builtinOptionsType = schema.BuiltinOptions.DepthwiseConv2DOptions
         operator.builtinOptions = options

@@ -2,36 +2,40 @@
 
 The sigmoid's integer output has a fixed scale, 1/256 or 1/32768. The converter gives
 the concatenation with the background the range that calibration saw instead, and puts
-a QUANTIZE between them: a score above the best one of the calibration images would
-come out as that one, and one operator more would run. Both are taken out here.
+a QUANTIZE between them: scores above the best one of the calibration images would be
+clipped to it, and one more operator would run. Both are removed here.
 """
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from mkd_tf.checks import MkdError
-from mkd_tf.conversion.tflite.model_file import add_buffer, operator_code, to_content, unpack
-
-_TYPES = {schema.TensorType.INT8: np.int8, schema.TensorType.INT16: np.int16}
+from mkd_tf.conversion.tflite.model_file import (
+    DTYPES,
+    add_buffer,
+    operator_code,
+    producers,
+    to_content,
+    unpack,
+)
 
 
 def _path(model: schema.ModelT) -> list[schema.OperatorT]:
     """Returns the operators from the sigmoid to the post-process, the last ones first."""
-    operators = model.subgraphs[0].operators
-    producers = {index: operator for operator in operators for index in operator.outputs}
-    dequantize = producers[operators[-1].inputs[1]]
-    concatenation = producers[dequantize.inputs[0]]
-    path = [operators[-1], dequantize, concatenation, producers[concatenation.inputs[1]]]
+    made, last = producers(model.subgraphs[0]), model.subgraphs[0].operators[-1]
+    dequantize = made[last.inputs[1]]
+    concatenation = made[dequantize.inputs[0]]
+    path = [last, dequantize, concatenation, made[concatenation.inputs[1]]]
     if operator_code(model, path[-1]) == schema.BuiltinOperator.QUANTIZE:
-        path.append(producers[path[-1].inputs[0]])
+        path.append(made[path[-1].inputs[0]])
     return path
 
 
 def keep_score_scale(content: bytes) -> bytes:
-    """Returns an integer file with post-process whose scores have the sigmoid's own scale.
+    """Returns an integer file with post-process whose scores have the sigmoid's scale.
 
     Raises:
-      MkdError: if the converter made another graph than the one this was written for.
+      MkdError: if the graph is not the one that this correction was written for.
     """
     model = unpack(content)
     try:
@@ -55,7 +59,7 @@ def keep_score_scale(content: bytes) -> bytes:
     for index in (background, concatenation.outputs[0]):
         graph.tensors[index].quantization = of_sigmoid
     zeros = np.full(
-        graph.tensors[background].shape, of_sigmoid.zeroPoint[0], _TYPES[graph.tensors[scores].type]
+        graph.tensors[background].shape, of_sigmoid.zeroPoint[0], DTYPES[graph.tensors[scores].type]
     )
     # A buffer of its own: equal constants may share one.
     graph.tensors[background].buffer = add_buffer(model, zeros.tobytes())

@@ -1,0 +1,107 @@
+"""What an export works on: the detector, its data set, and the labels to show."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from mkd_tf.config import DataConfig
+from mkd_tf.conversion.calibration import Calibration, choose_calibration
+from mkd_tf.conversion.tflite.convert import check_labels
+from mkd_tf.data import open_dataset
+from mkd_tf.data.base import Dataset
+from mkd_tf.deployment.manifest import sha256, versions
+from mkd_tf.deployment.options import ExportOptions
+from mkd_tf.deployment.source import read_labels, trained_model
+from mkd_tf.detectors.base import Detector
+from mkd_tf.detectors.files import load_detector
+from mkd_tf.evaluation.results import make_console
+from mkd_tf.options import FITS, Options
+from mkd_tf.training.workdir import lock
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ExportContext:
+    """What an export works on.
+
+    Attributes:
+      options: the run-wide options.
+      source: the detector's `.keras` file.
+      dataset: with splits `train` for calibration and that of AP; `validation` for the
+        recommended threshold.
+      given_labels: names to show instead of the classes' own.
+      fit: how the model was trained to see images, `stretch` or `letterbox`.
+      console: where progress and results are shown.
+    """
+
+    options: ExportOptions
+    source: Path
+    dataset: Dataset
+    given_labels: Sequence[str] | None = None
+    fit: str = FITS[0]
+    console: Console = dataclasses.field(default_factory=make_console)
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, options: ExportOptions, data: DataConfig) -> Iterator["ExportContext"]:
+        """Opens a work directory and keeps other processes from writing into it meanwhile.
+
+        Args:
+          options: name the work directory and the role.
+          data: of the training run there.
+
+        Raises:
+          MkdError: if that role was not trained there, the labels or the data set cannot be
+            read, or another process works there.
+        """
+        source, labels = trained_model(options.workdir, options.role), read_labels(options.labels)
+        with lock(Path(options.workdir)):
+            dataset = open_dataset(data, options.dataset)
+            yield cls(options, source, dataset, labels, options.fit or data.fit)
+
+    @functools.cached_property
+    def detector(self) -> Detector:
+        """The float model, read when it is first used."""
+        return load_detector(self.source)
+
+    @functools.cached_property
+    def labels(self) -> tuple[str, ...]:
+        """What the files call the classes."""
+        names = self.detector.class_names
+        return check_labels(self.given_labels or names, len(names))
+
+    @functools.cached_property
+    def calibration(self) -> Calibration:
+        """The calibration images, chosen when they are first used: the same for every file."""
+        count, seed = self.options.calibration_images, self.options.seed
+        return choose_calibration(
+            self.dataset, self.detector.image_size, count=count, seed=seed, fit=self.fit
+        )
+
+    @functools.cached_property
+    def origin(self) -> dict[str, str]:
+        """The name and hash of the detector's file."""
+        return {"file": str(self.source), "sha256": sha256(self.source.read_bytes())}
+
+    def facts(
+        self, own: Options, calibration: Calibration | None, packages: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Returns what the manifest says of how a file was made.
+
+        Args:
+          own: the file's own options.
+          calibration: the images that gave it its ranges, if any did.
+          packages: whose versions matter beside the usual ones.
+        """
+        common = ("calibration_images", "seed", "max_ap_drop", "split")
+        flags = {name: getattr(self.options, name) for name in common} | {"fit": self.fit}
+        return {
+            "flags": flags | dataclasses.asdict(own),
+            "source": self.origin,
+            "versions": versions(*packages),
+            "calibration": [] if calibration is None else list(calibration.image_ids),
+        }

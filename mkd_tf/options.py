@@ -1,0 +1,65 @@
+"""Options: frozen values, each declared once with its default, its help and what is allowed.
+
+    @dataclasses.dataclass(frozen=True)
+    class DrawOptions(Options):
+        "What is drawn."
+
+        score_threshold: float = option(0.3, "Lowest score that is drawn.", check=check_fraction)
+
+`flags.run(main, DrawOptions, ...)` makes one flag of every field.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mkd_tf.checks import check_at_least, check_one_of, fail
+
+FITS = ("stretch", "letterbox")
+"""How an image is brought to a model's square input."""
+LOWEST_SCORE = 0.01
+"""The score below which a detection is not returned, low enough for AP."""
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    free: bool = False,
+    choices: Sequence[Any] = (),
+    check: Callable[[str, Any], None] | None = None,
+    needs: str = "",
+) -> Any:
+    """Declares a field of `Options`.
+
+    Args:
+      default: of the type of the field; it is always allowed.
+      help: one sentence or two. It does not list `choices`: a program's help adds them.
+      free: whether it may change between runs of one work directory.
+      choices: the other values that are allowed; empty for all.
+      check: called with the field's name and value; raises `MkdError` for a wrong one.
+      needs: what a value that may not be empty is, as in `a folder`.
+    """
+    metadata = {"help": help, "free": free, "choices": tuple(choices), "check": check, "needs": needs}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def at_least(least: float) -> Callable[[str, Any], None]:
+    """Returns a `check` for `option`: not below `least`."""
+    return functools.partial(check_at_least, least=least)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Values declared with `option`; making them raises `MkdError` for one that is not allowed."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            about, value = field.metadata, getattr(self, field.name)
+            if about["needs"] and not value:
+                fail(field.name, expected=about["needs"], got="nothing", do=f"Give --{field.name}=...")
+            if about["choices"] and value != field.default:
+                check_one_of(field.name, value, about["choices"])
+            if about["check"]:
+                about["check"](field.name, value)

@@ -1,0 +1,130 @@
+"""What export, diagnosis and benchmark write."""
+
+from typing import NotRequired
+
+from pydantic import JsonValue
+from typing_extensions import TypedDict
+
+from mkd_tf.schemas.fields import Amount, Count, File, Fraction, Number, Percent
+from mkd_tf.schemas.training import FileFigures
+
+
+class Source(TypedDict):
+    """The `.keras` file that something was made from."""
+
+    file: str
+    sha256: str
+
+
+class Origin(TypedDict):
+    """How an exported file was made; `calibration` are the ids of the images that gave it its ranges."""
+
+    flags: dict[str, JsonValue]
+    source: Source
+    versions: dict[str, str]
+    calibration: list[str]
+
+
+class Difference(TypedDict):
+    """Absolute differences of one head between file and float model."""
+
+    max: Amount
+    mean: Amount
+
+
+class Threshold(TypedDict):
+    """The score threshold to ship, and the F1 that chose it."""
+
+    value: Fraction
+    f1: Fraction
+    chosen: str
+
+
+class Kernel(TypedDict):
+    """The weights of an operator, see `conversion.tflite.weights_report`."""
+
+    name: str
+    operator: str
+    shape: list[Count]
+    dtype: str
+    count: Count
+    zeros: Fraction
+    distinct: Count
+    distinct_per_channel: Count
+
+
+class Weights(TypedDict):
+    """All weights of a TFLite file; `zeros` is a share."""
+
+    kernels: list[Kernel]
+    count: Count
+    zeros: Fraction
+    bytes: Count
+    zipped_bytes: Count
+
+
+class ExportedFile(FileFigures, Origin):
+    """An exported file in the manifest; `layers` are those of a selective file in `precision`."""
+
+    sha256: str
+    created: str
+    labels: list[str]
+    AP_float: dict[str, Percent]
+    parity: dict[str, Difference]
+    recommended_score_threshold: Threshold | None
+    weights: NotRequired[Weights]
+    layers: NotRequired[list[str]]
+    precision: NotRequired[str]
+
+
+class ManifestFile(File):
+    """`export/manifest.json`: everything known of the exported files, and the labels they ship with."""
+
+    labels: list[str]
+    files: dict[str, ExportedFile]
+
+
+class LayerErrors(TypedDict):
+    """What int8 does to a layer, see `diagnosis.layer_errors`; null where there is no finite number."""
+
+    layer: str
+    operator: str
+    hurt: Number | None
+    scores: Number | None
+    box_encodings: Number | None
+    class_logits: Number | None
+    isolated: Number | None
+    isolated_db: Number | None
+    accumulated: Number | None
+    accumulated_db: Number | None
+    step: Number
+    zero_point: int
+    tensor: str
+
+
+class DiagnosisFile(Origin, File):
+    """`export/diagnosis.json`: relative RMS errors on `images` images, the worst layer first."""
+
+    images: Count
+    split: str
+    image_ids: list[str]
+    total: dict[str, Number | None]
+    predicted: dict[str, Number | None]
+    layers: list[LayerErrors]
+
+
+class Latency(TypedDict):
+    """How fast a file is; `speed` is how many times as fast as the first."""
+
+    bytes: Count
+    median_ms: Amount
+    min_ms: Amount
+    speed: Amount
+
+
+class BenchmarkFile(File):
+    """`benchmark --output`: files against each other, by path."""
+
+    threads: Count
+    runs: Count
+    models: dict[str, Latency]

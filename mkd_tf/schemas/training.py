@@ -1,0 +1,164 @@
+"""What training, evaluating and predicting write."""
+
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from mkd_tf.schemas.fields import Amount, Count, File, Fraction, Number, Percent
+
+
+class CocoMetrics(TypedDict):
+    """Average precision by the COCO protocol; `per_class` is AP by class name."""
+
+    AP: Percent
+    AP50: Percent
+    AP75: Percent
+    AP_small: Percent
+    AP_medium: Percent
+    AP_large: Percent
+    per_class: dict[str, Percent]
+
+
+class VocMetrics(TypedDict):
+    """Average precision by the Pascal VOC protocol: area under the curve, and 11 points."""
+
+    VOC_AP: NotRequired[Percent]
+    VOC07_AP: NotRequired[Percent]
+
+
+class Metrics(CocoMetrics, VocMetrics):
+    """What is measured of every detector."""
+
+
+class EvaluationFile(Metrics, File):
+    """`evaluate --output`: one model on one split."""
+
+    model: str
+    dataset: str
+    split: str
+
+
+class Shares(TypedDict):
+    """Objects by who finds them."""
+
+    objects: Count
+    both: Count
+    student_only: Count
+    teacher_only: Count
+    neither: Count
+
+
+class Beyond(Shares):
+    """Objects that a student finds and its teacher misses, at a score and an IoU."""
+
+    score: Fraction
+    iou: Fraction
+    per_class: dict[str, Shares]
+
+
+class Role(Metrics):
+    """A trained network: what it reaches on a split, what it costs, how long it was trained.
+
+    `best_AP` is that of `best.keras`, where another epoch than the last was selected.
+    """
+
+    parameters: Count
+    macs: Count
+    image_size: Count
+    epochs: Count
+    steps: Count
+    seconds: Amount
+    split: str
+    best_epoch: NotRequired[Count]
+    best_AP: NotRequired[Percent]
+    beyond_teacher: NotRequired[Beyond]
+
+
+class DoneFile(Role, File):
+    """`<role>/done.json`: the stage is over; this goes into `results.json`."""
+
+
+class FileFigures(TypedDict):
+    """An exported file in `results.json`; `AP` is with the fit of its training, one other is measured."""
+
+    AP: Percent
+    AP_stretch: NotRequired[Percent]
+    AP_letterbox: NotRequired[Percent]
+    AP_drop: Number | None
+    bytes: Count
+    latency_ms: Amount
+    threads: Count
+    verdict: Literal["accepted", "rejected"]
+
+
+class DatasetFacts(TypedDict):
+    """The data set of a run: its spec and its classes."""
+
+    name: str
+    classes: list[str]
+
+
+class ResultsFile(File):
+    """`results.json`: what a work directory has measured. Without a training, only `files`."""
+
+    command: NotRequired[str]
+    commit: NotRequired[str | None]
+    dataset: NotRequired[DatasetFacts]
+    image_size: NotRequired[Count]
+    roles: dict[str, Role]
+    files: dict[str, FileFigures]
+
+
+class StageFile(File):
+    """`<role>/stage.json`: what a compression was begun with."""
+
+    method: str
+    start: str
+    epochs: Count
+    strategies: str
+    learning_rate: Amount
+
+
+class StateFile(File):
+    """`<role>/backup/epoch_<n>/state.json`: a stage after an epoch; rows are those of `history.csv`."""
+
+    epoch: Count
+    rows: list[dict[str, Number | None]]
+    best: Number
+    best_epoch: Count
+    seconds: Amount
+
+
+class Detection(TypedDict):
+    """An object that was found."""
+
+    label: str
+    score: Fraction
+    box: Annotated[list[Number], Field(min_length=4, max_length=4)]
+
+
+class DetectedImage(TypedDict):
+    """An image, and what was found in it, best first; EXIF orientation is applied."""
+
+    file: str
+    drawn: str
+    height: Count
+    width: Count
+    detections: list[Detection]
+
+
+class Failure(TypedDict):
+    """An image that could not be read."""
+
+    file: str
+    reason: str
+
+
+class DetectionsFile(File):
+    """`detections.json` of `predict`."""
+
+    class_names: list[str]
+    score_threshold: Fraction
+    images: list[DetectedImage]
+    failed: list[Failure]
