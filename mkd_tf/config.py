@@ -31,6 +31,11 @@ class DataConfig(Options):
         "Lowest score of a teacher's box used as a label where there is none; 1 for none.",
         check=check_fraction,
     )
+    teacher_boxes_iou: float = option(
+        1.0,
+        "Of a teacher's boxes of any class that overlap more than this, the best is the label; 1 for all.",
+        check=check_fraction,
+    )
     on_bad_example: str = option(
         "fail", "What to do with a bad image or annotation.", choices=("fail", "skip")
     )
@@ -162,6 +167,15 @@ class RolesConfig(Options):
         "soft_classes, soft_boxes(weight=2.0)",
         "What the student learns: calls, comma-separated, or mkd for the whole method.",
     )
+    guide_init: str = option("random", "What the guide starts from.", choices=("random", "teacher"))
+    student_init: str = option(
+        "random",
+        "What the student starts from; the student alone always starts from random weights.",
+        choices=("random", "teacher", "guide"),
+    )
+    start: str = option(
+        "uniform", "How weights of a larger network are taken: a call, uniform or least_squares(rows=20000)."
+    )
     baseline: bool = option(False, "Also train the same student alone, for comparison.", free=True)
 
     def size_of(self, role: str) -> int:
@@ -177,6 +191,11 @@ class RolesConfig(Options):
     def weights_of(self, role: str) -> str:
         """The `.keras` file that is used instead of training a role, or nothing."""
         return {"teacher": self.teacher_weights, "guide": self.guide_weights}.get(role, "")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.student_init == "guide" and not self.has_guide:
+            fail("student_init", expected="random or teacher", got="guide", do="Give a --guide.")
 
     @property
     def has_guide(self) -> bool:

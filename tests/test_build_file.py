@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests import write_build
+from tests import run_bazel, write_build
 from tests.write_build import ROOT
 
 
@@ -59,3 +59,18 @@ def test_a_binary_says_what_it_runs():
     assert train.files == {"mkd_tf/train.py"}
     assert ":flags" in write_build.needed(train.files, train.label)
     assert Path(ROOT, "BUILD").read_text().count('main = "mkd_tf/train.py"') == 1
+
+
+def test_without_bazel_the_message_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(run_bazel.shutil, "which", lambda name: None)
+    assert run_bazel.main([]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: missing bazel")
+    assert "apt-get install bazel-bootstrap" in error
+    assert error.count("\n") == 1
+
+
+def test_bazel_is_given_targets_that_exist():
+    tests = {f"//:{path.removesuffix('.py')}" for path in write_build.test_files()}
+    assert len(run_bazel.TARGETS) >= 3
+    assert set(run_bazel.TARGETS) <= tests

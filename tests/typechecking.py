@@ -6,15 +6,20 @@ they are: Keras reads their signature, and they check their arguments themselves
 
 import dataclasses
 import inspect
+import random
 import sys
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import ModuleType
 from typing import Any
 
 import beartype
+from beartype._check.code import codemain
 from jaxtyping import jaxtyped
 
 CHECKED = ("mkd_tf.detection", "mkd_tf.distillation", "mkd_tf.strategies")
+# beartype checks one random item of a container. It would draw from Python's shared generator, from which
+# Keras draws its seeds: initial weights would depend on how many calls were checked before.
+codemain.getrandbits = random.Random(0).getrandbits  # noqa: S311 (no secret)
 # An int is accepted where a float is expected, as type checkers do.
 _check = beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))
 

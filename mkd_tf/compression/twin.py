@@ -38,16 +38,13 @@ TWINS: dict[type, type] = {NearestUpsample: NearestUpsampleTwin}
 
 
 def _twin_class(layer: keras.layers.Layer) -> type:
-    found = TWINS.get(type(layer))
+    if type(layer) in TWINS:
+        return TWINS[type(layer)]
     # By name only for Keras's own: a user's layer could share a name with one of them.
-    if (
-        found is None
-        and isinstance(layer, keras.layers.Layer)
-        and type(layer).__module__.startswith("keras.")
-    ):
+    if isinstance(layer, keras.layers.Layer) and type(layer).__module__.startswith("keras."):
         found = getattr(tf_keras.layers, type(layer).__name__, None)
-    if found is not None:
-        return found
+        if found is not None:
+            return found
     expected = "a layer of Keras that tf_keras has too, or one of " + ", ".join(t.__name__ for t in TWINS)
     do = "Build the model of plain Keras layers, or add the layer's twin to TWINS."
     fail(f"layer {layer.name}", expected=expected, got=type(layer).__name__, do=do)

@@ -50,8 +50,8 @@ class Original:
     def maps(self, images: keras.KerasTensor, names: Sequence[str]) -> list[keras.KerasTensor]:
         """Returns the outputs of the layers `names` on `images` `[B, S, S, 3]`."""
         # Called on our input, its layers join our graph: a nested model could not be quantised.
-        form = {"include_top": False, "input_shape": images.shape[1:], "weights": None}
-        model = self.build(input_tensor=images, **form, **self.arguments)
+        form = {"include_top": False, "weights": None, **self.arguments}
+        model = self.build(input_shape=images.shape[1:], input_tensor=images, **form)
         for layer in model.layers:
             # With 0.99 or 0.999 a short run would end before statistics settle.
             if isinstance(layer, keras.layers.BatchNormalization):

@@ -65,9 +65,6 @@ def take_weights(detector: Detector, path: str | Path) -> None:
     ours, theirs = ([tuple(w.shape) for w in m.weights] for m in (detector, source))
     if ours != theirs:
         expected = f"{len(ours)} weights of the shapes of {detector.name}"
-        got, do = (
-            f"{len(theirs)} weights that differ from them",
-            "Use weights of the same detector for the same classes.",
-        )
-        fail(f"weights {path}", expected=expected, got=got, do=do)
+        do = "Use weights of the same detector for the same classes."
+        fail(f"weights {path}", expected=expected, got=f"{len(theirs)} weights that differ from them", do=do)
     detector.set_weights(source.get_weights())

@@ -72,9 +72,8 @@ class ResNet(GridDetector):
         if not is_basic and width != 1:
             do = f"Leave width out, or choose a depth of {', '.join(str(d) for d in BLOCKS)}."
             fail(f"resnet width at depth {depth}", expected="1", got=repr(width), do=do)
-        backbone = functools.partial(ORIGINAL_50.maps, names=_TAPS_50)
-        if is_basic:
-            backbone = functools.partial(_basic, depth=depth, width=width)
+        basic = functools.partial(_basic, depth=depth, width=width)
+        backbone = basic if is_basic else functools.partial(ORIGINAL_50.maps, names=_TAPS_50)
         form = {"depth": depth, "width": width}
         super().__init__(backbone, image_size, class_names, form, pyramid, name=name, **head)
         if backbone_weights:

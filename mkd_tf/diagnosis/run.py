@@ -46,14 +46,15 @@ def diagnose_file(
       The diagnosis, and what was measured of the exported file, by its name.
 
     Raises:
-      MkdError: if the model cannot be read or converted, or ai-edge-quantizer is missing,
+      MkdError: if the model cannot be read or converted, or a package of an extra is missing,
         when nothing is changed; or if the exported file lost more AP than allowed.
     """
-    detector, dataset = context.detector, context.dataset
     # Before the minutes that they would be missed after.
     import_extra("matplotlib", "the plot of a diagnosis", "plots")
     if options.precise_layers:
         import_quantizer()
+    detector, dataset = context.detector, context.dataset
+    if options.precise_layers:
         check_classes(detector, dataset)
     # Images that gave no ranges also show values outside of them.
     split = "validation" if "validation" in dataset.split_names else "train"

@@ -47,8 +47,7 @@ def write_examples(folder: Path, split: Sequence[Element], runners: Mapping[str,
         write_bytes(folder / "examples" / f"{Path(found['image/id']).stem}.png", png_bytes(image))
         cells.append(_titled(draw(image, _true_boxes(truth), names), "truth"))
         for title, runner in runners.items():
-            seen = on_original(
-                runner(fit_image(image, runner.image_size, fit)[None])[0], image.shape[:2], fit
-            )
+            seen = runner(fit_image(image, runner.image_size, fit)[None])[0]
+            seen = on_original(seen, image.shape[:2], fit)
             cells.append(_titled(draw(image, seen, names), title))
     write_bytes(folder / "examples.png", png_bytes(contact_sheet(cells, len(runners) + 1, _CELL_PX)))

@@ -17,6 +17,7 @@ from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.distillation.objective import Objective
 from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.registry import parse_specs
+from mkd_tf.starts import STARTS
 from mkd_tf.strategies import STRATEGIES, Strategy
 from mkd_tf.training.plan import Stage
 
@@ -126,6 +127,7 @@ class Networks:
                 got=", ".join(dict.fromkeys(specs)),
                 do="Choose another --teacher or --student, or leave --backbone_weights out.",
             )
+        STARTS.build(self._config.roles.start)
         networks: dict[str, Detector] = {}
         for stage in stages:
             if stage.method:

@@ -39,6 +39,7 @@ from mkd_tf.training.images import Images
 from mkd_tf.training.networks import Networks
 from mkd_tf.training.plan import Stage, plan
 from mkd_tf.training.stage import train_stage
+from mkd_tf.training.starting import start_networks
 from mkd_tf.training.teacher_boxes import detect, read_rows, with_teacher_boxes, write_rows
 from mkd_tf.training.workdir import check_images, claim, claim_stage, compare, lock, read_done, write_done
 
@@ -151,8 +152,9 @@ class Run:
                 shown = bar(progress, "teacher labels", len(images.unlabelled))
                 found = detect(images.store, images.unlabelled, runner, shown)
             write_rows(path, images.unlabelled, found)
-        least = self.config.data.teacher_boxes
-        return with_teacher_boxes(images.store, images.unlabelled, read_rows(path), least)
+        data = self.config.data
+        limits = data.teacher_boxes, data.teacher_boxes_iou
+        return with_teacher_boxes(images.store, images.unlabelled, read_rows(path), *limits)
 
     def _trained(self, stage: Stage, networks: dict[str, Detector]) -> Detector:
         """Trains a role unless that is done; returns the network in `best.keras`."""
@@ -188,6 +190,7 @@ class Run:
             prepare(student, self.dataset, self.config)
             more_callbacks = [CompressionSteps(student)]
         anchors = {r: network.anchors for r, network in learning.items()}
+        start_networks(stage, learning, networks, self.images, self.config, self.say)
         averaged = self._learning(stage, steps)
         if stage.method:
             # Else initial adapters depend on which networks this process, or a killed one, made before.

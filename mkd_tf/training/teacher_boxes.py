@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from mkd_tf.data.pipeline.image_store import Boxes, ImageStore, Row, pad_boxes
+from mkd_tf.detection import boxes as box_math
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.runners import Runner
 from mkd_tf.files import atomic_write
@@ -53,12 +54,12 @@ def read_rows(path: Path) -> dict[int, Row]:
 
 
 def with_teacher_boxes(
-    store: ImageStore, indices: np.ndarray, rows: Mapping[int, Row], least_score: float
+    store: ImageStore, indices: np.ndarray, rows: Mapping[int, Row], least_score: float, most_iou: float = 1.0
 ) -> Boxes:
     """Returns the truth, with the teacher's boxes of at least `least_score` for images `indices`.
 
     With `least_score` 1 nothing is known of these images: they take part in
-    distillation only.
+    distillation only. Boxes that overlap more than `most_iou` become one label, see `distinct`.
     """
     replaced = set(indices.tolist())
     least = least_score if least_score < 1 else np.inf  # A score can round to 1.
@@ -69,6 +70,23 @@ def with_teacher_boxes(
             per_image.append(store.row(i))
             continue
         boxes, labels, weights = rows[i]
-        keep = weights >= least
+        keep = np.flatnonzero(weights >= least)
+        keep = keep[distinct(boxes[keep], weights[keep], most_iou)]
         per_image.append((boxes[keep], labels[keep], weights[keep]))
     return pad_boxes(per_image, known)
+
+
+def distinct(boxes: np.ndarray, weights: np.ndarray, most_iou: float) -> np.ndarray:
+    """Returns the indices of boxes `[D, 4]` that suppression across classes keeps, the heaviest first.
+
+    One place has one label: of boxes that overlap more than `most_iou`, of whatever class,
+    the one of the largest weight `[D]` stays. With 1 all do.
+    """
+    if most_iou >= 1 or not len(boxes):
+        return np.arange(len(boxes))
+    overlaps = ops.convert_to_numpy(box_math.pairwise_iou(boxes[None], boxes[None]))[0]
+    kept: list[int] = []
+    for index in np.argsort(-weights, kind="stable").tolist():
+        if not kept or overlaps[index, kept].max() <= most_iou:
+            kept.append(index)
+    return np.array(kept, "int64")

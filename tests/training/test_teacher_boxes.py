@@ -6,7 +6,7 @@ import pytest
 from mkd_tf.data.base import element
 from mkd_tf.data.pipeline.image_store import ImageStore
 from mkd_tf.detection.postprocess import Detections
-from mkd_tf.training.teacher_boxes import detect, read_rows, with_teacher_boxes, write_rows
+from mkd_tf.training.teacher_boxes import detect, distinct, read_rows, with_teacher_boxes, write_rows
 
 BOX = np.float32([[0.1, 0.2, 0.5, 0.6]])
 COUNT = 40
@@ -111,3 +111,13 @@ def test_crowds_stay_where_the_truth_does():
     ]
     found = with_teacher_boxes(ImageStore([crowd], 16, "stretch", 1.0), np.array([1]), rows_of(_1=[0.9]), 0.3)
     assert found.weights.tolist() == [[1, -1], [np.float32(0.9), 0]]
+
+
+def test_of_boxes_of_any_class_that_overlap_the_best_stays():
+    # IoU of the first two is 0.6, of the first and third 0.
+    boxes = np.float32([[0, 0, 0.5, 0.4], [0, 0, 0.3, 0.4], [0.5, 0.5, 1, 1], [0, 0, 0.5, 0.4]])
+    weights = np.float32([0.5, 0.9, 0.2, 0.4])
+    assert distinct(boxes, weights, 0.5).tolist() == [1, 2]
+    assert distinct(boxes, weights, 0.7).tolist() == [1, 0, 2]
+    assert distinct(boxes, weights, 1.0).tolist() == [0, 1, 2, 3]
+    assert distinct(boxes[:0], weights[:0], 0.5).tolist() == []

@@ -80,7 +80,8 @@ def _input(about: Description) -> Table:
     image = Table({0: np.int8(_RGB), 1: size})
     options = Table({0: np.array([about.mean], "float32"), 1: np.array([about.std], "float32")})
     unit = Table({read.UNIT_TYPE: np.uint8(read.UNIT_IS_NORMALIZATION), read.UNIT_OPTIONS: options})
-    fields = {0: "image", 1: "The image, RGB.", 3: _content(_IMAGE, image, False), 4: [unit]}
+    # The words are part of the file's bytes, which stay the same from version to version.
+    fields = {0: "image", 1: "The picture, RGB.", 3: _content(_IMAGE, image, False), 4: [unit]}
     return Table(fields)
 
 
@@ -137,7 +138,7 @@ def metadata(about: Description) -> bytes:
             9: [custom] if is_raw else None,
         }
     )
-    described = "Object detector; images are fitted to the input by stretching or letterboxing."
+    described = "Object detector; pictures are fitted to the input by stretching or letterboxing."
     # The parser version is that of the newest field used: groups 1.2.0, custom metadata 1.5.0.
     fields = {0: about.name, 1: described, read.MODEL_SUBGRAPHS: [graph], 7: "1.5.0" if is_raw else "1.2.0"}
     return to_bytes(Table(fields), b"M001")

@@ -1,0 +1,57 @@
+"""The contract of a start: a small detector takes its first weights from a larger one."""
+
+import abc
+import dataclasses
+
+import numpy as np
+
+from mkd_tf.detectors.base import Detector
+
+
+@dataclasses.dataclass(frozen=True)
+class Inherited:
+    """What a start did.
+
+    Attributes:
+      layers: names of the layers of the small network that have inherited weights.
+      fresh: names of those that kept their random ones.
+    """
+
+    layers: tuple[str, ...]
+    fresh: tuple[str, ...]
+
+
+class Start(abc.ABC):
+    """Sets the weights of `small` from those of `large`, which is not changed."""
+
+    @abc.abstractmethod
+    def __call__(self, small: Detector, large: Detector, images: np.ndarray) -> Inherited:
+        """Sets the weights.
+
+        Args:
+          small: the network that is about to be trained.
+          large: the trained network it inherits from.
+          images: `[K, S, S, 3]` in 0..255, of any size; a start that needs no images ignores them.
+
+        Returns:
+          Which layers inherited and which did not.
+        """
+
+
+def evenly_spaced(large: int, small: int) -> np.ndarray:
+    """Returns which of `large` channels a layer of `small` channels takes, `[small]` int64.
+
+    They are evenly spaced: consecutive layers with the same numbers of channels take
+    the same ones, so that what one layer writes is what the next one reads (uniform
+    element selection; Xu et al., "Initializing Models with Larger Ones", ICLR 2024).
+    With more channels than the large layer has, some are taken twice.
+    """
+    return np.round(np.linspace(0, large - 1, small)).astype("int64")
+
+
+def selected(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns `array` with evenly spaced elements along every axis that is longer than in `shape`."""
+    for axis, size in enumerate(shape):
+        if array.shape[axis] != size:
+            array = np.take(array, evenly_spaced(array.shape[axis], size), axis=axis)
+    return array

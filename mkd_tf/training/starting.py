@@ -1,0 +1,58 @@
+"""What the networks of a stage start from: random weights, or those of a larger network."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from mkd_tf.config import Config
+from mkd_tf.detectors import Detector, Ensemble
+from mkd_tf.detectors.ensemble import Combined
+from mkd_tf.starts import STARTS
+from mkd_tf.training.images import Images
+from mkd_tf.training.plan import Stage
+
+START_IMAGES = 64
+"""On how many images a start measures activations."""
+
+
+def first_network(detector: Detector) -> Detector:
+    """Returns the network whose weights stand for a detector: of several, the first one's."""
+    while isinstance(detector, Combined):
+        detector = detector.members[0] if isinstance(detector, Ensemble) else detector.network
+    return detector
+
+
+def start_networks(
+    stage: Stage,
+    learning: Mapping[str, Detector],
+    trained: Mapping[str, Detector],
+    images: Images,
+    config: Config,
+    say: Callable[[str], None],
+) -> None:
+    """Gives the networks of a stage the weights of larger ones, where `config` says so.
+
+    Args:
+      stage: a compression starts from its own network and is left alone.
+      learning: the networks that the stage trains, `student` for the stage's own.
+      trained: the networks of earlier stages, by role.
+      images: those a start may look at; no label of them is used.
+      config: `guide_init`, `student_init`, `start` and the seed of the choice of images.
+      say: prints a line.
+    """
+    if stage.method:
+        return
+    roles = config.roles
+    inits = {"guide": roles.guide_init, "student": roles.student_init}
+    # The guide first: a student may inherit from one that learns in the same stage.
+    for name in sorted(learning):
+        role = "guide" if name == "guide" else stage.role
+        source = inits.get(role, "random")
+        if source == "random":
+            continue
+        large = first_network(learning[source] if source in learning else trained[source])
+        pool = np.concatenate([images.labelled, images.unlabelled])
+        chosen = np.sort(np.random.default_rng(config.run.seed).permutation(pool)[:START_IMAGES])
+        done = STARTS.build(roles.start)(learning[name], large, images.store.images(chosen))
+        fresh = f", but for {', '.join(done.fresh)}" if done.fresh else ""
+        say(f"{role}: starts from the {source}{fresh}")

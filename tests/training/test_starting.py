@@ -1,0 +1,77 @@
+"""A stage's networks start from the one that the options name."""
+
+import numpy as np
+import pytest
+
+import mkd_tf
+from mkd_tf.checks import MkdError
+from mkd_tf.config import from_values
+from mkd_tf.training.plan import Stage
+from mkd_tf.training.starting import first_network, start_networks
+from tests import harness
+
+
+class FakeStore:
+    def images(self, indices):
+        return np.zeros((len(indices), 64, 64, 3), "uint8")
+
+
+class FakeImages:
+    labelled, unlabelled, store = np.arange(3), np.arange(3, 8), FakeStore()
+
+
+def build(seed):
+    return harness.build("tiny(widths=(8,8,8,8), pyramid=8)", seed=seed)
+
+
+def first_kernel(detector):
+    return detector.core.get_layer("stem_conv").get_weights()[0]
+
+
+def start(role, learning, trained, **options):
+    said = []
+    stage = Stage(role, "tiny", 1, method=options.pop("method", ""))
+    start_networks(stage, learning, trained, FakeImages, from_values(options), said.append)
+    return said
+
+
+def test_the_student_takes_the_guide_and_the_guide_the_teacher():
+    teacher, guide, student = build(1), build(2), build(3)
+    said = start(
+        "guide", {"student": guide}, {"teacher": teacher}, guide_init="teacher", student_init="guide"
+    )
+    assert said == ["guide: starts from the teacher"]
+    np.testing.assert_array_equal(first_kernel(guide), first_kernel(teacher))
+    other = build(4)
+    trained = {"teacher": teacher, "guide": other}
+    assert start("student", {"student": student}, trained, student_init="guide")
+    np.testing.assert_array_equal(first_kernel(student), first_kernel(other))
+
+
+def test_a_guide_that_learns_inherits_before_its_student():
+    teacher, guide, student = build(1), build(2), build(3)
+    learning, options = (
+        {"student": student, "guide": guide},
+        {"guide_init": "teacher", "student_init": "guide"},
+    )
+    said = start("student", learning, {"teacher": teacher}, **options)
+    assert said == ["guide: starts from the teacher", "student: starts from the guide"]
+    np.testing.assert_array_equal(first_kernel(student), first_kernel(teacher))
+
+
+def test_the_student_alone_and_compressions_keep_their_weights():
+    for role, more in (("student_alone", {}), ("student", {"method": "qat"})):
+        network = build(3)
+        before = first_kernel(network)
+        assert not start(role, {"student": network}, {"teacher": build(1)}, student_init="teacher", **more)
+        np.testing.assert_array_equal(first_kernel(network), before)
+
+
+def test_of_combined_teachers_the_first_network_counts():
+    first, second = build(1), build(2)
+    assert first_network(mkd_tf.Flipped(mkd_tf.Ensemble([first, second]))) is first
+
+
+def test_a_guide_that_is_not_there():
+    with pytest.raises(MkdError, match="student_init: expected random or teacher, got guide"):
+        from_values({"guide": "none", "student_init": "guide"})
