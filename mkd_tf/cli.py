@@ -14,7 +14,7 @@ from mkd_tf.version import __version__
 
 # In the order of use; each is a module of the package with a function `console`.
 GROUPS = {
-    "train and measure": ("train", "evaluate", "predict"),
+    "train and measure": ("train", "evaluate", "predict", "ablate"),
     "export and deploy": ("export", "edgetpu_check", "diagnose", "benchmark", "kit"),
 }
 PROGRAMS = tuple(program for group in GROUPS.values() for program in group)

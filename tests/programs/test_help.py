@@ -1,5 +1,6 @@
 """--help of every program: fast, grouped, with an example, and nothing heavy is imported for it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ PROGRAMS = {
     "mkd_tf.export": ["--formats=tflite", "onnx(opset=17)", "opset=17", "--max_ap_drop=2.0"],
     "mkd_tf.edgetpu_check": ["--compiler=auto", "One of auto, never."],
     "mkd_tf.diagnose": ["--precise_layers=0", "--precision=int16"],
+    "mkd_tf.ablate": ["--file=", "--shard=0/1"],
     "mkd_tf.benchmark": ["--models=", "--runs=200"],
     "export.tflite": ["--quantization=int8", "--postprocess=detection", "--max_ap_drop=2.0"],
     "export.onnx": ["--opset=17", "--dynamic_batch=false", "--max_ap_drop=2.0"],
@@ -29,6 +31,8 @@ def test_help_is_printed_without_tensorflow(module):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", module, "--help"],
         cwd=ROOT,
+        # The width of a terminal, where the child would ask for one.
+        env=os.environ | {"COLUMNS": "110"},
         capture_output=True,
         text=True,
         timeout=60,
