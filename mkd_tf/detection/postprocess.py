@@ -13,13 +13,14 @@ from keras import ops
 from mkd_tf.checks import check_shape
 from mkd_tf.detection import boxes as box_math
 from mkd_tf.detection.types import Float, Int
+from mkd_tf.options import LOWEST_SCORE
 
 
 @dataclasses.dataclass(frozen=True)
 class PostprocessConfig:
     """Parameters of the non-maximum suppression."""
 
-    score_threshold: float = 0.01
+    score_threshold: float = LOWEST_SCORE
     iou_threshold: float = 0.6
     max_detections: int = 100
 

@@ -13,9 +13,9 @@ from mkd_tf.evaluation.coco import Truth, coco_metrics
 from mkd_tf.evaluation.progress import OnProgress, ignore_progress
 from mkd_tf.evaluation.runners import Runner, on_original
 from mkd_tf.evaluation.voc import voc_metrics
+from mkd_tf.options import FITS
 from mkd_tf.schemas.training import Metrics
 
-FITS = ("stretch", "letterbox")
 MEMORY_BYTES = 512 * 2**20
 _THREADS = 4
 
