@@ -96,9 +96,11 @@ def test_a_failure_changes_nothing(source, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
+    content = made_onnx.file()  # before the patches: it converts with the function that they replace
+
     for module, name in ((convert, "convert_onnx"), (heads, "onnx_heads"), (measuring, "latency_ms")):
         with monkeypatch.context() as patch:
-            patch.setattr(convert, "convert_onnx", lambda *_, **__: made_onnx.file())
+            patch.setattr(convert, "convert_onnx", lambda *_, **__: content)
             patch.setattr(module, name, interrupted)
             with pytest.raises(KeyboardInterrupt):
                 export(source, tmp_path, Onnx())
