@@ -76,9 +76,11 @@ def test_a_failure_changes_nothing(source, tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
+    content = made.file("float32")  # before the patches: it converts with the function that they replace
+
     for module, name in ((convert, "convert"), (heads, "tflite_heads"), (measuring, "latency_ms")):
         with monkeypatch.context() as patch:
-            patch.setattr(convert, "convert", lambda *_, **__: made.file("float32"))
+            patch.setattr(convert, "convert", lambda *_, **__: content)
             patch.setattr(module, name, interrupted)
             with pytest.raises(KeyboardInterrupt):
                 export(source, tmp_path, TFLite("float32"))
