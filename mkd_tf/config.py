@@ -8,7 +8,7 @@ from mkd_tf.options import FITS, Options, at_least, option
 
 FLIPS = ("none", "horizontal", "both", "half_turn")
 TEACHER_VIEWS = ("none", "flip", "half_turn")
-BALANCE_MODES = ("fixed", "calibrated")
+BALANCE_MODES = ("fixed", "calibrated", "gradient_share")
 MIXED_IMAGES = ("unlabelled", "labelled", "all")
 # Each role's initial weights have a seed of their own, ten of them to a run; NumPy takes 32 bits.
 SEEDS_PER_RUN = 10
@@ -104,7 +104,7 @@ class TaskConfig(Options):
     balance: str = option(
         "fixed",
         "What a strategy's weight is: fixed, a factor; calibrated, its share of the task's loss, measured "
-        "after the warm-up and then frozen.",
+        "after the warm-up and then frozen; gradient_share, its share of the task's gradient, held all along.",
         choices=BALANCE_MODES,
     )
     gradient_cap: float = option(

@@ -1,16 +1,21 @@
 """Balance: how much a strategy's term may weigh against the task beside it.
 
-Two measures, each of them optional:
+Three measures, each of them optional:
 
     calibration   scale_k = mean(L_task) / mean(L_k), over min(200 steps, 5 % of the run)
                   after the warm-up, then frozen; a strategy's weight is then its share
                   of the task's loss. Until it is frozen, the means so far are used.
-    guard         every 20th step, cap_k = min(1, cap * |dL_task| / |w_k dL_k|), where d is
-                  the gradient with respect to the taps of the network that learns.
+    gradient      every 20th step, log scale_k moves half of the way to
+    share         log(|dL_task| / |dL_k|); a strategy's weight is then its share of the
+                  task's gradient, from the first step to the last.
+    guard         every 20th step, cap_k = min(1, cap * |dL_task| / |w_k dL_k|).
 
-Scales are frozen because a ratio that is balanced anew at every step never lets a
-term fade (Chen et al., GradNorm, ICML 2018, balances all the way); the guard only
-ever lowers a weight. Gradients are compared at the taps, as Sener and Koltun
+Here d is the gradient with respect to the taps of the network that learns. Calibrated
+scales are frozen because a ratio of losses that is balanced anew at every step never
+lets a term fade; a share of the gradient is held on purpose, since a constant weight
+holds none (GradNorm, Chen et al., ICML 2018, balances all the way as well), and fades
+by `rise`, `fall` and the phase of its strategy alone. The guard only ever lowers a
+weight. Gradients are compared at the taps, as Sener and Koltun
 ("Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018, sec. 3.3)
 compare them at the shared representation: one number per term, without a pass
 through the backbone.
@@ -29,7 +34,9 @@ from mkd_tf.detection.types import Array, Bool, Float, Int, Scalar
 LARGEST_SCALE = 100.0
 """Limit of a scale: a term that is almost zero while it is measured would get any weight."""
 GUARD_PERIOD = 20
-"""Steps between two measurements of the guard."""
+"""Steps between two measurements of the gradients."""
+SHARE_RATE = 0.5
+"""How far a scale moves, in its logarithm, towards the ratio measured last: one batch is noisy."""
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -41,8 +48,9 @@ class Balance(keras.layers.Layer):
     (100, 150)
 
     Args:
-      mode: `fixed`, where a strategy's weight is a factor, or `calibrated`, where it is the
-        term's share of the task's loss.
+      mode: `fixed`, where a strategy's weight is a factor; `calibrated`, where it is the
+        term's share of the task's loss; `gradient_share`, where it is its share of the
+        task's gradient.
       gradient_cap: largest gradient of a term in units of the task's; 0 for no guard.
       steps: length of the run, for this window and the strategies' ramps; None for a window
         of 200 steps and no ramps.
@@ -93,6 +101,11 @@ class Balance(keras.layers.Layer):
         self._shares = self.add_weight((count,), "zeros", name="shares", **options)
         self.built = True
 
+    @property
+    def uses_gradients(self) -> bool:
+        """Whether weights depend on what `guard` measures."""
+        return bool(self.gradient_cap) or self.mode == "gradient_share"
+
     def scales(self) -> dict[str, Scalar]:
         """Returns the factor of every strategy's term: scale times cap."""
         factors = ops.convert_to_tensor(self._scales) * ops.convert_to_tensor(self._caps)
@@ -110,7 +123,7 @@ class Balance(keras.layers.Layer):
           means: mean of every term over the whole batch, before weights.
           step: number of the step, from 0.
         """
-        if self.mode == "fixed":
+        if self.mode != "calibrated":
             return
         now = ops.stop_gradient(ops.stack([means[name] for name in self.measured]))
         before = ops.convert_to_tensor(self._sums)
@@ -128,7 +141,7 @@ class Balance(keras.layers.Layer):
     def guard(
         self, squares: Float[Array, " groups"], weights: Mapping[str, Any], is_due: Bool[Array, ""]
     ) -> None:
-        """Lowers the cap of a term whose gradient is too large.
+        """Moves scales to the shares of the gradient, and lowers the cap of a term whose gradient is too large.
 
         Args:
           squares: for every group of terms, the squared norm of the gradient of their mean,
@@ -137,15 +150,32 @@ class Balance(keras.layers.Layer):
           is_due: whether this is a step of the guard; otherwise nothing changes.
         """
         norms = dict(zip(self.groups, [ops.sqrt(squares[i]) for i in range(len(self.groups))], strict=True))
-        caps = ops.convert_to_tensor(self._caps)
-        shares = [weights[n] * norms[n,] / ops.maximum(norms[of], 1e-12) for n, of in self.tasks.items()]
-        now = ops.stack(shares)
-        free = now / ops.maximum(caps, 1e-12)
+        own = ops.stack([norms[name,] for name in self.tasks])
+        task = ops.stack([norms[of] for of in self.tasks.values()])
+        caps, scales = ops.convert_to_tensor(self._caps), ops.convert_to_tensor(self._scales)
+        free = ops.stack([weights[n] for n in self.tasks]) * own / ops.maximum(task, 1e-12)
+        free = free / ops.maximum(caps, 1e-12)
+        if self.mode == "gradient_share":
+            moved = self._towards(task, own, scales)
+            free = free * moved / scales
+            self._scales.assign(ops.where(is_due, moved, scales))
         wanted = caps
         if self.gradient_cap:
             wanted = ops.minimum(1.0, self.gradient_cap / ops.maximum(free, 1e-12))
         self._caps.assign(ops.where(is_due, wanted, caps))
         self._shares.assign(ops.where(is_due, free * wanted, ops.convert_to_tensor(self._shares)))
+
+    @staticmethod
+    def _towards(
+        task: Float[Array, " terms"], own: Float[Array, " terms"], scales: Float[Array, " terms"]
+    ) -> Float[Array, " terms"]:
+        """Returns the scales after a measurement of the gradients' norms."""
+        ratios = ops.clip(task / ops.maximum(own, 1e-12), 1.0 / LARGEST_SCALE, LARGEST_SCALE)
+        # A scale of exactly 1 was never measured: the first measurement counts whole.
+        rates = ops.where(ops.equal(scales, 1.0), 1.0, SHARE_RATE)
+        moved = ops.exp((1.0 - rates) * ops.log(scales) + rates * ops.log(ratios))
+        # A term that is zero in this batch, as without an unlabelled image, says nothing.
+        return ops.where(own > 1e-9 * task, moved, scales)
 
     def get_config(self) -> dict[str, Any]:
         return {n: getattr(self, n) for n in ("mode", "gradient_cap", "steps", "warmup_steps")}

@@ -165,7 +165,7 @@ class Distiller(keras.Model):
             return zeros
         if replica_count() > 1:
             # Gradients of synchronised batch norms cannot be taken within a condition.
-            return squared_gradients() if self.balance.gradient_cap else zeros
+            return squared_gradients() if self.balance.uses_gradients else zeros
         # Not in every step: it is one more pass through the head for every term.
         return tf.cond(is_due, squared_gradients, lambda: zeros)
 

@@ -110,6 +110,41 @@ def test_without_a_cap_shares_are_only_reported():
     assert numbers(balance.shares()) == pytest.approx({"soft": 0.75, "hint": 0.25, "guide_soft": 1.0})
 
 
+def test_a_share_of_the_gradient_is_held():
+    balance = connected("gradient_share")
+    chosen = {"soft": 0.5, "hint": 0.1, "guide_soft": 0.2}
+    squares = tf.constant([9.0, 1.0, 1.0, 16.0, 1.0])
+
+    def weights():
+        return {name: chosen[name] * float(scale) for name, scale in balance.scales().items()}
+
+    balance.guard(squares, weights(), tf.constant(True))
+    # |task| / |term|: 4 / 3, 4 / 1, and the guide's 1 / 1.
+    assert numbers(balance.scales()) == pytest.approx({"soft": 4 / 3, "hint": 4.0, "guide_soft": 1.0})
+    assert numbers(balance.shares()) == pytest.approx(chosen)
+    balance.guard(tf.constant([9.0, 1.0, 1.0, 16.0, 1.0]), weights(), tf.constant(False))
+    assert float(balance.scales()["hint"]) == pytest.approx(4.0), "it was not due"
+    # The hint's gradient is a quarter: its scale goes half of the way, in logarithms, from 4 to 16.
+    balance.guard(tf.constant([9.0, 1 / 16, 1.0, 16.0, 1.0]), weights(), tf.constant(True))
+    assert numbers(balance.scales()) == pytest.approx({"soft": 4 / 3, "hint": 8.0, "guide_soft": 1.0})
+    assert float(balance.shares()["hint"]) == pytest.approx(0.1 * 8 / 16)
+    # A term without a gradient keeps its scale.
+    balance.guard(tf.constant([9.0, 0.0, 1.0, 16.0, 1.0]), weights(), tf.constant(True))
+    assert float(balance.scales()["hint"]) == pytest.approx(8.0)
+
+
+def test_a_share_of_the_gradient_has_limits():
+    balance = connected("gradient_share", gradient_cap=0.25)
+    weights = {"soft": 0.5, "hint": 0.1, "guide_soft": 0.2}
+    balance.guard(tf.constant([1e-8, 1.0, 1.0, 16.0, 1.0]), weights, tf.constant(True))
+    # 4 / 1e-4 is over the limit of a scale. Hint and guide: 0.1 and 0.2 are under the cap.
+    assert numbers(balance.scales()) == pytest.approx({"soft": LARGEST_SCALE, "hint": 4.0, "guide_soft": 1.0})
+    balance = connected("gradient_share", gradient_cap=0.25)
+    balance.guard(tf.constant([1.0, 1.0, 1.0, 16.0, 1.0]), weights, tf.constant(True))
+    assert float(balance.scales()["soft"]) == pytest.approx(4.0 * 0.5), "0.5 is capped to 0.25"
+    assert float(balance.shares()["soft"]) == pytest.approx(0.25)
+
+
 def test_terms_without_a_gradient_leave_no_mark():
     balance = connected(gradient_cap=1.0)
     balance.guard(tf.zeros(5), dict.fromkeys(TASKS, 1.0), tf.constant(True))
