@@ -174,19 +174,19 @@ class RolesConfig(Options):
         choices=("random", "teacher", "guide"),
     )
     start: str = option(
-        "uniform", "How weights of a larger network are taken: a call, uniform or least_squares(rows=20000)."
+        "uniform",
+        "How weights of a larger network are taken: uniform, least_squares or imitation(steps=300), or several "
+        "joined by +; imitation is for networks of another family too.",
     )
     baseline: bool = option(False, "Also train the same student alone, for comparison.", free=True)
 
     def size_of(self, role: str) -> int:
         """The input side of a role in pixels."""
-        given = {"teacher": self.teacher_image_size, "guide": self.guide_image_size}.get(role, 0)
-        return given or self.image_size
+        return getattr(self, f"{role}_image_size", 0) or self.image_size
 
     def learning_rate_of(self, role: str, common: float) -> float:
         """A role's peak learning rate; `common` where it has none of its own."""
-        given = {"teacher": self.teacher_learning_rate, "guide": self.guide_learning_rate}.get(role, 0.0)
-        return given or common
+        return getattr(self, f"{role}_learning_rate", 0.0) or common
 
     def weights_of(self, role: str) -> str:
         """The `.keras` file that is used instead of training a role, or nothing."""

@@ -4,6 +4,7 @@ import abc
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from mkd_tf.detectors.base import Detector
 
@@ -22,7 +23,13 @@ class Inherited:
 
 
 class Start(abc.ABC):
-    """Sets the weights of `small` from those of `large`, which is not changed."""
+    """Sets the weights of `small` from those of `large`, which is not changed.
+
+    Attributes:
+      images: how many images it looks at, at most.
+    """
+
+    images: int = 64
 
     @abc.abstractmethod
     def __call__(self, small: Detector, large: Detector, images: np.ndarray) -> Inherited:
@@ -55,3 +62,13 @@ def selected(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         if array.shape[axis] != size:
             array = np.take(array, evenly_spaced(array.shape[axis], size), axis=axis)
     return array
+
+
+def inputs_of(network: Detector, images: np.ndarray) -> np.ndarray:
+    """Returns images `[K, S, S, 3]` in 0..255 resized and scaled for the core of `network`, float32."""
+    size = (network.image_size, network.image_size)
+    if images.shape[1:3] == size:
+        resized = images.astype("float32")
+    else:
+        resized = tf.image.resize(images, size, antialias=True).numpy()
+    return resized * network.scaling[0] + network.scaling[1]

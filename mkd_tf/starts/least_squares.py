@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from mkd_tf.checks import check_positive
 from mkd_tf.detectors.base import Detector
-from mkd_tf.starts.base import Inherited, Start, evenly_spaced
+from mkd_tf.starts.base import Inherited, Start, evenly_spaced, inputs_of
 from mkd_tf.starts.uniform import Uniform, is_prediction
 
 _BATCH = 16
@@ -49,7 +49,7 @@ class LeastSquares(Start):
 
     def __call__(self, small: Detector, large: Detector, images: np.ndarray) -> Inherited:
         chosen = Uniform()(small, large)
-        ours, theirs = ((fitted(images, n) * n.scaling[0] + n.scaling[1]) for n in (small, large))
+        ours, theirs = (inputs_of(n, images) for n in (small, large))
         units = [u for u in small.core.layers if isinstance(u, keras.layers.BatchNormalization)]
         targets = {u.name: target_of(u, large.core) for u in units}
         targets = {name: t for name, t in targets.items() if t is not None}
@@ -107,14 +107,6 @@ class LeastSquares(Start):
             kernel = solved(x, y, self.ridge)
             bias = y.mean(axis=0) - x.mean(axis=0) @ kernel
             layer.set_weights([kernel.reshape(layer.kernel.shape), bias])
-
-
-def fitted(images: np.ndarray, network: Detector) -> np.ndarray:
-    """Returns images `[K, S, S, 3]` at the input size of `network`, antialiased."""
-    size = (network.image_size, network.image_size)
-    if images.shape[1:3] == size:
-        return images.astype("float32")
-    return tf.image.resize(images, size, antialias=True).numpy()
 
 
 def computed(core: keras.Model, tensors: Sequence[keras.KerasTensor], images: np.ndarray) -> list[np.ndarray]:

@@ -17,22 +17,16 @@ from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.distillation.objective import Objective
 from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.registry import parse_specs
-from mkd_tf.starts import STARTS
 from mkd_tf.strategies import STRATEGIES, Strategy
 from mkd_tf.training.plan import Stage
+from mkd_tf.training.starting import starts_of
 
 # Roles that share a number start from the same weights.
 _INIT = {"teacher": 1, "guide": 2, "student_alone": 3, "student": 3}
 
 
 class Networks:
-    """Builds the networks of a run and their distillers.
-
-    Args:
-      config: of the run.
-      class_names: the data set's.
-      synchronized: whether batch norms take their statistics over all replicas.
-    """
+    """Builds the networks of a run and their distillers; `synchronized` is about batch norms."""
 
     def __init__(self, config: Config, class_names: tuple[str, ...], synchronized: bool = False):
         self._config, self._class_names, self._synchronized = config, class_names, synchronized
@@ -113,9 +107,7 @@ class Networks:
     def check(self, stages: list[Stage], done: Mapping[str, Path] | None = None) -> None:
         """Builds every network and strategy once, so that a mistake shows before training.
 
-        Args:
-          stages: those of the run.
-          done: files of the trained networks by role; their initial weights are not needed again.
+        `done` has the files of trained networks by role, whose initial weights are not needed again.
         """
         trained = done or {}
         given = self._config.roles.backbone_weights
@@ -127,7 +119,7 @@ class Networks:
                 got=", ".join(dict.fromkeys(specs)),
                 do="Choose another --teacher or --student, or leave --backbone_weights out.",
             )
-        STARTS.build(self._config.roles.start)
+        starts_of(self._config.roles.start)
         networks: dict[str, Detector] = {}
         for stage in stages:
             if stage.method:

@@ -4,15 +4,26 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from mkd_tf.checks import fail
 from mkd_tf.config import Config
 from mkd_tf.detectors import Detector, Ensemble
 from mkd_tf.detectors.ensemble import Combined
-from mkd_tf.starts import STARTS
+from mkd_tf.registry import parse_chains
+from mkd_tf.starts import STARTS, Start
 from mkd_tf.training.images import Images
 from mkd_tf.training.plan import Stage
 
-START_IMAGES = 64
-"""On how many images a start measures activations."""
+
+def starts_of(spec: str) -> list[Start]:
+    """Builds the starts of `--start`, which follow one another: `uniform+imitation(steps=200)`.
+
+    Raises:
+      MkdError: if there is not one chain, or a start is unknown.
+    """
+    chains = parse_chains(spec, "start")
+    if len(chains) != 1:
+        fail("start", expected="one start, or several joined by +", got=repr(spec), do="Join them by +.")
+    return [STARTS.build(link) for link in chains[0]]
 
 
 def first_network(detector: Detector) -> Detector:
@@ -38,7 +49,6 @@ def start_networks(
       trained: the networks of earlier stages, by role.
       images: those a start may look at; no label of them is used.
       config: `guide_init`, `student_init`, `start` and the seed of the choice of images.
-      say: prints a line.
     """
     if stage.method:
         return
@@ -52,7 +62,11 @@ def start_networks(
             continue
         large = first_network(learning[source] if source in learning else trained[source])
         pool = np.concatenate([images.labelled, images.unlabelled])
-        chosen = np.sort(np.random.default_rng(config.run.seed).permutation(pool)[:START_IMAGES])
-        done = STARTS.build(roles.start)(learning[name], large, images.store.images(chosen))
-        fresh = f", but for {', '.join(done.fresh)}" if done.fresh else ""
+        inherited: set[str] = set()
+        for start in starts_of(roles.start):
+            chosen = np.sort(np.random.default_rng(config.run.seed).permutation(pool)[: start.images])
+            inherited |= {*start(learning[name], large, images.store.images(chosen)).layers}
+        layers = [layer.name for layer in learning[name].core.layers if layer.weights]
+        rest = [layer for layer in layers if layer not in inherited]
+        fresh = f", but for {', '.join(rest)}" if rest else ""
         say(f"{role}: starts from the {source}{fresh}")
