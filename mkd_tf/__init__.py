@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mkd_tf.distillation.task import DetectionTask as DetectionTask
     from mkd_tf.strategies import STRATEGIES as STRATEGIES
     from mkd_tf.strategies import AttentionMap as AttentionMap
+    from mkd_tf.strategies import CrossHead as CrossHead
     from mkd_tf.strategies import Exploration as Exploration
     from mkd_tf.strategies import Hint as Hint
     from mkd_tf.strategies import KerasDistillation as KerasDistillation
@@ -75,6 +76,7 @@ _PUBLIC = {
     "mkd_tf.strategies": [
         "STRATEGIES",
         "AttentionMap",
+        "CrossHead",
         "Exploration",
         "Hint",
         "KerasDistillation",

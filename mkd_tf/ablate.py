@@ -12,6 +12,7 @@ import signal
 from pathlib import Path
 
 from mkd_tf import flags
+from mkd_tf.files import write_bytes
 from mkd_tf.options import Options, at_least, option
 
 
@@ -37,6 +38,8 @@ def main(options: AblateOptions) -> None:
     if options.dry_run:
         ablation.show()
     else:
+        # For `mkd report`, which finds there by which rule arms are judged.
+        write_bytes(ablation.root / "experiment.toml", Path(options.file).read_bytes())
         run_ablation(ablation, options.jobs, flags.stored_config)
 
 

@@ -7,6 +7,7 @@ first lines of their docstrings, read from the files without importing them.
 import ast
 import difflib
 import importlib
+import signal
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mkd_tf.version import __version__
 
 # In the order of use; each is a module of the package with a function `console`.
 GROUPS = {
-    "train and measure": ("train", "evaluate", "predict", "ablate"),
+    "train and measure": ("train", "evaluate", "predict", "ablate", "report"),
     "export and deploy": ("export", "edgetpu_check", "diagnose", "benchmark", "kit"),
 }
 PROGRAMS = tuple(program for group in GROUPS.values() for program in group)
@@ -57,6 +58,9 @@ def help_text() -> str:
 def console() -> None:
     """Runs the program that the first argument names."""
     name, *rest = sys.argv[1:] or [""]
+    if {"help", "-h", "-help", "--help", "--helpshort"} & {name, *rest}:
+        # `mkd train --help | head` ends as quietly as other programs do.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if name in ("--help", "-h", "help"):
         print(help_text(), end="")
     elif name == "--version":

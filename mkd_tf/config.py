@@ -32,7 +32,7 @@ class DataConfig(Options):
         check=check_fraction,
     )
     teacher_boxes_iou: float = option(
-        1.0,
+        0.6,
         "Of a teacher's boxes of any class that overlap more than this, the best is the label; 1 for all.",
         check=check_fraction,
     )
@@ -104,7 +104,7 @@ class TaskConfig(Options):
     balance: str = option(
         "fixed",
         "What a strategy's weight is: fixed, a factor; calibrated, its share of the task's loss, measured "
-        "after the warm-up and then frozen; gradient_share, its share of the task's gradient, held all along.",
+        "after the warm-up and then frozen; gradient_share, its share of the task's gradient in every step.",
         choices=BALANCE_MODES,
     )
     gradient_cap: float = option(
@@ -167,16 +167,21 @@ class RolesConfig(Options):
         "soft_classes, soft_boxes(weight=2.0)",
         "What the student learns: calls, comma-separated, or mkd for the whole method.",
     )
-    guide_init: str = option("random", "What the guide starts from.", choices=("random", "teacher"))
+    guide_init: str = option(
+        "auto",
+        "What the guide starts from; auto: the teacher, where most layers have the same names.",
+        choices=("auto", "random", "teacher"),
+    )
     student_init: str = option(
-        "random",
-        "What the student starts from; the student alone always starts from random weights.",
-        choices=("random", "teacher", "guide"),
+        "auto",
+        "What the student starts from; auto: the guide, or without one the teacher, where most layers have "
+        "the same names. The student alone always starts from random weights.",
+        choices=("auto", "random", "teacher", "guide"),
     )
     start: str = option(
         "uniform",
-        "How weights of a larger network are taken: uniform, least_squares or imitation(steps=300), or several "
-        "joined by +; imitation is for networks of another family too.",
+        "How weights of a larger network are taken: a call of uniform, importance, least_squares, imitation "
+        "(for networks of another family too) or fresh, or several joined by +.",
     )
     baseline: bool = option(False, "Also train the same student alone, for comparison.", free=True)
 
@@ -195,7 +200,7 @@ class RolesConfig(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.student_init == "guide" and not self.has_guide:
-            fail("student_init", expected="random or teacher", got="guide", do="Give a --guide.")
+            fail("student_init", expected="auto, random or teacher", got="guide", do="Give a --guide.")
 
     @property
     def has_guide(self) -> bool:

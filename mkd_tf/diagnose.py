@@ -7,7 +7,7 @@ It prints the worst layers and writes `export/diagnosis.json`, `.csv` and `.png`
 """
 
 from mkd_tf import flags
-from mkd_tf.deployment.options import ExportOptions
+from mkd_tf.deployment.options import INTERRUPTED, ExportOptions
 from mkd_tf.diagnosis.format import DiagnoseOptions
 
 
@@ -31,13 +31,7 @@ def main(own: DiagnoseOptions, options: ExportOptions) -> None:
 
 def console() -> None:
     """Runs the program on `sys.argv`."""
-    flags.run(
-        main,
-        DiagnoseOptions,
-        ExportOptions,
-        about=__doc__,
-        interrupted="interrupted; earlier files are untouched",
-    )
+    flags.run(main, DiagnoseOptions, ExportOptions, about=__doc__, interrupted=INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,9 @@ from mkd_tf import flags
 from mkd_tf.checks import MkdError
 from mkd_tf.conversion import FORMATS
 from mkd_tf.conversion.base import Format
-from mkd_tf.deployment.options import ExportOptions
+from mkd_tf.deployment.options import INTERRUPTED, ExportOptions
 from mkd_tf.options import Options, option
 from mkd_tf.registry import parse_specs
-
-INTERRUPTED = "interrupted; earlier files are untouched"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,6 +30,7 @@ _DEFINE: dict[type, Callable[..., Any]] = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     bool: flags.DEFINE_bool,
+    type(None): flags.DEFINE_float,  # A number that may be left out.
 }
 _WIDEST = 110
 
@@ -149,7 +150,7 @@ def describe(group: type[Options], prefix: str = "--") -> str:
         choices = [str(choice) for choice in field.metadata["choices"]]
         listed = f" One of {', '.join(choices)}." if choices else ""
         default: Any = field.default
-        shown = str(default).lower() if isinstance(default, bool) else str(default)
+        shown = str(default).lower() if isinstance(default, bool) else str("" if default is None else default)
         name = f"  {prefix}{field.name}={shown}"
         text = textwrap.wrap(field.metadata["help"] + listed, width - 32)
         if len(name) > 30:

@@ -54,12 +54,8 @@ def copy_kit(name: str, target: Path, force: bool = False) -> list[Path]:
     if target.exists() and not target.is_dir():
         fail(f"folder {target}", expected="a folder", got="a file", do="Name another folder.")
     if not force and target.is_dir() and any(target.iterdir()):
-        fail(
-            f"folder {target}",
-            expected="an empty or a new folder",
-            got="files in it",
-            do="Name another one, or give --force to replace files of the same names.",
-        )
+        do = "Name another one, or give --force to replace files of the same names."
+        fail(f"folder {target}", expected="an empty or a new folder", got="files in it", do=do)
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     return [target / path.name for path in sorted(source.iterdir()) if path.is_file()]
 

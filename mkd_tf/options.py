@@ -20,6 +20,8 @@ FITS = ("stretch", "letterbox")
 """How an image is brought to a model's square input."""
 LOWEST_SCORE = 0.01
 """The score below which a detection is not returned, low enough for AP."""
+DEFAULT_SCORE = 0.3
+"""The score from which detections are shown where a network has no operating point of its own."""
 
 
 def option(
@@ -34,7 +36,7 @@ def option(
     """Declares a field of `Options`.
 
     Args:
-      default: of the type of the field; it is always allowed.
+      default: of the type of the field, or None for a number that may be left out; it is always allowed.
       help: one sentence or two. It does not list `choices`: a program's help adds them.
       free: whether it may change between runs of one work directory.
       choices: the other values that are allowed; empty for all.
@@ -61,5 +63,5 @@ class Options:
                 fail(field.name, expected=about["needs"], got="nothing", do=f"Give --{field.name}=...")
             if about["choices"] and value != field.default:
                 check_one_of(field.name, value, about["choices"])
-            if about["check"]:
+            if about["check"] and value is not None:
                 about["check"](field.name, value)

@@ -6,13 +6,15 @@ It writes one PNG per image, and `detections.json` with all boxes. Examples:
     mkd predict --model=student_int8.tflite --input=cat.jpg --output=drawn --score_threshold=0.5
 """
 
+import contextlib
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from mkd_tf import flags
 from mkd_tf.checks import MkdError, check_fraction
 from mkd_tf.conversion import format_endings
-from mkd_tf.options import FITS, Options, option
+from mkd_tf.options import DEFAULT_SCORE, FITS, Options, option
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +24,9 @@ class PredictOptions(Options):
     model: str = option("", f"A model's file: {', '.join(['.keras', *format_endings()])}.", needs="a path")
     input: str = option("", "An image or a folder of images.", needs="a path")
     output: str = option("", "Folder for the drawn images.", needs="a path")
-    score_threshold: float = option(0.3, "Lowest score that is drawn.", check=check_fraction)
+    score_threshold: float | None = option(
+        None, "Lowest score that is drawn; empty for the model's operating point.", check=check_fraction
+    )
     fit: str = option(
         "",
         "How images are brought to the input; empty for the fit that the model was trained with.",
@@ -38,6 +42,24 @@ def trained_fit(model: str) -> str:
     return flags.stored_config(str(workdir)).data.fit if stored else FITS[0]
 
 
+def own_point(runner: Any, model: str) -> tuple[float, str]:
+    """Returns the score from which on a model's detections are drawn, and how it was chosen.
+
+    A `.keras` file holds its operating point; that of an exported file is in the manifest beside it.
+    """
+    from mkd_tf.deployment.manifest import read_manifest
+
+    point = getattr(runner, "operating_point", None)
+    path = Path(model)
+    # A manifest.json of something else says nothing of the model.
+    with contextlib.suppress(MkdError):
+        entry = read_manifest(path.parent)["files"].get(path.name)
+        point = point or (entry and entry["recommended_score_threshold"])
+    if point is None:
+        return DEFAULT_SCORE, "a default: the model has no operating point"
+    return point["value"], point["chosen"]
+
+
 def main(options: PredictOptions) -> None:
     """Writes one PNG per image and `detections.json`."""
     from mkd_tf import import_public
@@ -49,11 +71,13 @@ def main(options: PredictOptions) -> None:
     runner = load_runner(options.model)
     # Files of some formats hold the fit; it is valid wherever the file lies.
     fit = options.fit or getattr(runner, "fit", "") or trained_fit(options.model)
-    outcome = predict_folder(
-        runner, options.input, options.output, options.score_threshold, fit, make_console()
-    )
-    if outcome.failed:
-        raise MkdError(f"{len(outcome.failed)} images could not be read; the others are drawn. See above.")
+    threshold, console = options.score_threshold, make_console()
+    if threshold is None:
+        threshold, chosen = own_point(runner, options.model)
+        console.print(f"score threshold {threshold:g}: {chosen}", highlight=False)
+    failed = predict_folder(runner, options.input, options.output, threshold, fit, console)
+    if failed:
+        raise MkdError(f"{len(failed)} images could not be read; the others are drawn. See above.")
 
 
 def console() -> None:

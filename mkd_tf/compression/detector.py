@@ -101,6 +101,8 @@ class CompressedDetector(Detector):
         """Returns a plain detector with the weights that were trained here."""
         base = keras.saving.deserialize_keras_object(self.get_config()["base"])
         self.method.take_back(self.twin, base.core)
+        # Its configuration says that of the network before the compression.
+        base.operating_point = self.operating_point
         return base
 
     def deployable(self) -> Detector:

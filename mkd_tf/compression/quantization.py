@@ -147,7 +147,9 @@ def quantization_aware(
         if isinstance(layer, QuantizeLayer):
             layer.quantizer_vars["min_var"].assign(input_range[0])
             layer.quantizer_vars["max_var"].assign(input_range[1])
-    freeze_norms(model)
+        # A frozen norm uses its stored statistics in training too.
+        if isinstance(getattr(layer, "layer", layer), tf_keras.layers.BatchNormalization):
+            layer.trainable = False
     _follow(model)
     emulate_biases(model)
     return model
@@ -206,13 +208,6 @@ def _fail_on_layer(twin: tf_keras.Model, error: Exception) -> NoReturn:
     fail(where, expected=expected, got=type(refused[0]).__name__, do=do)
 
 
-def freeze_norms(model: tf_keras.Model) -> None:
-    """Makes every batch norm use its stored statistics in training too, and keep scale and centre."""
-    for layer in model.layers:
-        if isinstance(getattr(layer, "layer", layer), tf_keras.layers.BatchNormalization):
-            layer.trainable = False
-
-
 def _follow(model: tf_keras.Model) -> None:
     """Replaces the quantizer of every activation by a `FollowingQuantizer`."""
 
@@ -238,15 +233,12 @@ def _followers(model: tf_keras.Model) -> Iterator[FollowingQuantizer]:
             yield from (q for q in found if isinstance(q, FollowingQuantizer))
 
 
-def seed_ranges(model: tf_keras.Model, batches: Iterable[np.ndarray]) -> int:
+def seed_ranges(model: tf_keras.Model, batches: Iterable[np.ndarray]) -> None:
     """Sets every activation's range to the smallest and largest value on all batches.
 
     Args:
       model: of `quantization_aware`.
       batches: `[B, S, S, 3]` float32, scaled as the input of the model; one at least.
-
-    Returns:
-      How many batches there were.
     """
     followers, count = list(_followers(model)), 0
     for quantizer in followers:
@@ -260,7 +252,6 @@ def seed_ranges(model: tf_keras.Model, batches: Iterable[np.ndarray]) -> int:
             quantizer.decay = RANGE_DECAY
     if not count:
         fail("seed_ranges", expected="at least one batch", got="none", do="Give training images.")
-    return count
 
 
 def float_weights(model: tf_keras.Model, twin: tf_keras.Model) -> None:

@@ -4,7 +4,7 @@ A format is a frozen dataclass. Its fields are the options of one file, declared
 `option`; its methods convert a detector, run the file and read its heads back:
 
     form = TFLite(quantization="float32")
-    content = form.convert(detector, None, labels, fit="stretch")
+    content = form.convert(detector, None, labels, "stretch", on_progress)
     runner = form.runner(content)          # images -> detections
     form.heads(content, images)            # to be compared with form.expected_heads(...)
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from mkd_tf.conversion.calibration import Calibration
     from mkd_tf.detection.postprocess import Detections
     from mkd_tf.detectors.base import Detector
+    from mkd_tf.evaluation.progress import OnProgress
 
 CALIBRATION_IMAGES = 128
 """How many training images give an integer file its ranges."""
 Heads = dict[str, "np.ndarray"]
-Progress = Callable[[int, int], None]
-"""Called with how many are done, and how many there are."""
 
 
 class FileRunner(Protocol):
@@ -112,10 +111,12 @@ class Format(Options, abc.ABC):
     Attributes:
       ending: of the names of all its files, as in `.tflite`.
       packages: whose versions the manifest records beside the usual ones.
+      quantization: an option of formats that have one; it decides on calibration.
     """
 
     ending: ClassVar[str]
     packages: ClassVar[tuple[str, ...]] = ()
+    quantization = ""  # Without a type it is no option here.
 
     @abc.abstractmethod
     def suffix(self) -> str:
@@ -128,7 +129,7 @@ class Format(Options, abc.ABC):
         calibration: Calibration | None,
         labels: Sequence[str],
         fit: str,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress,
     ) -> bytes:
         """Returns the content of a file.
 
@@ -163,8 +164,7 @@ class Format(Options, abc.ABC):
 
     def needs_calibration(self, detector: Detector) -> bool:
         """Returns whether `convert` needs calibration images."""
-        del detector
-        return False
+        return needs_calibration(detector, self.quantization)
 
     def report(self, content: bytes) -> dict[str, Any]:
         """Returns what the manifest says of this file beside what is measured of every file."""

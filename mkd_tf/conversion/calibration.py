@@ -27,13 +27,18 @@ class Calibration:
 
 
 def choose_calibration(
-    source: Source, image_size: int, *, count: int = CALIBRATION_IMAGES, seed: int = 0, fit: str = "stretch"
+    source: Source | Calibration,
+    image_size: int,
+    *,
+    count: int = CALIBRATION_IMAGES,
+    seed: int = 0,
+    fit: str = "stretch",
 ) -> Calibration:
     """Chooses calibration images, the same ones for the same seed.
 
     Args:
-      source: a data set (its `train` split is used), a split, or an array
-        `[K, S, S, 3]` uint8 of images that already have the input's size.
+      source: a data set (its `train` split is used), a split, an array `[K, S, S, 3]` uint8 of
+        images that already have the input's size, or a choice made before, which is kept.
       image_size: side of the model's input in pixels.
       count: the largest number of images.
       seed: of the choice.
@@ -42,24 +47,20 @@ def choose_calibration(
     Raises:
       MkdError: if there is no image, or an array is of another size or type.
     """
+    if isinstance(source, Calibration):
+        return source
     check_positive("calibration_images", count)
     candidates = source.split("train") if isinstance(source, Dataset) else source
     if not len(candidates):
-        fail(
-            "calibration",
-            expected="at least one image",
-            got="an empty set",
-            do="Pass training images: they give the integer file its ranges.",
-        )
+        do = "Pass training images: they give the integer file its ranges."
+        fail("calibration", expected="at least one image", got="an empty set", do=do)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(candidates))[:count])
     if isinstance(candidates, np.ndarray):
         if candidates.dtype != np.uint8 or candidates.shape[1:] != (image_size, image_size, 3):
-            fail(
-                "calibration",
-                expected=f"uint8 [K, {image_size}, {image_size}, 3]",
-                got=f"{candidates.dtype} {list(candidates.shape)}",
-                do="Pass candidates in 0..255 at the model's size, or a split.",
-            )
+            expected = f"uint8 [K, {image_size}, {image_size}, 3]"
+            got = f"{candidates.dtype} {list(candidates.shape)}"
+            do = "Pass candidates in 0..255 at the model's size, or a split."
+            fail("calibration", expected=expected, got=got, do=do)
         return Calibration(candidates[chosen], tuple(str(i) for i in chosen))
     fitted, ids = [], []
     for index in chosen:

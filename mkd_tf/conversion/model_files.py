@@ -59,9 +59,5 @@ def find_model(workdir: str | Path, model: str) -> Path:
         if path.is_file():
             return path
     roles, kinds = trained_roles(workdir), [KERAS, *format_endings()]
-    fail(
-        f"model {model}",
-        expected=f"a file ({', '.join(kinds)}) or a role of {workdir}: {', '.join(roles) or 'none yet'}",
-        got="no such file",
-        do="Correct --model.",
-    )
+    expected = f"a file ({', '.join(kinds)}) or a role of {workdir}: {', '.join(roles) or 'none yet'}"
+    fail(f"model {model}", expected=expected, got="no such file", do="Correct --model.")

@@ -9,19 +9,49 @@ from typing import Any
 
 from rich.console import Console
 
+from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import DataConfig
 from mkd_tf.conversion.calibration import Calibration, choose_calibration
+from mkd_tf.conversion.model_files import trained_roles
 from mkd_tf.conversion.tflite.convert import check_labels
 from mkd_tf.data import open_dataset
 from mkd_tf.data.base import Dataset
 from mkd_tf.deployment.manifest import sha256, versions
 from mkd_tf.deployment.options import ExportOptions
-from mkd_tf.deployment.source import read_labels, trained_model
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import load_detector
 from mkd_tf.evaluation.results import make_console
 from mkd_tf.options import FITS, Options
 from mkd_tf.training.workdir import lock
+
+
+def trained_model(workdir: str | Path, role: str) -> Path:
+    """Returns the path of the best weights of a role.
+
+    Raises:
+      MkdError: if that role was not trained there.
+    """
+    path = Path(workdir, role, "best.keras")
+    if not path.is_file():
+        trained = trained_roles(workdir)
+        got = f"only {', '.join(trained)}" if trained else "no trained model"
+        do = "Let the training end first, or choose another --role."
+        fail(f"workdir {workdir}", expected=f"a trained {role} ({role}/best.keras)", got=got, do=do)
+    return path
+
+
+def read_labels(path: str) -> list[str] | None:
+    """Returns the lines of a text; None for an empty path.
+
+    Raises:
+      MkdError: if it cannot be read, or is no UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig").splitlines() if path else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise MkdError(
+            f"labels {path}: cannot be read ({error}). Give a UTF-8 text, a label a line."
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

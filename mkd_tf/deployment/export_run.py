@@ -1,15 +1,17 @@
 """The loop of every export: convert, run, measure, judge, and only then record."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
 
 from mkd_tf.checks import fail
 from mkd_tf.conversion.base import Format
-from mkd_tf.conversion.calibration import Calibration
 from mkd_tf.deployment.context import ExportContext
-from mkd_tf.deployment.measuring import Measurement, figures, record_measured, refuse_rejected
+from mkd_tf.deployment.manifest import record
+from mkd_tf.deployment.measuring import Measurement, figures, refuse_rejected
+from mkd_tf.evaluation.progress import bar
 
 
 def export_files(context: ExportContext, formats: Sequence[Format]) -> dict[str, dict[str, Any]]:
@@ -39,30 +41,20 @@ def export_files(context: ExportContext, formats: Sequence[Format]) -> dict[str,
         measurement = Measurement(detector, context.dataset, options.split, progress)
         for form, name in zip(formats, names, strict=True):
             calibration = context.calibration if form.needs_calibration(detector) else None
-            content = _converted(form, context, calibration, name, progress)
+            count = None if calibration is None else len(calibration.images)
+            shown = bar(progress, f"converting to {name}", count)
+            content = form.convert(detector, calibration, labels, context.fit, shown)
+            shown(1, 1)
             entry = {
                 **context.facts(form, calibration, form.packages),
                 **form.report(content),
                 **figures(form, content, measurement, context.fit),
             }
-            companions = form.companions(name, detector)
-            stored, entry = record_measured(
-                options.workdir, name, content, labels, entry, options.max_ap_drop, companions=companions
+            drop, companions = entry["AP_drop"], form.companions(name, detector)
+            # A file without a measured AP is rejected.
+            verdict = "rejected" if drop is None or drop > options.max_ap_drop else "accepted"
+            path, entries[path.name] = record(
+                Path(options.workdir), name, content, labels, entry, verdict, companions=companions
             )
-            entries[stored] = entry
     refuse_rejected(options.workdir, entries, options.max_ap_drop)
     return entries
-
-
-def _converted(
-    form: Format, context: ExportContext, calibration: Calibration | None, name: str, progress: Progress
-) -> bytes:
-    count = None if calibration is None else len(calibration.images)
-    task = progress.add_task(f"converting to {name}", total=count)
-
-    def on_progress(done: int, total: int) -> None:
-        progress.update(task, completed=done, total=total)
-
-    content = form.convert(context.detector, calibration, context.labels, context.fit, on_progress)
-    progress.update(task, total=1, completed=1)
-    return content

@@ -23,7 +23,6 @@ from mkd_tf.version import __version__
 
 FOLDER, MANIFEST, LABELS = "export", "manifest.json", "labels.txt"
 REJECTED = ".rejected"
-RESULT_KEYS = tuple(FileFigures.__annotations__)
 _PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "numpy")
 
 
@@ -64,8 +63,8 @@ def record(
     verdict: str,
     *,
     companions: Mapping[str, str] | None = None,
-) -> Path:
-    """Writes an exported file and all that is known of it; returns its path.
+) -> tuple[Path, dict[str, Any]]:
+    """Writes an exported file and all that is known of it; returns its path and what `results.json` says.
 
     The file is written first: a manifest must not name a file that is not there.
 
@@ -74,7 +73,7 @@ def record(
       name: of the file, as in `student_int8.tflite`.
       content: its bytes.
       labels: of the classes.
-      entry: the rest of its `schemas.ExportedFile`; `RESULT_KEYS` go into `results.json`.
+      entry: the rest of its `schemas.ExportedFile`; `FileFigures` of it go into `results.json`.
       verdict: `accepted`, or `rejected`, which adds `.rejected` to the name.
       companions: further texts for the export folder, by file name.
     """
@@ -92,8 +91,8 @@ def record(
         write_bytes(folder / file, text.encode("utf-8"))
     files = _replaced(manifest["files"], stored, full)
     schemas.write(folder / MANIFEST, {**manifest, "labels": shared, "files": files}, ManifestFile)
-    figures: Any = {key: full[key] for key in RESULT_KEYS if key in full}
+    figures = {key: full[key] for key in FileFigures.__annotations__ if key in full}
     write_results(results_path, {**results, "files": _replaced(results["files"], stored, figures)})
     if verdict == "accepted":
         (folder / (name + REJECTED)).unlink(missing_ok=True)
-    return folder / stored
+    return folder / stored, figures

@@ -1,6 +1,6 @@
-"""Measures exported files of every format, judges and records them."""
+"""Measures exported files of every format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,18 @@ from mkd_tf.conversion.base import Format
 from mkd_tf.conversion.parity import IMAGES as PARITY_IMAGES
 from mkd_tf.conversion.parity import differences, keras_heads
 from mkd_tf.data.base import Dataset
-from mkd_tf.deployment.manifest import FOLDER, RESULT_KEYS, record
+from mkd_tf.deployment.manifest import FOLDER
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.coco import coco_metrics
 from mkd_tf.evaluation.cost import latency_ms
 from mkd_tf.evaluation.evaluator import EvaluationSet
-from mkd_tf.evaluation.operating_point import best_f1
+from mkd_tf.evaluation.operating_point import operating_point
+from mkd_tf.evaluation.progress import bar
 from mkd_tf.evaluation.results import percent
 from mkd_tf.evaluation.runners import KerasRunner, Runner
-from mkd_tf.options import FITS
-from mkd_tf.schemas.deployment import Threshold
-from mkd_tf.schemas.training import CocoMetrics
+from mkd_tf.options import DEFAULT_SCORE, FITS
+from mkd_tf.schemas.training import CocoMetrics, OperatingPoint
 
 THREADS = 1
 
@@ -34,7 +34,7 @@ def other_fit(fit: str) -> str:
 
 
 def files_table(title: str, entries: Mapping[str, Mapping[str, Any]], fit: str) -> Table:
-    """Returns a table of `record_measured` entries by file name."""
+    """Returns a table of `export_run.export_files`' entries by file name."""
     table = Table(title=title, title_justify="left")
     table.add_column("file", no_wrap=True)
     for column in ("kB", f"AP {fit}", f"AP {other_fit(fit)}", "AP lost", "ms, 1 thread"):
@@ -48,12 +48,9 @@ def files_table(title: str, entries: Mapping[str, Mapping[str, Any]], fit: str) 
 def check_classes(detector: Detector, dataset: Dataset) -> None:
     """Raises `MkdError` unless the detector has the classes of the data set, in their order."""
     if tuple(detector.class_names) != tuple(dataset.class_names):
-        fail(
-            "export",
-            expected=f"a detector of the classes {', '.join(dataset.class_names)}, in this order",
-            got=", ".join(detector.class_names),
-            do="Give the data set that it was trained for.",
-        )
+        expected = f"a detector of the classes {', '.join(dataset.class_names)}, in this order"
+        do = "Give the data set that it was trained for."
+        fail("export", expected=expected, got=", ".join(detector.class_names), do=do)
 
 
 class Measurement:
@@ -80,32 +77,28 @@ class Measurement:
     def evaluation_set(self, split: str, fit: str) -> EvaluationSet:
         """Returns a split at the model's size."""
         elements = self._dataset.split(split)
-        task = self._progress.add_task(f"reading {split} ({fit})", total=len(elements))
-        return EvaluationSet.from_split(
-            elements, self._size, fit, lambda done, total: self._progress.update(task, completed=done)
-        )
+        shown = bar(self._progress, f"reading {split} ({fit})", len(elements))
+        return EvaluationSet(elements, self._size, fit, shown)
 
     def detections(self, runner: Runner, ready: EvaluationSet) -> list[Detections]:
         """Returns what `runner` finds."""
-        task = self._progress.add_task(f"detecting ({ready.fit})", total=len(ready))
-        return ready.detections(
-            runner, on_progress=lambda done, total: self._progress.update(task, completed=done)
-        )
+        shown = bar(self._progress, f"detecting ({ready.fit})", len(ready))
+        return ready.detections(runner, on_progress=shown)
 
     def metrics(self, runner: Runner, fit: str) -> CocoMetrics:
         """Returns the COCO metrics of `runner` on the evaluation split."""
         ready = self.sets[fit]
         return coco_metrics(ready.truth, self.detections(runner, ready), self.class_names)
 
-    def threshold(self, runner: Runner, fit: str) -> Threshold | None:
-        """Returns the score threshold with the best F1 on the validation split."""
+    def threshold(self, runner: Runner, fit: str) -> OperatingPoint | None:
+        """Returns the operating point on the validation split; None where there is none."""
         if "validation" not in self._dataset.split_names:
+            self._progress.console.print(
+                f"no validation split: no score threshold is recommended, {DEFAULT_SCORE} is the default"
+            )
             return None
         ready = self.evaluation_set("validation", fit)
-        best = best_f1(ready.truth, self.detections(runner, ready))
-        if best is None:
-            return None
-        return {"value": best[0], "f1": best[1], "chosen": "best F1 at IoU 0.5 on the validation split"}
+        return operating_point(ready.truth, self.detections(runner, ready), self.class_names)
 
 
 def figures(form: Format, content: bytes, measurement: Measurement, fit: str) -> dict[str, Any]:
@@ -134,41 +127,8 @@ def figures(form: Format, content: bytes, measurement: Measurement, fit: str) ->
     }
 
 
-def record_measured(
-    workdir: str | Path,
-    file: str,
-    content: bytes,
-    labels: Sequence[str],
-    entry: Mapping[str, Any],
-    max_ap_drop: float,
-    *,
-    companions: Mapping[str, str] | None = None,
-) -> tuple[str, dict[str, Any]]:
-    """Records a file with its verdict.
-
-    Args:
-      workdir: work directory of the run.
-      file: its name, as in `student_int8.tflite`.
-      content: its bytes.
-      labels: of the classes.
-      entry: its manifest entry, with `figures`.
-      max_ap_drop: largest loss of AP, in points.
-      companions: further texts for the export folder, by file name.
-
-    Returns:
-      The name of the written file, which ends in `.rejected` if it lost too much, and its
-      entry in `results.json`.
-    """
-    drop = entry["AP_drop"]
-    # A file without a measured AP is rejected.
-    verdict = "rejected" if drop is None or drop > max_ap_drop else "accepted"
-    path = record(Path(workdir), file, content, labels, entry, verdict, companions=companions)
-    found = {key: entry[key] for key in RESULT_KEYS if key in entry}
-    return path.name, found | {"bytes": len(content), "verdict": verdict}
-
-
 def refuse_rejected(workdir: str | Path, entries: Mapping[str, dict[str, Any]], max_ap_drop: float) -> None:
-    """Raises `MkdError` if a file of `record_measured` was rejected."""
+    """Raises `MkdError` if a file of `export_run.export_files` was rejected."""
     rejected = [file for file, entry in entries.items() if entry["verdict"] == "rejected"]
     if rejected:
         losses = ", ".join(f"{f} lost {percent(entries[f]['AP_drop'], '{:.2f}')} AP" for f in rejected)

@@ -6,6 +6,8 @@ from mkd_tf.checks import check_positive
 from mkd_tf.conversion.base import CALIBRATION_IMAGES
 from mkd_tf.options import FITS, Options, at_least, option
 
+INTERRUPTED = "interrupted; earlier files are untouched"
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportOptions(Options):

@@ -70,10 +70,6 @@ def distribution_focal(encodings: Boxes, logits: BinLogits) -> PerAnchor:
     distribution is over the box encodings (ty, tx, th, tw), not over distances of the
     edges, whose conversion to encodings needs a logarithm; an encoding out of reach
     counts as the last bin.
-
-    Args:
-      encodings: the truth.
-      logits: before the softmax.
     """
     bins = logits.shape[-1]
     inside = ops.clip(encodings, -BIN_REACH, BIN_REACH) + BIN_REACH

@@ -47,7 +47,7 @@ class AdaptedDetector(Detector):
         taps = tuple(k for k in core.output if k not in PREDICTIONS)
         super().__init__(core, anchors, class_names, {"name": name}, scaling=(scale, offset), taps=taps)
 
-    def get_config(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         return {
             "core": keras.saving.serialize_keras_object(self.core),
             "anchors": {
@@ -62,9 +62,9 @@ class AdaptedDetector(Detector):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "AdaptedDetector":
-        core = keras.saving.deserialize_keras_object(config["core"], custom_objects)
-        return cls(**(config | {"core": core}))
+    def from_arguments(cls, arguments: dict[str, Any], custom_objects: Any) -> "AdaptedDetector":
+        core = keras.saving.deserialize_keras_object(arguments["core"], custom_objects)
+        return cls(**(arguments | {"core": core}))
 
 
 def adapt(

@@ -7,8 +7,6 @@ detector's own file holds the result; loading it reads no other file.
 import dataclasses
 import os
 import socket
-import threading
-import urllib.request
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from mkd_tf.addresses import refusal
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.detection.layers import BATCH_NORM_MOMENTUM
 from mkd_tf.detectors.assembly import backbone_of
@@ -112,10 +111,8 @@ def _read(weights: str, original: Original | None, where: str) -> tuple[keras.Mo
             f"{where}: expected weights of this backbone in {weights}, got a file that cannot be read so "
             f"({reason}). Use a file of the same backbone; a download that broke off: delete it."
         ) from None
-    expected = "the .keras file of a detector on the same backbone"
-    fail(
-        where, expected=expected, got=weights, do="Only the backbones of keras.applications have other files."
-    )
+    do = "Only the backbones of keras.applications have other files."
+    fail(where, expected="the .keras file of a detector on the same backbone", got=weights, do=do)
 
 
 def _filled(original: Original, weights: str) -> keras.Model:
@@ -143,8 +140,9 @@ def fetch(url: str, md5: str, where: str) -> str:
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     before = socket.getdefaulttimeout()
     try:
-        if not os.path.isfile(os.path.join(home, "models", name)):
-            _ask(url)
+        is_cached = os.path.isfile(os.path.join(home, "models", name))
+        if not is_cached and (reason := refusal([url], ANSWER_SECONDS)):
+            raise OSError(reason.replace(f" from {url}", ""))
         # A stalled transfer must end too.
         socket.setdefaulttimeout(ANSWER_SECONDS)
         hash_of = {"file_hash": md5, "hash_algorithm": "md5"} if md5 else {}
@@ -157,24 +155,3 @@ def fetch(url: str, md5: str, where: str) -> str:
         ) from None
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _ask(url: str) -> None:
-    """Raises unless the server answers in time; in a thread, because a name server may hang for minutes."""
-    outcome: list[Exception | None] = []
-
-    def ask() -> None:
-        try:
-            request = urllib.request.Request(url, method="HEAD")  # noqa: S310 (one of our own addresses)
-            urllib.request.urlopen(request, timeout=ANSWER_SECONDS).close()  # noqa: S310
-            outcome.append(None)
-        except Exception as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(ANSWER_SECONDS)
-    if not outcome:
-        raise TimeoutError(f"no answer within {ANSWER_SECONDS:.0f} s")
-    if outcome[0] is not None:
-        raise outcome[0]

@@ -20,6 +20,7 @@ import keras
 
 from mkd_tf.checks import check_shape, fail
 from mkd_tf.detection.anchors import Anchors
+from mkd_tf.schemas.training import OperatingPoint
 
 PREDICTIONS = ("class_logits", "box_encodings")
 TAPS = ("C3", "C4", "C5", "P3", "P4", "P5")
@@ -38,6 +39,8 @@ class Detector(keras.Model):
       scaling: factor and offset from 0..255 to what `core` takes: to -1..1, except
         in an adapted model.
       is_quantized: whether it emulates integers, and holds the ranges of an integer file.
+      operating_point: the score from which on its detections are shown, as found on validation
+        at the end of a training; a part of its file. None where it is not known.
 
     Args:
       config: the keyword arguments of the subclass's constructor, for `get_config`.
@@ -50,7 +53,9 @@ class Detector(keras.Model):
       (True, ['box_encodings', 'class_logits'])
     """
 
-    is_quantized = False  # A class attribute: `Combined` does not run this constructor.
+    # Class attributes: `Combined` does not run this constructor.
+    is_quantized = False
+    operating_point: OperatingPoint | None = None
 
     def __init__(
         self,
@@ -75,12 +80,25 @@ class Detector(keras.Model):
         self._config = config
 
     def get_config(self) -> dict[str, Any]:
-        return dict(self._config)
+        point = {} if self.operating_point is None else {"operating_point": dict(self.operating_point)}
+        return self.arguments() | point
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Detector":
-        del custom_objects  # A detector is built from plain values alone.
-        return cls(**config)
+        arguments = {name: value for name, value in config.items() if name != "operating_point"}
+        detector = cls.from_arguments(arguments, custom_objects)
+        detector.operating_point = config.get("operating_point")
+        return detector
+
+    def arguments(self) -> dict[str, Any]:
+        """Returns the keyword arguments that `from_arguments` takes, as plain values."""
+        return dict(self._config)
+
+    @classmethod
+    def from_arguments(cls, arguments: dict[str, Any], custom_objects: Any) -> "Detector":
+        """Returns a detector without its weights."""
+        del custom_objects  # It is built from plain values alone.
+        return cls(**arguments)
 
     def plain(self) -> "Detector":
         """Returns the detector without compression: here itself."""

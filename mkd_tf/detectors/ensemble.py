@@ -78,9 +78,9 @@ class Combined(Detector):
         fail(f"core of {self.name}", expected="a single network", got=got, do=do)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Combined":
+    def from_arguments(cls, arguments: dict[str, Any], custom_objects: Any) -> "Combined":
         # Turns every serialised network in it, alone or in a list, into the network.
-        return cls(**keras.saving.deserialize_keras_object(config, custom_objects))
+        return cls(**keras.saving.deserialize_keras_object(arguments, custom_objects))
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -109,7 +109,7 @@ class Ensemble(Combined):
         super().__init__(_Members(members, name="members"), members[0], name)
         self.members = list(members)
 
-    def get_config(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         members = [keras.saving.serialize_keras_object(m) for m in self.members]
         return {"members": members, "name": self.name}
 

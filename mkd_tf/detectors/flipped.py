@@ -81,7 +81,7 @@ class Flipped(Combined):
         super().__init__(both, network, name or f"{network.name}_{views}")
         self.network, self.views = network, views
 
-    def get_config(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         network = keras.saving.serialize_keras_object(self.network)
         return {"network": network, "views": self.views, "name": self.name}
 

@@ -26,8 +26,6 @@ DEPTHS = (*BLOCKS, 50)
 _STAGE_WIDTHS = (64, 128, 256, 512)
 _TAPS_50 = ("conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
 _URL = "https://storage.googleapis.com/tensorflow/keras-applications/resnet/"
-_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
-_MD5 = "4d473c1dd8becc155b73f8504c6f6626"
 # What keras.applications subtracts from blue, green and red in 0..255.
 _IMAGENET_MEANS_BGR = (103.939, 116.779, 123.68)
 
@@ -114,7 +112,7 @@ def _from_scaled_rgb(weights: list[np.ndarray]) -> list[np.ndarray]:
 ORIGINAL_50 = Original(
     build=keras.applications.ResNet50,
     arguments={},
-    url=_URL + _FILE,
-    md5=_MD5,
+    url=_URL + "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    md5="4d473c1dd8becc155b73f8504c6f6626",
     rewrite={"conv1_conv": _from_scaled_rgb},
 )

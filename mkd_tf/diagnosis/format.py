@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mkd_tf.checks import check_positive
-from mkd_tf.conversion.base import Progress, import_extra
+from mkd_tf.conversion.base import import_extra
 from mkd_tf.conversion.tflite.format import TFLiteFile
 from mkd_tf.options import Options, at_least, option
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mkd_tf.conversion.calibration import Calibration
     from mkd_tf.detectors.base import Detector
+    from mkd_tf.evaluation.progress import OnProgress
 
 PRECISIONS = ("int16", "float")
 PACKAGE = "ai-edge-quantizer"
@@ -47,6 +48,7 @@ class Selective(TFLiteFile):
     layers: tuple[str, ...] = option((), "Names as in `Diagnosis.worst`.")
     precision: str = option("int16", "Of these layers.", choices=PRECISIONS)
     packages = (PACKAGE,)
+    quantization = "int8"
 
     def suffix(self) -> str:
         return "selective.tflite"
@@ -54,17 +56,13 @@ class Selective(TFLiteFile):
     def require(self) -> None:
         import_quantizer()
 
-    def needs_calibration(self, detector: Detector) -> bool:
-        del detector
-        return True
-
     def convert(
         self,
         detector: Detector,
         calibration: Calibration | None,
         labels: Sequence[str],
         fit: str,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress,
     ) -> bytes:
         from mkd_tf.diagnosis.selective import to_selective
 

@@ -31,15 +31,16 @@ from typing import Any
 import numpy as np
 
 from mkd_tf.checks import check_positive, check_shape, fail
-from mkd_tf.conversion.base import Heads, Progress
+from mkd_tf.conversion.base import Heads
 from mkd_tf.conversion.calibration import Calibration
-from mkd_tf.conversion.tflite.convert import convert, float_core
+from mkd_tf.conversion.tflite.convert import float_core, to_tflite
 from mkd_tf.conversion.tflite.heads import KEEP_TENSORS
 from mkd_tf.conversion.tflite.model_file import unpack
 from mkd_tf.conversion.tflite.runner import open_interpreter
 from mkd_tf.detectors.base import Detector
 from mkd_tf.diagnosis.layer_names import keras_names
 from mkd_tf.diagnosis.layer_quantization import INPUT, Layer, Pair, head_tensors
+from mkd_tf.evaluation.progress import OnProgress, ignore_progress
 
 HEADS = ("class_logits", "scores", "box_encodings")
 
@@ -149,11 +150,6 @@ def _compared(found: Iterator[Heads], exact: list[Heads]) -> dict[str, float]:
     return {name: error.relative() for name, error in errors.items()}
 
 
-def _scaled(images: np.ndarray, scaling: tuple[float, float]) -> np.ndarray:
-    factor, offset = np.asarray(scaling, "float32")
-    return images.astype("float32") * factor + offset
-
-
 def _accumulated(pair: Pair, images: np.ndarray, scaled: np.ndarray) -> tuple[list[float], list[Heads], Any]:
     """Returns each layer's error in the int8 file, the float file's outputs, and the int8 file's errors."""
     exact, rough = _Run(pair.float_file), _Run(pair.int8_file)
@@ -169,29 +165,21 @@ def _accumulated(pair: Pair, images: np.ndarray, scaled: np.ndarray) -> tuple[li
     return [error.relative() for error in errors], reference, _compared(iter(found), reference)
 
 
-def _isolated(pair: Pair, layer: Layer, images: np.ndarray, scaled: np.ndarray) -> tuple[_Run, Any, Any, Any]:
-    """Returns the file with this layer alone quantised, its images, and where y and y' are in it."""
-    if layer.operator == INPUT:
-        # The int8 file takes a byte as the level 128 below it, which is not to round its pixel.
-        rounded = (images.astype("float32") - 128 - layer.zero_point) * np.float32(layer.step)
-        return _Run(pair.float_file), rounded, None, None
-    content, exact, found = pair.isolated(layer)
-    return _Run(content), scaled, exact, found
-
-
 def _measured(
     pair: Pair, layer: Layer, images: np.ndarray, scaled: np.ndarray, reference: list[Heads]
 ) -> dict[str, float]:
-    run, inputs, exact, found = _isolated(pair, layer, images, scaled)
-    own = Error()
+    is_input, own, inputs, content = layer.operator == INPUT, Error(), scaled, pair.float_file
+    if is_input:
+        # The int8 file takes a byte as the level 128 below it, which is not to round its pixel.
+        inputs = (images.astype("float32") - 128 - layer.zero_point) * np.float32(layer.step)
+    else:
+        content, exact, found = pair.isolated(layer)
+    run = _Run(content)
 
     def heads() -> Iterator[Heads]:
-        for integers, floats in zip(inputs, scaled, strict=True):
-            run(integers)
-            if exact is None:
-                own.add(integers, floats)
-            else:
-                own.add(run.values(found), run.values(exact))
+        for given, floats in zip(inputs, scaled, strict=True):
+            run(given)
+            own.add(*((given, floats) if is_input else (run.values(found), run.values(exact))))
             yield run.heads()
 
     errors = _compared(heads(), reference)
@@ -203,31 +191,30 @@ def compare(
     float_file: bytes,
     int8_file: bytes,
     images: np.ndarray,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> Diagnosis:
     """`diagnose` with both files already made."""
     check_shape("images", images.shape, (None, student.image_size, student.image_size, 3))
     if images.dtype != np.uint8 or not len(images):
-        fail(
-            "diagnosis",
-            expected="at least one image in uint8",
-            got=f"{len(images)} in {images.dtype}",
-            do="Pass images in 0..255 at the model's size.",
-        )
+        got, do = f"{len(images)} in {images.dtype}", "Pass images in 0..255 at the model's size."
+        fail("diagnosis", expected="at least one image in uint8", got=got, do=do)
     pair = Pair(float_file, int8_file, keras_names(student.inference_core()))
-    scaled = _scaled(images, student.scaling)
+    factor, offset = np.asarray(student.scaling, "float32")
+    scaled = images.astype("float32") * factor + offset
     accumulated, reference, total = _accumulated(pair, images, scaled)
     found = []
     for done, (layer, error) in enumerate(zip(pair.layers, accumulated, strict=True), start=1):
         found.append(LayerError(layer, error, **_measured(pair, layer, images, scaled, reference)))
-        if on_progress is not None:
-            on_progress(done, len(pair.layers))
+        on_progress(done, len(pair.layers))
     found.sort(key=lambda error: error.hurt, reverse=True)
     return Diagnosis(tuple(found), total, len(images))
 
 
 def diagnose(
-    student: Detector, calibration: Calibration, images: np.ndarray, on_progress: Progress | None = None
+    student: Detector,
+    calibration: Calibration,
+    images: np.ndarray,
+    on_progress: OnProgress = ignore_progress,
 ) -> Diagnosis:
     """Measures what int8 does to each layer of a detector.
 
@@ -241,4 +228,5 @@ def diagnose(
     Raises:
       MkdError: if there is no image, or it is of another size.
     """
-    return compare(student, float_core(student), convert(student, "int8", calibration), images, on_progress)
+    float_file = float_core(student)
+    return compare(student, float_file, to_tflite(student, "int8", calibration), images, on_progress)

@@ -23,11 +23,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mkd_tf.checks import fail
 from mkd_tf.conversion.tflite.model_file import (
-    CODE_NAMES,
     add_buffer,
-    add_code,
+    add_tensor,
     constant,
-    operator_code,
+    made_operator,
+    operator_name,
     producers,
     tensor_name,
     to_content,
@@ -37,20 +37,12 @@ from mkd_tf.diagnosis.layer_names import keras_layer, last_part, unique
 
 INPUT = "INPUT"
 _CODES = schema.BuiltinOperator
-_MOVES = (
-    _CODES.RESHAPE,
-    _CODES.CONCATENATION,
-    _CODES.RESIZE_NEAREST_NEIGHBOR,
-    _CODES.MAX_POOL_2D,
-    _CODES.PAD,
-    _CODES.SLICE,
-    _CODES.STRIDED_SLICE,
-    _CODES.SQUEEZE,
-    _CODES.EXPAND_DIMS,
-    _CODES.TRANSPOSE,
-    _CODES.SPACE_TO_DEPTH,
-    _CODES.DEPTH_TO_SPACE,
-)
+# fmt: off
+_MOVES = {
+    "RESHAPE", "CONCATENATION", "RESIZE_NEAREST_NEIGHBOR", "MAX_POOL_2D", "PAD", "SLICE", "STRIDED_SLICE",
+    "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "SPACE_TO_DEPTH", "DEPTH_TO_SPACE",
+}
+# fmt: on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +72,11 @@ def head_tensors(model: schema.ModelT) -> dict[str, int]:
     """
     graph = model.subgraphs[0]
     made, last = producers(graph), graph.operators[-1]
-    aside = (_CODES.QUANTIZE, _CODES.DEQUANTIZE)
 
     def source(index: int) -> schema.OperatorT:
         operator = made[int(index)]
-        return source(operator.inputs[0]) if operator_code(model, operator) in aside else operator
+        is_aside = operator_name(model, operator) in ("QUANTIZE", "DEQUANTIZE")
+        return source(operator.inputs[0]) if is_aside else operator
 
     sigmoid = source(source(last.inputs[1]).inputs[1])
     found = {"class_logits": sigmoid.inputs[0], "scores": last.inputs[1], "box_encodings": last.inputs[0]}
@@ -94,14 +86,11 @@ def head_tensors(model: schema.ModelT) -> dict[str, int]:
 def dequantised(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
     """Returns an integer constant's values as float32, of the tensor's shape."""
     levels = constant(model, tensor).astype("float64")
-    scale, zero = (
-        np.asarray(x, "float64") for x in (tensor.quantization.scale, tensor.quantization.zeroPoint)
-    )
+    about = tensor.quantization
+    scale, zero = (np.asarray(x, "float64") for x in (about.scale, about.zeroPoint))
     along = [1] * levels.ndim
     if len(scale) > 1:
-        along[tensor.quantization.quantizedDimension] = -1
-    if not along:
-        return ((levels - zero[0]) * scale[0]).astype("float32")
+        along[about.quantizedDimension] = -1
     return ((levels - zero.reshape(along)) * scale.reshape(along)).astype("float32")
 
 
@@ -123,18 +112,15 @@ class Pair:
         self._by_name = {tensor_name(graph, index): index for index in self._made}
         found = self._layers()
         if not found:
-            fail(
-                "diagnosis",
-                expected="an int8 file with the tensors of the float file",
-                got="none of them under its name",
-                do="Compare files that were converted from one model.",
-            )
+            expected, got = "an int8 file with the tensors of the float file", "none of them under its name"
+            do = "Compare files that were converted from one model."
+            fail("diagnosis", expected=expected, got=got, do=do)
         self.layers = [self._input(), *found]
 
     def _grid(self, index: int) -> tuple[float, int] | None:
         """Returns step and zero point of an int8 tensor; through requantisation, those of its source."""
         operator = self._made.get(int(index))
-        if operator is not None and operator_code(self._int8, operator) == _CODES.QUANTIZE:
+        if operator is not None and operator_name(self._int8, operator) == "QUANTIZE":
             source = self._grid(operator.inputs[0])
             if source is not None:
                 return source
@@ -144,7 +130,7 @@ class Pair:
         return float(found.quantization.scale[0]), int(found.quantization.zeroPoint[0])
 
     def _rounds(self, operator: schema.OperatorT) -> bool:
-        if operator_code(self._int8, operator) not in _MOVES:
+        if operator_name(self._int8, operator) not in _MOVES:
             return True
         grid = self._grid(operator.outputs[0])
         sources = [self._grid(index) for index in operator.inputs if int(index) in self._made]
@@ -161,8 +147,7 @@ class Pair:
             grid = self._grid(index)
             if grid is None:
                 continue
-            kind = CODE_NAMES[operator_code(self._float, operator)]
-            found.append(Layer("", kind, tensor, *grid))
+            found.append(Layer("", operator_name(self._float, operator), tensor, *grid))
             names.append(keras_layer(tensor, self._order) or last_part(tensor))
             shapes.append(tuple(graph.tensors[operator.outputs[0]].shape[1:-1]))
         named = zip(found, unique(names, shapes), strict=True)
@@ -201,8 +186,7 @@ class Pair:
             if quantized:
                 made.quantization.scale = np.array([layer.step], "float32")
                 made.quantization.zeroPoint = np.array([layer.zero_point], "int64")
-            graph.tensors.append(made)
-            return len(graph.tensors) - 1
+            return add_tensor(graph, made)
 
         kinds = schema.TensorType
         raw, levels = tensor(kinds.FLOAT32, False), tensor(kinds.INT8, True)
@@ -210,19 +194,9 @@ class Pair:
         for operator in graph.operators:
             operator.inputs = [rounded if index == exact else index for index in operator.inputs]
         clone.outputs = [raw]
-        steps = [clone]
-        for builtin, version, source, target in (
-            (_CODES.QUANTIZE, 1, raw, levels),
-            (_CODES.DEQUANTIZE, 2, levels, rounded),
-        ):
-            step = schema.OperatorT()
-            step.opcodeIndex, step.inputs, step.outputs = (
-                add_code(model, builtin, version),
-                [source],
-                [target],
-            )
-            steps.append(step)
-        graph.operators[place + 1 : place + 1] = steps
+        quantize = made_operator(model, _CODES.QUANTIZE, 1, raw, levels)
+        dequantize = made_operator(model, _CODES.DEQUANTIZE, 2, levels, rounded)
+        graph.operators[place + 1 : place + 1] = [clone, quantize, dequantize]
         return to_content(model, len(self.float_file)), exact, rounded
 
     def _with_int8_constants(self, model: schema.ModelT, operator: schema.OperatorT) -> list[int]:
@@ -241,6 +215,5 @@ class Pair:
             own.name = f"isolated/constant{position}".encode()
             # A buffer of its own: the calls of a shared layer read the same one.
             own.buffer = add_buffer(model, dequantised(self._int8, source).tobytes())
-            graph.tensors.append(own)
-            inputs[position] = len(graph.tensors) - 1
+            inputs[position] = add_tensor(graph, own)
         return inputs

@@ -94,13 +94,13 @@ def as_table(diagnosis: Diagnosis, title: str, rows: int = TABLE_ROWS) -> Table:
     return table
 
 
-def plot(diagnosis: Diagnosis, title: str, rows: int = PLOT_ROWS) -> bytes:
+def plot(diagnosis: Diagnosis, title: str) -> bytes:
     """Returns a PNG: the effect of the worst layers on the outputs, and each layer's own SQNR."""
     # The figure alone: pyplot would choose a window system for the whole process.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = diagnosis.layers[:rows]
+    shown = diagnosis.layers[:PLOT_ROWS]
     places = list(range(len(shown)))
     figure = Figure(figsize=(11, 1.7 + 0.27 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
@@ -120,9 +120,8 @@ def plot(diagnosis: Diagnosis, title: str, rows: int = PLOT_ROWS) -> bytes:
         ("in the int8 file", [e.accumulated for e in shown], _ACCUMULATED, "D"),
     ):
         points = [(decibels(x), p) for x, p in zip(values, places, strict=True) if 0 < x < math.inf]
-        own.scatter(
-            *zip(*points, strict=True), s=26, color=color, marker=marker, label=name
-        ) if points else None
+        if points:
+            own.scatter(*zip(*points, strict=True), s=26, color=color, marker=marker, label=name)
     own.set_xlabel("SQNR of the layer's activation, dB (left is worse)")
     for axes in (outputs, own):
         axes.grid(axis="x", alpha=0.3)
@@ -131,10 +130,8 @@ def plot(diagnosis: Diagnosis, title: str, rows: int = PLOT_ROWS) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
     total, count = diagnosis.total, len(diagnosis.layers)
     outputs.set_title(f"worst {len(shown)} of {count} layers", loc="left", fontsize=10)
-    whole = (
-        f"whole int8 file: scores {_percent(total['scores'])} %, boxes {_percent(total['box_encodings'])} %"
-    )
-    own.set_title(whole, loc="left", fontsize=10)
+    scores, boxes = _percent(total["scores"]), _percent(total["box_encodings"])
+    own.set_title(f"whole int8 file: scores {scores} %, boxes {boxes} %", loc="left", fontsize=10)
     figure.suptitle(title, x=0.01, ha="left")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)

@@ -15,6 +15,7 @@ from mkd_tf.deployment.measuring import check_classes
 from mkd_tf.diagnosis.format import PACKAGE, DiagnoseOptions, Selective, import_quantizer
 from mkd_tf.diagnosis.layer_errors import Diagnosis, diagnose
 from mkd_tf.diagnosis.report import as_csv, as_json, plot
+from mkd_tf.evaluation.progress import bar
 from mkd_tf.files import write_bytes
 from mkd_tf.schemas.deployment import DiagnosisFile
 
@@ -58,21 +59,11 @@ def diagnose_file(
         check_classes(detector, dataset)
     # Images that gave no ranges also show values outside of them.
     split = "validation" if "validation" in dataset.split_names else "train"
-    chosen = choose_calibration(
-        dataset.split(split),
-        detector.image_size,
-        count=options.images,
-        seed=context.options.seed,
-        fit=context.fit,
-    )
+    choice: Any = {"count": options.images, "seed": context.options.seed, "fit": context.fit}
+    chosen = choose_calibration(dataset.split(split), detector.image_size, **choice)
     with Progress(console=context.console, transient=True) as progress:
-        task = progress.add_task("quantising layer by layer", total=None)
-        diagnosis = diagnose(
-            detector,
-            context.calibration,
-            chosen.images,
-            lambda done, total: progress.update(task, completed=done, total=total),
-        )
+        shown = bar(progress, "quantising layer by layer")
+        diagnosis = diagnose(detector, context.calibration, chosen.images, shown)
     packages = [PACKAGE] if options.precise_layers else []
     facts = context.facts(options, context.calibration, packages)
     _write(context, diagnosis, split, facts | {"split": split, "image_ids": list(chosen.image_ids)})

@@ -25,26 +25,25 @@ from ai_edge_litert import schema_py_generated as schema
 
 from mkd_tf.checks import MkdError, check_one_of, fail
 from mkd_tf.conversion.calibration import Calibration
-from mkd_tf.conversion.tflite.convert import check_input, check_labels, convert, described, float_core
+from mkd_tf.conversion.tflite.convert import check_input, check_labels, described, float_core, to_tflite
 from mkd_tf.conversion.tflite.model_file import (
-    add_code,
-    operator_code,
+    add_tensor,
+    made_operator,
+    operator_name,
     producers,
     tensor_name,
     to_content,
     unpack,
 )
 from mkd_tf.conversion.tflite.rewrites.pooling import pools_as_convolutions
-from mkd_tf.detection.postprocess import PostprocessConfig
 from mkd_tf.detectors.base import Detector
 from mkd_tf.diagnosis.format import PACKAGE, PRECISIONS, import_quantizer
 from mkd_tf.diagnosis.layer_names import keras_names
 from mkd_tf.diagnosis.layer_quantization import INPUT, Layer, Pair
 
 _TYPES = {"int16": schema.TensorType.INT16, "float": schema.TensorType.FLOAT32}
-_CODES = schema.BuiltinOperator
 # Their output has the grid of their input: their readers read the layer.
-_SAME_GRID = (_CODES.RESHAPE, _CODES.RESIZE_NEAREST_NEIGHBOR, _CODES.MAX_POOL_2D, _CODES.CONCATENATION)
+_SAME_GRID = ("RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "MAX_POOL_2D", "CONCATENATION")
 
 
 def chosen_layers(pair: Pair, names: Sequence[str]) -> list[Layer]:
@@ -58,12 +57,9 @@ def chosen_layers(pair: Pair, names: Sequence[str]) -> list[Layer]:
     for name in names:
         fitting = [layer for layer in known if name in (layer.name, re.split("[@#]", layer.name)[0])]
         if not fitting:
-            fail(
-                "layers",
-                expected=f"some of {', '.join(layer.name for layer in known)}",
-                got=repr(name),
-                do="Take names from the diagnosis; the input cannot be chosen.",
-            )
+            expected = f"some of {', '.join(layer.name for layer in known)}"
+            do = "Take names from the diagnosis; the input cannot be chosen."
+            fail("layers", expected=expected, got=repr(name), do=do)
         found |= {layer.tensor: layer for layer in fitting}
     if not found:
         fail("layers", expected="at least one layer", got="none", do="Take names from the diagnosis.")
@@ -84,7 +80,7 @@ def with_readers(model: schema.ModelT, tensors: Sequence[str]) -> list[str]:
         made = {tensor_name(graph, index) for index in operator.outputs}
         if any(index >= 0 and tensor_name(graph, index) in carried for index in operator.inputs):
             found |= made
-            carried |= made if operator_code(model, operator) in _SAME_GRID else set()
+            carried |= made if operator_name(model, operator) in _SAME_GRID else set()
     return [n for o in graph.operators for n in (tensor_name(graph, i) for i in o.outputs) if n in found]
 
 
@@ -141,11 +137,8 @@ def _with_bytes(content: bytes) -> bytes:
     tensor.type, tensor.quantization = schema.TensorType.UINT8, copy.copy(tensor.quantization)
     tensor.quantization.zeroPoint = np.asarray(tensor.quantization.zeroPoint, "int64") + 128
     graph.tensors[levels].name = b"quantized_images"
-    graph.tensors.append(tensor)
-    image = len(graph.tensors) - 1
-    step = schema.OperatorT()
-    step.opcodeIndex, step.inputs, step.outputs = add_code(model, _CODES.QUANTIZE, 2), [image], [levels]
-    graph.operators.insert(0, step)
+    image = add_tensor(graph, tensor)
+    graph.operators.insert(0, made_operator(model, schema.BuiltinOperator.QUANTIZE, 2, image, levels))
     graph.inputs = [image]
     model.signatureDefs[0].inputs[0].tensorIndex = image
     return to_content(model, len(content))
@@ -156,12 +149,10 @@ def _check_types(content: bytes, layers: Sequence[Layer], precision: str) -> Non
     types = {tensor_name(graph, index): graph.tensors[index].type for index in producers(graph)}
     stayed = [x for x in layers if types.get(x.tensor) != _TYPES[precision]]
     if stayed:
-        fail(
-            f"selective precision {precision}",
-            expected=f"layers that {PACKAGE} makes in it",
-            got=", ".join(f"{layer.name} ({layer.operator})" for layer in stayed),
-            do="Leave them out, or choose float." if precision == "int16" else "Leave them out.",
-        )
+        where, expected = f"selective precision {precision}", f"layers that {PACKAGE} makes in it"
+        got = ", ".join(f"{layer.name} ({layer.operator})" for layer in stayed)
+        do = "Leave them out, or choose float." if precision == "int16" else "Leave them out."
+        fail(where, expected=expected, got=got, do=do)
 
 
 def to_selective(
@@ -171,7 +162,6 @@ def to_selective(
     precision: str = "int16",
     *,
     labels: Sequence[str] | None = None,
-    config: PostprocessConfig | None = None,
 ) -> bytes:
     """Converts a detector into an int8 TFLite file in which some layers have a higher precision.
 
@@ -181,7 +171,6 @@ def to_selective(
       layers: names as in `diagnosis.Diagnosis.worst`.
       precision: `int16`, of activations beside int8 weights, or `float`.
       labels: names to show instead of the detector's own, one per class.
-      config: thresholds of the non-maximum suppression.
 
     Returns:
       The file's content, with post-process and metadata.
@@ -192,8 +181,7 @@ def to_selective(
     check_one_of("precision", precision, PRECISIONS)
     names = check_labels(student.class_names if labels is None else labels, len(student.class_names))
     import_quantizer()
-    float_file = float_core(student, config)
-    int8_file = convert(student, "int8", calibration, config=config)
+    float_file, int8_file = float_core(student), to_tflite(student, "int8", calibration)
     pair = Pair(float_file, int8_file, keras_names(student.inference_core()))
     chosen = chosen_layers(pair, layers)
     precise = with_readers(unpack(float_file), [layer.tensor for layer in chosen])

@@ -141,7 +141,7 @@ class Balance(keras.layers.Layer):
     def guard(
         self, squares: Float[Array, " groups"], weights: Mapping[str, Any], is_due: Bool[Array, ""]
     ) -> None:
-        """Moves scales to the shares of the gradient, and lowers the cap of a term whose gradient is too large.
+        """Moves scales to their shares of the gradient; lowers the cap of a term whose gradient is too large.
 
         Args:
           squares: for every group of terms, the squared norm of the gradient of their mean,

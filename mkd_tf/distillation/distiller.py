@@ -1,5 +1,6 @@
 """The distiller: one training step in which a student learns from labels, teacher and guide."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from keras import ops
 from mkd_tf.checks import fail
 from mkd_tf.detection.types import Array, Arrays, Bool, Float, Scalar
 from mkd_tf.detectors.base import tap_names
+from mkd_tf.detectors.heads import head_of
 from mkd_tf.distillation.balance import GUARD_PERIOD
 from mkd_tf.distillation.objective import Objective
 from mkd_tf.distillation.replicas import over_replicas, replica_count, shared_gradients
@@ -25,10 +27,10 @@ class Distiller(keras.Model):
 
     A batch is `{"images": [B, S, S, 3] float32 in 0..255, "targets": {role: {"labels",
     "boxes", "weights", "known"}}}` with one entry for each network that learns (see
-    `targets.assign`); S is the largest input of the networks, each of which gets the
-    same images at its size. Each network runs once per step; unused networks are
-    skipped. The teacher, and a guide that does not learn, run in inference mode, get no
-    gradient and are bit-identical after `fit`.
+    `targets.assign`), and `labelled` `[B]` where a strategy chooses by it; S is the largest
+    input of the networks, each of which gets the same images at its size. Each network runs
+    once per step; unused networks are skipped. The teacher, and a guide that does not learn,
+    run in inference mode, get no gradient and are bit-identical after `fit`.
 
     >>> import mkd_tf
     >>> make = lambda size: mkd_tf.Tiny(size=size, image_size=64, class_names=("cat", "cup"))
@@ -142,6 +144,7 @@ class Distiller(keras.Model):
         gradients = tape.gradient(total, variables)
         self.balance.measure(over_replicas(means), step)
         self.balance.guard(over_replicas(squares), weights, is_due)
+        self.objective.observe(outputs)
         self.optimizer.apply(shared_gradients(gradients, self.optimizer), variables)
         return self._report(terms, weights, details=True)
 
@@ -213,8 +216,9 @@ class Distiller(keras.Model):
 
 
 def port_of(network: keras.Model) -> Port:
-    """Returns the static shapes of a detector's outputs, and its anchors."""
-    return Port({name: tuple(t.shape[1:]) for name, t in network.output.items()}, network.anchors)
+    """Returns the static shapes of a detector's outputs, its anchors and how its head is made."""
+    shapes = {name: tuple(t.shape[1:]) for name, t in network.output.items()}
+    return Port(shapes, network.anchors, functools.partial(head_of, network))
 
 
 def resized(images: Float[Array, "batch side side 3"], network: keras.Model) -> Float[Array, "batch _ _ 3"]:

@@ -12,6 +12,7 @@ from mkd_tf.checks import fail
 from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detection.types import Array, ArraysByRole, PerExample, Scalar
 from mkd_tf.distillation.balance import Balance
+from mkd_tf.distillation.replicas import over_replicas
 from mkd_tf.distillation.schedules import ramp
 from mkd_tf.distillation.task import DetectionTask, task_names
 from mkd_tf.strategies.base import Port, Strategy
@@ -81,6 +82,13 @@ class Objective:
                     got=repr(strategy.target),
                     do="Set another target=, or learn_guide=True.",
                 )
+            if not self.balance.steps and (strategy.start, strategy.end) != (0, 1):
+                fail(
+                    f"start and end of {strategy.name}",
+                    expected="a run of known length",
+                    got="steps=None",
+                    do="Give the Distiller or its Balance the number of steps, as in steps=1000.",
+                )
             strategy.connect(ports)
         self.anchors = {role: ports[role].anchors for role in learning}
         # The task's own terms count: a strategy called "box" would hide the boxes' loss.
@@ -113,6 +121,15 @@ class Objective:
             found |= dict(zip(task_names(role), task.values(), strict=True))
         return found | {s.name: s(outputs, targets) for s in self.active}
 
+    def observe(self, outputs: ArraysByRole) -> None:
+        """Lets the strategies measure what the networks return, once in every training step.
+
+        Args:
+          outputs: of each network, by role.
+        """
+        for strategy in self.active:
+            strategy.observe(outputs, over_replicas)
+
     def weights(self, progress: Scalar) -> dict[str, Any]:
         """Returns the scalar weight of every term; the total is the sum of weight x term.
 
@@ -120,8 +137,9 @@ class Objective:
           progress: 0..1, the fraction of the run that is done.
         """
         scales = self.balance.scales()
-        ramps = {s.name: s.weight * ramp(progress, s.rise, s.fall) * scales[s.name] for s in self.active}
-        return dict.fromkeys(self.task_names, 1.0) | ramps
+        factors = {s.name: ramp(progress, s.rise, s.fall, s.start, s.end) for s in self.active}
+        own = {s.name: s.weight * factors[s.name] * scales[s.name] for s in self.active}
+        return dict.fromkeys(self.task_names, 1.0) | own
 
     def get_config(self) -> dict[str, Any]:
         parts = {"task": self.task, "strategies": self.strategies, "balance": self.balance}

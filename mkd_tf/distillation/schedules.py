@@ -26,14 +26,26 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return {"peak": self.peak, "steps": self.steps, "warmup_steps": self.warmup_steps}
 
 
-def ramp(progress: Scalar, rise: float, fall: float) -> Scalar:
-    """Returns a factor 0..1 over a run: linear up over the first `rise`, down over the last `fall`.
+def ramp(progress: Scalar, rise: float, fall: float, start: float = 0.0, end: float = 1.0) -> Scalar:
+    """Returns a factor 0..1 over a run: 0 outside `start` to `end`, linear up and down inside.
+
+    All of them are fractions of the run. `start` belongs to the phase, `end` does not,
+    but for the end of the run.
 
     Args:
       progress: the fraction of the run that is done.
-      rise: fraction of the run, 0 for none.
-      fall: fraction of the run, 0 for none.
+      rise: the factor rises from `start` to `start + rise`; 0 for a step.
+      fall: the factor falls from `end - fall` to `end`; 0 for a step.
+      start: beginning of the phase.
+      end: end of the phase.
     """
-    up = 1.0 if rise <= 0 else ops.clip(progress / rise, 0.0, 1.0)
-    down = 1.0 if fall <= 0 else ops.clip((1.0 - progress) / fall, 0.0, 1.0)
-    return ops.minimum(up, down) * ops.ones(())
+
+    def towards(distance: Scalar, length: float) -> Scalar:
+        return ops.clip(distance / length, 0.0, 1.0) if length > 0 else ops.ones(())
+
+    # Rounded progress, as 0.3 in float32, is inside a phase from 0.3 on.
+    has_begun = ops.greater_equal(progress, start - 1e-6)
+    is_over = ops.greater_equal(progress, end - 1e-6) if end < 1 else False
+    inside = ops.logical_and(has_begun, ops.logical_not(is_over))
+    factor = ops.minimum(towards(progress - start, rise), towards(end - progress, fall))
+    return ops.where(inside, factor, 0.0)

@@ -8,7 +8,6 @@ no file beside the model.
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -53,11 +52,6 @@ class CompilerLog:
     def unmapped(self) -> list[tuple[str, int, str]]:
         """Returns the lines of the table for operators on the CPU."""
         return [line for line in self.operations if line[2] != MAPPED]
-
-
-def find_compiler() -> str | None:
-    """Returns the compiler's path, or None if it is not on PATH."""
-    return shutil.which(COMPILER)
 
 
 def _size(log: str, label: str) -> int | None:

@@ -1,5 +1,6 @@
 """Runs the static check and the compiler on one file, and prints the results as tables."""
 
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mkd_tf.checks import MkdError, check_one_of, check_positive, fail
-from mkd_tf.edgetpu.compiler import COMPILER, SUFFIX, CompilerLog, compile_model, find_compiler
+from mkd_tf.edgetpu.compiler import COMPILER, SUFFIX, CompilerLog, compile_model
 from mkd_tf.edgetpu.placement import (
     ACCEPTED,
     ALLOWED_ON_CPU,
@@ -59,9 +60,8 @@ def _compiler_problems(report: EdgeTpuReport, log: CompilerLog) -> list[str]:
     if not log.operations:
         told = sum(p.operator.name in ALLOWED_ON_CPU for p in report.placements)
     if log.on_cpu is not None and log.on_cpu > told:
-        problems.append(
-            f"{COMPILER}: {log.on_cpu} operators run on the CPU, of which {told} may or are named"
-        )
+        count = f"{log.on_cpu} operators run on the CPU, of which {told} may or are named"
+        problems.append(f"{COMPILER}: {count}")
     mapped = any(line not in log.unmapped() for line in log.operations)
     if log.on_edge_tpu == 0 or (log.operations and not mapped):
         problems.append(f"{COMPILER}: no operator runs on the Edge TPU")
@@ -119,26 +119,14 @@ def print_judgement(judgement: Judgement, console: Console) -> None:
             table.add_row(escape(name), str(count), escape(status))
         console.print(table)
     if log is not None and log.on_chip_bytes is not None:
-        streamed = _mib(log.off_chip_bytes or 0)
-        console.print(
-            f"{COMPILER}: parameters {_mib(log.on_chip_bytes)} on the chip, {streamed} streamed",
-            soft_wrap=True,
-        )
+        held, streamed = _mib(log.on_chip_bytes), _mib(log.off_chip_bytes or 0)
+        console.print(f"{COMPILER}: parameters {held} on the chip, {streamed} streamed", soft_wrap=True)
     for problem in judgement.problems:
         console.print(f"- {escape(problem)}", soft_wrap=True)
     if judgement.disagreement:
         console.print(f"[yellow]disagreement:[/] {escape(judgement.disagreement)}", soft_wrap=True)
     source = f"by {COMPILER}" if log is not None else "by the static check"
     console.print(f"[{_COLOURS[judgement.verdict]}]{judgement.verdict}[/] {source}", soft_wrap=True)
-
-
-def _content(path: Path) -> bytes:
-    if not path.is_file():
-        fail(f"model {path}", expected="a .tflite file", got="no such file", do="Correct --model.")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise MkdError(f"{path}: cannot be read: {error.strerror}. Check its permissions.") from None
 
 
 def check_file(path: str | Path, compiler: str, timeout_s: float, console: Console) -> Judgement:
@@ -156,11 +144,16 @@ def check_file(path: str | Path, compiler: str, timeout_s: float, console: Conso
     check_one_of("compiler", compiler, COMPILER_USES)
     check_positive("timeout_s", timeout_s)
     path = Path(path)
-    content = _content(path)
+    if not path.is_file():
+        fail(f"model {path}", expected="a .tflite file", got="no such file", do="Correct --model.")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise MkdError(f"{path}: cannot be read: {error.strerror}. Check its permissions.") from None
     report = check(content, str(path))
     print_report(report, f"{path}: static check", console)
     log, compiled = None, b""
-    if compiler == "auto" and (program := find_compiler()):
+    if compiler == "auto" and (program := shutil.which(COMPILER)):
         with console.status(f"{COMPILER} (at most {timeout_s:g} s)"):
             log, compiled = compile_model(content, program, timeout_s)
     judgement = judge(report, log)

@@ -81,12 +81,6 @@ def check_labels(where: str, labels: np.ndarray, num_classes: int, do: str) -> N
         fail(where, expected=expected, got=f"{np.min(labels)} to {np.max(labels)}", do=do)
 
 
-def _check(where: str, boxes: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
-    check_shape(f"{where} boxes", boxes.shape, (len(labels), 4))
-    do = "Evaluate a model with the data set that it was trained for."
-    check_labels(f"{where} labels", labels, num_classes, do)
-
-
 def check_records(truth: Sequence[Truth], detections: Sequence[Detections], what: str = "detections") -> None:
     """Raises `MkdError` unless there are images, and one record of detections for each."""
     if len(truth) != len(detections) or not truth:
@@ -94,9 +88,15 @@ def check_records(truth: Sequence[Truth], detections: Sequence[Detections], what
         fail(what, expected=expected, got=str(len(detections)), do="Pass both lists in the same order.")
 
 
-def _annotations(boxes: np.ndarray, labels: np.ndarray, image: int) -> list[dict]:
+def _annotations(
+    where: str, boxes: np.ndarray, labels: np.ndarray, image: int, num_classes: int, scale: Any = 1.0
+) -> list[dict]:
+    check_shape(f"{where} boxes", boxes.shape, (len(labels), 4))
+    do = "Evaluate a model with the data set that it was trained for."
+    check_labels(f"{where} labels", labels, num_classes, do)
     # COCO boxes are x, y, width, height; its ids start at 1, since 0 means "no match" to it.
-    xywh = np.concatenate([boxes[:, 1::-1], (boxes[:, 2:] - boxes[:, :2])[:, ::-1]], axis=1).astype("float64")
+    boxes = boxes.astype("float64") * scale
+    xywh = np.concatenate([boxes[:, 1::-1], (boxes[:, 2:] - boxes[:, :2])[:, ::-1]], axis=1)
     return [
         {"image_id": image + 1, "category_id": label + 1, "bbox": box}
         for box, label in zip(xywh.tolist(), np.asarray(labels).tolist(), strict=True)
@@ -106,16 +106,13 @@ def _annotations(boxes: np.ndarray, labels: np.ndarray, image: int) -> list[dict
 def _truth_annotations(truth: Sequence[Truth], num_classes: int) -> list[dict]:
     annotations: list[dict] = []
     for image, t in enumerate(truth):
-        _check(f"truth of {t.image_id}", t.boxes, t.labels, num_classes)
+        made = _annotations(f"truth of {t.image_id}", t.boxes, t.labels, image, num_classes)
         box_areas = np.prod(np.asarray(t.boxes)[:, 2:] - np.asarray(t.boxes)[:, :2], axis=1)
         areas = box_areas if t.areas is None else np.where(np.isnan(t.areas), box_areas, t.areas)
         areas = np.where(t.is_difficult, _IGNORED_AREA, areas)
-        made = _annotations(t.boxes, t.labels, image)
         for annotation, crowd, area in zip(made, t.is_crowd.tolist(), areas.tolist(), strict=True):
-            annotation["id"] = len(annotations) + 1
-            annotation["iscrowd"] = int(crowd)
-            annotation["area"] = area
-            annotations.append(annotation)
+            more = {"id": len(annotations) + 1, "iscrowd": int(crowd), "area": area}
+            annotations.append(annotation | more)
     return annotations
 
 
@@ -124,18 +121,12 @@ def _found_annotations(
 ) -> list[dict]:
     annotations: list[dict] = []
     for image, (t, d) in enumerate(zip(truth, detections, strict=True)):
-        _check(f"detections of {t.image_id}", d.boxes, d.labels, num_classes)
-        boxes = d.boxes.astype("float64") * [t.height, t.width, t.height, t.width]
-        found = _annotations(boxes, d.labels, image)
-        for annotation, score in zip(found, d.scores.tolist(), strict=True):
-            annotation["score"] = score
-            annotation["segmentation"] = []  # Else the evaluator makes a polygon of each.
-        annotations += found
+        where, size = f"detections of {t.image_id}", [t.height, t.width, t.height, t.width]
+        found = _annotations(where, d.boxes, d.labels, image, num_classes, size)
+        # Without a segmentation the evaluator makes a polygon of each.
+        scores = zip(found, d.scores.tolist(), strict=True)
+        annotations += [annotation | {"score": s, "segmentation": []} for annotation, s in scores]
     return annotations
-
-
-def _silent(*_: Any) -> None:
-    """Prints nothing, in place of the evaluator's print."""
 
 
 def _mean(precision: np.ndarray) -> float | None:
@@ -169,10 +160,10 @@ def coco_metrics(
             "categories": [{"id": i + 1, "name": name} for i, name in enumerate(class_names)],
             "annotations": _truth_annotations(truth, len(class_names)),
         },
-        print_function=_silent,
+        print_function=lambda *_: None,
     )
     given = expected.loadRes(_found_annotations(truth, detections, len(class_names)))
-    evaluation = COCOeval_faster(expected, given, "bbox", print_function=_silent)
+    evaluation = COCOeval_faster(expected, given, "bbox", print_function=lambda *_: None)
     evaluation.params.maxDets = [MAX_DETECTIONS]
     evaluation.evaluate()
     evaluation.accumulate()

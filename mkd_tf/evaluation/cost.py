@@ -18,30 +18,18 @@ def _shape(node_shapes: dict[str, list[list[int]]], tensor: str) -> list[int]:
     return node_shapes[name][int(rest[-1]) if rest else 0]
 
 
-def _convolution(out: list[int], inputs: list[list[int]], _: Any) -> int:
-    # The kernel's own input width: a grouped convolution sees its group alone.
-    return math.prod(out) * math.prod(inputs[1][:3])
-
-
-def _depthwise(out: list[int], inputs: list[list[int]], _: Any) -> int:
-    return math.prod(out) * math.prod(inputs[1][:2])
-
-
-def _transposed(_: list[int], inputs: list[list[int]], __: Any) -> int:
-    # Inputs are the size wanted, the kernel `[kh, kw, out, in]` and the image, of
-    # which each position meets the whole kernel.
-    return math.prod(inputs[2]) * math.prod(inputs[1][:3])
-
-
 def _product(out: list[int], inputs: list[list[int]], attributes: Any) -> int:
     flipped = attributes["transpose_a"].b or attributes["adj_x"].b
     return math.prod(out) * inputs[0][-2 if flipped else -1]
 
 
 _COUNTED: dict[str, Callable[[list[int], list[list[int]], Any], int]] = {
-    "Conv2D": _convolution,
-    "DepthwiseConv2dNative": _depthwise,
-    "Conv2DBackpropInput": _transposed,
+    # The kernel's own input width: a grouped convolution sees its group alone.
+    "Conv2D": lambda out, inputs, _: math.prod(out) * math.prod(inputs[1][:3]),
+    "DepthwiseConv2dNative": lambda out, inputs, _: math.prod(out) * math.prod(inputs[1][:2]),
+    # Inputs are the size wanted, the kernel `[kh, kw, out, in]` and the image, of which each
+    # position meets the whole kernel.
+    "Conv2DBackpropInput": lambda out, inputs, _: math.prod(inputs[2]) * math.prod(inputs[1][:3]),
     "MatMul": _product,
     "BatchMatMul": _product,
     "BatchMatMulV2": _product,
@@ -79,10 +67,8 @@ def macs(model: keras.Model) -> int:
     matrix products, at every call of a shared layer. Left out, as is usual, are
     biases, normalisation, activations, pooling and resizing. Padding is counted as
     if it were image. The traced graph is read, so that nested models and layers
-    of one's own are seen for what they compute.
-
-    Args:
-      model: one image input whose height and width are static; `inference()` of a detector.
+    of one's own are seen for what they compute. `model` has one image input of static
+    height and width: `inference()` of a detector.
     """
     shape = tuple(model.inputs[0].shape[1:])
     if len(model.inputs) != 1 or None in shape:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mkd_tf.detection.postprocess import Detections
+from mkd_tf.options import DEFAULT_SCORE
 
 MIN_LONG_SIDE_PX = 640
 # Colour-blind readers can tell them apart: Okabe and Ito, "Color Universal Design", 2008,
@@ -102,7 +103,10 @@ class _Canvas:
 
 
 def draw(
-    image: np.ndarray, detections: Detections, class_names: Sequence[str], score_threshold: float = 0.3
+    image: np.ndarray,
+    detections: Detections,
+    class_names: Sequence[str],
+    score_threshold: float = DEFAULT_SCORE,
 ) -> np.ndarray:
     """Draws boxes with class and score from `score_threshold` on into an image `[H, W, 3]` uint8.
 

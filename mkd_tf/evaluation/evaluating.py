@@ -9,6 +9,7 @@ from rich.table import Table
 from mkd_tf.data.base import Dataset
 from mkd_tf.evaluation.coco import METRICS
 from mkd_tf.evaluation.evaluator import EvaluationSet
+from mkd_tf.evaluation.progress import bar
 from mkd_tf.evaluation.runners import Runner
 from mkd_tf.evaluation.voc import VOC_METRICS
 from mkd_tf.schemas.training import Metrics
@@ -22,16 +23,9 @@ def evaluate_model(runner: Runner, dataset: Dataset, split: str, fit: str, conso
     """
     images = dataset.split(split)
     with Progress(console=console, transient=True) as progress:
-        reading = progress.add_task("reading", total=len(images))
-        measured = progress.add_task("detecting", total=len(images))
-        ready = EvaluationSet.from_split(
-            images, runner.image_size, fit, lambda done, total: progress.update(reading, completed=done)
-        )
-        return ready.evaluate(
-            runner,
-            dataset.class_names,
-            on_progress=lambda done, total: progress.update(measured, completed=done),
-        )
+        reading, detecting = (bar(progress, text, len(images)) for text in ("reading", "detecting"))
+        ready = EvaluationSet(images, runner.image_size, fit, reading)
+        return ready.evaluate(runner, dataset.class_names, detecting)
 
 
 def print_metrics(metrics: Metrics, title: str, console: Console) -> None:

@@ -25,49 +25,28 @@ class EvaluationSet:
 
     A split whose fitted images take at most `MEMORY_BYTES` stays in memory; a
     larger one is decoded for each evaluation, a batch at a time, and not before where
-    its boxes are known without decoding (`data.base.AnnotatedSplit`).
+    its boxes are known without decoding (`data.base.AnnotatedSplit`). `truth` has one record
+    per image, on the pixels of the original.
 
-    Attributes:
-      truth: one record per image, on the pixels of the original.
-      image_size: side of the fitted images in pixels.
-      fit: `stretch` or `letterbox`.
+    Args:
+      split: elements as in `data.base`, all of them labelled.
+      image_size: side of the model's input in pixels.
+      fit: `stretch`, or `letterbox` to keep the aspect ratio.
+      on_progress: called with how many are done, and how many there are.
+      memory_bytes: above it, images are not kept.
+
+    Raises:
+      MkdError: if the split is empty or has an image without labels.
     """
 
     def __init__(
         self,
         split: Sequence[Element],
-        truth: Sequence[Truth],
-        image_size: int,
-        fit: str,
-        images: np.ndarray | None,
-    ):
-        self.truth = tuple(truth)
-        self.image_size = image_size
-        self.fit = fit
-        self._split = split
-        self._images = images
-
-    @classmethod
-    def from_split(
-        cls,
-        split: Sequence[Element],
         image_size: int,
         fit: str = "stretch",
         on_progress: OnProgress = ignore_progress,
         memory_bytes: int = MEMORY_BYTES,
-    ) -> "EvaluationSet":
-        """Reads what is in every image, and the images themselves where they are kept.
-
-        Args:
-          split: elements as in `data.base`, all of them labelled.
-          image_size: side of the model's input in pixels.
-          fit: `stretch`, or `letterbox` to keep the aspect ratio.
-          on_progress: called with how many are done, and how many there are.
-          memory_bytes: above it, images are not kept.
-
-        Raises:
-          MkdError: if the split is empty or has an image without labels.
-        """
+    ):
         check_one_of("fit", fit, FITS)
         check_positive("image_size", image_size)
         total = len(split)
@@ -75,7 +54,8 @@ class EvaluationSet:
             fail("evaluation split", expected="at least one image", got="none", do="Choose another --split.")
         keep = total * image_size**2 * 3 <= memory_bytes
         images = np.empty((total, image_size, image_size, 3), "uint8") if keep else None
-        truth = []
+        self.image_size, self.fit, self._split, self._images = image_size, fit, split, images
+        self.truth: list[Truth] = []
         for index in range(total):
             element = annotation_of(split, index) if images is None else split[index]
             if not element["is_labelled"]:
@@ -85,11 +65,10 @@ class EvaluationSet:
                     got="one without labels",
                     do="Evaluate on a labelled split; without labels nothing can be measured.",
                 )
-            truth.append(Truth.of(element))
+            self.truth.append(Truth.of(element))
             if images is not None:
                 images[index] = fit_image(element["image"], image_size, fit)
             on_progress(index + 1, total)
-        return cls(split, truth, image_size, fit, images)
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -109,7 +88,7 @@ class EvaluationSet:
         return fit_image(image_of(self._split, index), self.image_size, self.fit)
 
     def detections(
-        self, runner: Runner, batch_size: int = 32, on_progress: OnProgress = ignore_progress
+        self, runner: Runner, on_progress: OnProgress = ignore_progress, batch_size: int = 32
     ) -> list[Detections]:
         """Returns what `runner` finds in each image, as fractions of the original.
 
@@ -135,15 +114,13 @@ class EvaluationSet:
         self,
         runner: Runner,
         class_names: Sequence[str],
-        batch_size: int = 32,
         on_progress: OnProgress = ignore_progress,
+        batch_size: int = 32,
     ) -> Metrics:
         """Measures `runner` and returns what `coco_metrics` and `voc_metrics` return.
 
         Args:
-          runner: the model.
           class_names: those of the data set, in the order of its labels.
-          batch_size: images per call of the runner.
           on_progress: called with how many images are done, and how many there are.
 
         Raises:
@@ -157,6 +134,9 @@ class EvaluationSet:
                 do="Evaluate a model with the data set that it was trained for. A file exported with "
                 "--labels bears these names: its own export measured it.",
             )
-        found = self.detections(runner, batch_size, on_progress)
+        return self.metrics(self.detections(runner, on_progress, batch_size), class_names)
+
+    def metrics(self, found: Sequence[Detections], class_names: Sequence[str]) -> Metrics:
+        """Returns the metrics of what `detections` returned."""
         coco = coco_metrics(self.truth, found, class_names)
         return {**coco, **voc_metrics(self.truth, found, class_names)}

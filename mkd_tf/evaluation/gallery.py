@@ -11,8 +11,9 @@ from mkd_tf.data.image_files import fit_image
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth
 from mkd_tf.evaluation.drawing import contact_sheet, draw, png_bytes
-from mkd_tf.evaluation.runners import Runner, on_original
+from mkd_tf.evaluation.runners import KerasRunner, on_original
 from mkd_tf.files import write_bytes
+from mkd_tf.options import DEFAULT_SCORE
 
 _CELL_PX = 320
 ROWS = 4
@@ -33,13 +34,17 @@ def _true_boxes(truth: Truth) -> Detections:
     return Detections(truth.boxes / size, np.ones(len(truth.labels), "float32"), truth.labels)
 
 
-def write_examples(folder: Path, split: Sequence[Element], runners: Mapping[str, Runner], fit: str) -> None:
+def write_examples(
+    folder: Path, split: Sequence[Element], runners: Mapping[str, KerasRunner], fit: str
+) -> None:
     """Writes `examples.png`, a row per image and a column per role, and a folder of the untouched images.
 
     `ROWS` labelled elements of `split` are taken at equal distances; `runners` are by the title
-    of their column.
+    of their column, and show what they find at their operating points.
     """
     cells = []
+    points = {title: runner.operating_point for title, runner in runners.items()}
+    scores = {title: point["value"] if point else DEFAULT_SCORE for title, point in points.items()}
     names = next(iter(runners.values())).class_names
     for index in np.linspace(0, len(split) - 1, min(ROWS, len(split))).astype(int):
         found = split[int(index)]
@@ -49,5 +54,6 @@ def write_examples(folder: Path, split: Sequence[Element], runners: Mapping[str,
         for title, runner in runners.items():
             seen = runner(fit_image(image, runner.image_size, fit)[None])[0]
             seen = on_original(seen, image.shape[:2], fit)
-            cells.append(_titled(draw(image, seen, names), title))
+            drawn = draw(image, seen, names, scores[title])
+            cells.append(_titled(drawn, f"{title}, score {scores[title]:.2f}"))
     write_bytes(folder / "examples.png", png_bytes(contact_sheet(cells, len(runners) + 1, _CELL_PX)))

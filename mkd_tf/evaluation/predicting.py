@@ -4,12 +4,10 @@
 """
 
 import collections
-import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import keras
 from rich.console import Console
 from rich.progress import track
 
@@ -17,37 +15,17 @@ from mkd_tf import schemas
 from mkd_tf.checks import MkdError, check_fraction, fail
 from mkd_tf.data.image_files import IMAGE_SUFFIXES, fit_image, read_image
 from mkd_tf.detection.postprocess import Detections
-from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.drawing import draw, png_bytes
-from mkd_tf.evaluation.runners import KerasRunner, Runner, on_original
+from mkd_tf.evaluation.runners import Runner, on_original
 from mkd_tf.files import write_bytes
+from mkd_tf.options import DEFAULT_SCORE
 from mkd_tf.schemas.training import Detection, DetectionsFile, Failure
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """Counts of a prediction; a program fails when `failed` is not empty.
-
-    Attributes:
-      images: how many were drawn.
-      detections: how many objects in them scored enough.
-      skipped: how many files are no images by their name.
-      failed: name and reason of each image that could not be read.
-    """
-
-    images: int
-    detections: int
-    skipped: int
-    failed: tuple[tuple[str, str], ...]
-
-
-def find_images(input_path: str | Path) -> tuple[list[Path], int]:
+def find_images(input_path: str | Path) -> list[Path]:
     """Returns the images at `input_path`, an image or a folder of them, sorted by name.
 
-    Subfolders and hidden files are left alone.
-
-    Returns:
-      the paths, and how many other files there are.
+    Subfolders, hidden files and files that are no images by their name are left alone.
 
     Raises:
       MkdError: if there is nothing, or no image.
@@ -67,7 +45,7 @@ def find_images(input_path: str | Path) -> tuple[list[Path], int]:
             got=f"{len(files)} other files" if files else "an empty folder",
             do="Give an image or a folder that holds some.",
         )
-    return images, len(files) - len(images)
+    return images
 
 
 def _drawn_names(images: Sequence[Path]) -> list[str]:
@@ -90,31 +68,34 @@ def _listed(found: Detections, class_names: Sequence[str], height: int, width: i
 
 
 def predict_folder(
-    model: Detector | Runner,
+    runner: Runner,
     input_path: str | Path,
     output_dir: str | Path,
-    score_threshold: float = 0.3,
+    score_threshold: float = DEFAULT_SCORE,
     fit: str = "stretch",
     console: Console | None = None,
-) -> Outcome:
-    """Draws what `model` finds into PNG images and lists it in `detections.json`.
+) -> list[Failure]:
+    """Draws what `runner` finds into PNG images and lists it in `detections.json`.
 
     One image is in memory at a time. One that cannot be read is reported, listed
     under `failed` and passed over.
 
     Args:
-      model: a detector or a runner.
+      runner: the model.
       input_path: an image or a folder of them.
       output_dir: where the results go; made if missing.
       score_threshold: detections below it are left out.
       fit: how images are fitted to the model, `stretch` or `letterbox`, as in its training.
       console: where progress goes; standard error when None.
 
+    Returns:
+      What is listed under `failed`.
+
     Raises:
       MkdError: if there is no image, or results would lie among the originals.
     """
     check_fraction("score_threshold", score_threshold)
-    images, skipped = find_images(input_path)
+    images = find_images(input_path)
     output_dir = Path(output_dir)
     if output_dir.resolve() == images[0].parent.resolve():
         fail(
@@ -124,9 +105,7 @@ def predict_folder(
             do="Choose another --output.",
         )
     console = console or Console(stderr=True)
-    runner = KerasRunner(model) if isinstance(model, keras.Model) else model
     failed: list[Failure] = []
-    drawn = total = 0
     content: DetectionsFile = {
         "class_names": list(runner.class_names),
         "score_threshold": score_threshold,
@@ -148,5 +127,4 @@ def predict_folder(
             write_bytes(output_dir / name, png_bytes(draw(image, found, runner.class_names, score_threshold)))
             entry = {"file": path.name, "drawn": name, "height": height, "width": width}
             append(entry | {"detections": _listed(found, runner.class_names, height, width)})
-            drawn, total = drawn + 1, total + len(found)
-    return Outcome(drawn, total, skipped, tuple((f["file"], f["reason"]) for f in failed))
+    return failed

@@ -41,6 +41,7 @@ class KerasRunner:
     def __init__(self, detector: Detector, postprocess: PostprocessConfig | None = None):
         self.image_size = detector.image_size
         self.class_names = tuple(detector.class_names)
+        self.operating_point = detector.operating_point
         self._anchors = detector.anchors.centers_and_sizes() / detector.image_size
         self._postprocess = postprocess
         # A traced function holds its variables weakly.

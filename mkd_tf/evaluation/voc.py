@@ -31,12 +31,7 @@ _MIN_IN_CROWD = 0.5
 
 
 def overlaps(found: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns IoU, and the share of each detection that lies in each box, both `[D, M]`.
-
-    Args:
-      found: `[D, 4]` float yxyx.
-      boxes: `[M, 4]` float yxyx in the same unit.
-    """
+    """Returns IoU, and the share of each detection `[D, 4]` that lies in each box `[M, 4]`: `[D, M]`."""
     low = np.maximum(found[:, None, :2], boxes[None, :, :2])
     high = np.minimum(found[:, None, 2:], boxes[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=-1)
@@ -46,11 +41,8 @@ def overlaps(found: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _match(truth: Truth, found: Detections) -> tuple[np.ndarray, np.ndarray]:
-    """Finds what each detection of an image belongs to.
-
-    Returns:
-      `owner` `[D]` int, the object that it overlaps enough, -1 for none; `in_crowd`
-      `[D]` bool.
+    """Returns the object that each detection of an image overlaps enough, -1 for none, and
+    whether it lies in a crowd: `[D]` int and `[D]` bool.
     """
     size = [truth.height, truth.width, truth.height, truth.width]
     ious, shares = overlaps(found.boxes.astype("float64") * size, truth.boxes)
@@ -64,14 +56,10 @@ def _match(truth: Truth, found: Detections) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _class_ap(scores: np.ndarray, owners: np.ndarray, neutral: np.ndarray, count: int) -> tuple[float, float]:
-    """Average precision of one class, 0..1: area and 11 points.
+    """Returns the average precision of one class in 0..1, by area and by 11 points.
 
-    Args:
-      scores: `[D]`.
-      owners: `[D]` int, unique over all images; -1 for none.
-      neutral: `[D]` bool, whether it is not counted unless it is a hit. A detection
-        of a difficult object is neutral and has no owner.
-      count: objects that are not difficult.
+    `owners` are unique over all images, -1 for none. What is `neutral` is not counted unless
+    it is a hit; a detection of a difficult object is neutral and has no owner.
     """
     order = np.argsort(-scores, kind="stable")
     owners, neutral = owners[order], neutral[order]

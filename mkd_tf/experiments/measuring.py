@@ -56,7 +56,7 @@ def measure(
             key = (config, detector.image_size)
             if key not in ready:
                 dataset = open_dataset(config)
-                split = EvaluationSet.from_split(dataset.split("test"), detector.image_size, config.fit)
+                split = EvaluationSet(dataset.split("test"), detector.image_size, config.fit)
                 # One at a time: the images of a split may be large.
                 ready = {key: (split, len(dataset.class_names))}
             split, classes = ready[key]

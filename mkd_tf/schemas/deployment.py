@@ -6,7 +6,7 @@ from pydantic import JsonValue
 from typing_extensions import TypedDict
 
 from mkd_tf.schemas.fields import Amount, Count, File, Fraction, Number, Percent
-from mkd_tf.schemas.training import FileFigures
+from mkd_tf.schemas.training import FileFigures, OperatingPoint
 
 
 class Source(TypedDict):
@@ -30,14 +30,6 @@ class Difference(TypedDict):
 
     max: Amount
     mean: Amount
-
-
-class Threshold(TypedDict):
-    """The score threshold to ship, and the F1 that chose it."""
-
-    value: Fraction
-    f1: Fraction
-    chosen: str
 
 
 class Kernel(TypedDict):
@@ -71,7 +63,7 @@ class ExportedFile(FileFigures, Origin):
     labels: list[str]
     AP_float: dict[str, Percent]
     parity: dict[str, Difference]
-    recommended_score_threshold: Threshold | None
+    recommended_score_threshold: OperatingPoint | None
     weights: NotRequired[Weights]
     layers: NotRequired[list[str]]
     precision: NotRequired[str]

@@ -39,6 +39,27 @@ class EvaluationFile(Metrics, File):
     split: str
 
 
+class OperatingPoint(TypedDict):
+    """The score from which on a network's detections are shown, and the F1 in 0..1 that chose it.
+
+    `per_class` is the threshold with the best F1 of each class, null where it finds none.
+    """
+
+    value: Fraction
+    f1: Fraction
+    chosen: str
+    per_class: NotRequired[dict[str, Fraction | None]]
+
+
+class Found(TypedDict):
+    """How many objects the detections of at least a threshold find, and their precision in 0..1."""
+
+    found: Count
+    threshold: Fraction | None
+    detections: Count
+    precision: Fraction | None
+
+
 class Shares(TypedDict):
     """Objects by who finds them."""
 
@@ -49,18 +70,30 @@ class Shares(TypedDict):
     neither: Count
 
 
+class Compared(Found, Shares):
+    """What a student finds, and what its teacher does at its own operating point."""
+
+
 class Beyond(Shares):
-    """Objects that a student finds and its teacher misses, at a score and an IoU."""
+    """Objects that a student finds and its teacher misses, each at its own score, at an IoU.
+
+    `equal_count` is with as many detections as the teacher shows, `equal_precision` at the
+    teacher's precision. In earlier files `score` is that of both networks.
+    """
 
     score: Fraction
+    teacher_score: NotRequired[Fraction]
     iou: Fraction
     per_class: dict[str, Shares]
+    equal_count: NotRequired[Compared]
+    equal_precision: NotRequired[Compared]
 
 
 class Role(Metrics):
     """A trained network: what it reaches on a split, what it costs, how long it was trained.
 
-    `best_AP` is that of `best.keras`, where another epoch than the last was selected.
+    `best_AP` is that of `best.keras`, where another epoch than the last was selected. `found` is
+    what the network finds on the split at its operating point, which validation chose.
     """
 
     parameters: Count
@@ -72,6 +105,8 @@ class Role(Metrics):
     split: str
     best_epoch: NotRequired[Count]
     best_AP: NotRequired[Percent]
+    operating_point: NotRequired[OperatingPoint]
+    found: NotRequired[Found]
     beyond_teacher: NotRequired[Beyond]
 
 

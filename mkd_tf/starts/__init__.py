@@ -6,6 +6,7 @@ what `--start` names, several joined by a plus.
 
 from mkd_tf.registry import Table
 from mkd_tf.starts.base import Inherited, Start
+from mkd_tf.starts.fresh import Fresh
 from mkd_tf.starts.imitation import Imitation
 from mkd_tf.starts.importance import Importance
 from mkd_tf.starts.least_squares import LeastSquares
@@ -18,7 +19,8 @@ STARTS = Table(
         "importance": Importance,
         "least_squares": LeastSquares,
         "imitation": Imitation,
+        "fresh": Fresh,
     },
 )
 
-__all__ = ["STARTS", "Imitation", "Importance", "Inherited", "LeastSquares", "Start", "Uniform"]
+__all__ = ["STARTS", "Fresh", "Imitation", "Importance", "Inherited", "LeastSquares", "Start", "Uniform"]

@@ -3,6 +3,7 @@
 from mkd_tf.registry import Table
 from mkd_tf.strategies.attention_map import AttentionMap
 from mkd_tf.strategies.base import Port, Strategy
+from mkd_tf.strategies.cross_head import CrossHead
 from mkd_tf.strategies.exploration import Exploration
 from mkd_tf.strategies.hint import Hint
 from mkd_tf.strategies.keras_losses import KerasDistillation, as_strategy
@@ -19,6 +20,7 @@ STRATEGIES: Table[Strategy] = Table(
         "layer_relation": LayerRelation,
         "attention_map": AttentionMap,
         "hint": Hint,
+        "cross_head": CrossHead,
         "exploration": Exploration,
     },
 )
@@ -28,6 +30,7 @@ __all__ = [
     "Port",
     "Strategy",
     "AttentionMap",
+    "CrossHead",
     "Exploration",
     "Hint",
     "KerasDistillation",

@@ -11,6 +11,11 @@ Reference: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR
 code's mean over positions is a sum here, so that every level weighs the same;
 p is 2. Taps are compared on equal grids and need no adapter. Under the foreground
 mask both maps are weighted before the norm: see `foreground`.
+
+A map that is active everywhere alike has a cosine near 1 with any other, and is nearer to
+the source's map than the map of another image is. Centred maps, Q less its spatial mean
+before the norm, compare where a layer is more active than elsewhere: the cosine becomes
+Pearson's correlation, and a uniform map becomes 0.
 """
 
 from collections.abc import Sequence
@@ -21,12 +26,14 @@ from keras import ops
 
 from mkd_tf.checks import check_one_of
 from mkd_tf.detection.types import Array, ArraysByRole, CellWeights, Float, Map, OtherMap, PerExample
-from mkd_tf.strategies.base import Port, Strategy, flatten_map, pair_levels
-from mkd_tf.strategies.foreground import MASKS, cells_of_anchors, foreground_cells
+from mkd_tf.strategies.base import Port, Strategy
+from mkd_tf.strategies.foreground import MASKS, Foreground
+from mkd_tf.strategies.maps import flatten_map
+from mkd_tf.strategies.matching import pair_levels
 
 
 def attention_map(
-    features: Map, p: float = 2.0, weights: CellWeights | None = None
+    features: Map, p: float = 2.0, weights: CellWeights | None = None, centred: bool = False
 ) -> Float[Array, "batch h*w"]:
     """Returns where a layer is active: a map of unit L2 norm, float32. A zero map stays zero.
 
@@ -34,14 +41,21 @@ def attention_map(
       features: of the layer.
       p: exponent of the activations.
       weights: of the cells, or None for equal ones.
+      centred: whether the weighted mean is subtracted; a uniform map is zero then.
     """
     # Divided by the largest value first: squares of squares overflow at extreme features.
     magnitude = ops.abs(ops.cast(flatten_map(features), "float32"))
     largest = ops.stop_gradient(ops.max(magnitude, axis=(1, 2), keepdims=True))
     energy = ops.sum(ops.power(magnitude / ops.maximum(largest, 1e-12), p), axis=-1)
-    if weights is not None:
-        energy = energy * weights[..., 0]
-    return energy * ops.rsqrt(ops.sum(ops.square(energy), axis=-1, keepdims=True) + 1e-12)
+    cells = ops.ones_like(energy) if weights is None else weights[..., 0]
+    least = 1e-12
+    if centred:
+        mean = ops.sum(energy * cells, axis=-1, keepdims=True) / ops.sum(cells, axis=-1, keepdims=True)
+        # Rounding leaves some of a uniform map: it must not be blown up to norm 1.
+        least += 1e-6 * ops.stop_gradient(ops.sum(ops.square(energy * cells), axis=-1, keepdims=True))
+        energy = energy - mean
+    energy = energy * cells
+    return energy * ops.rsqrt(ops.sum(ops.square(energy), axis=-1, keepdims=True) + least)
 
 
 def attention_loss(
@@ -50,10 +64,12 @@ def attention_loss(
     p: float = 2.0,
     form: str = "code",
     weights: CellWeights | None = None,
+    centred: bool = False,
 ) -> PerExample:
-    """Returns the distance of two attention maps: 0..2 as `code`, its root as `paper`."""
-    source = ops.stop_gradient(attention_map(source_features, p, weights))
-    squared = ops.sum(ops.square(attention_map(student_features, p, weights) - source), axis=-1)
+    """Returns the distance of two attention maps: 0..2 as `code`, 0..4 if centred; its root as `paper`."""
+    source = ops.stop_gradient(attention_map(source_features, p, weights, centred))
+    ours = attention_map(student_features, p, weights, centred)
+    squared = ops.sum(ops.square(ours - source), axis=-1)
     # The root's gradient is infinite at 0, where source and student agree.
     return squared if form == "code" else ops.sqrt(squared + 1e-12) - 1e-6
 
@@ -73,9 +89,10 @@ class AttentionMap(Strategy):
       p: exponent of the activations.
       form: `code` or `paper`.
       mask: `none`, or `foreground` to compare mostly on the target's objects.
+      centred: whether maps are compared without their spatial mean.
     """
 
-    options = ("taps", "p", "form", "mask")
+    options = ("taps", "p", "form", "mask", "centred")
 
     def __init__(
         self,
@@ -84,6 +101,7 @@ class AttentionMap(Strategy):
         p: float = 2.0,
         form: str = "code",
         mask: str = "none",
+        centred: bool = False,
         name: str = "attention_map",
         **kwargs: Any,
     ):
@@ -91,18 +109,17 @@ class AttentionMap(Strategy):
         check_one_of("form of attention_map", form, ("code", "paper"))
         check_one_of("mask of attention_map", mask, MASKS)
         self.taps, self.p, self.form, self.mask = tuple(taps), p, form, mask
+        self.centred = centred
 
     def _connect(self, source: Port, target: Port) -> None:
         self._pairs = pair_levels(source, target, self.taps)
-        self._num_classes = target.num_classes
-        masked = [t for _, t in self._pairs if self.mask == "foreground"]
-        self._cells = {t: cells_of_anchors(target.anchors, target.shape(t)[:2]) for t in masked}
+        grids = [target.shape(t)[:2] for _, t in self._pairs]
+        self._foreground = Foreground(self.mask, target.anchors, target.num_classes, grids)
 
     def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
         source, target = outputs[self.source], outputs[self.target]
-        labels = targets[self.target]["labels"] if self._cells else None
-        weights = {t: foreground_cells(labels, self._num_classes, cells) for t, cells in self._cells.items()}
-        terms = [
-            attention_loss(target[t], source[s], self.p, self.form, weights.get(t)) for s, t in self._pairs
-        ]
+        terms = []
+        for s, t in self._pairs:
+            weights = self._foreground.weights(targets, self.target, tuple(target[t].shape[1:3]))
+            terms.append(attention_loss(target[t], source[s], self.p, self.form, weights, self.centred))
         return sum(terms) / len(terms)

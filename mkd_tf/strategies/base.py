@@ -7,21 +7,20 @@ so the term does not change with the batch or the number of replicas.
 """
 
 import dataclasses
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
 from mkd_tf.checks import check_fraction, check_one_of, fail
 from mkd_tf.detection.anchors import Anchors
-from mkd_tf.detection.types import Array, ArraysByRole, CellWeights, Float, Int, Map, PerExample
+from mkd_tf.detection.types import Array, Arrays, ArraysByRole, PerExample
 
 SOURCES = ("teacher", "guide", "best")
 """What a strategy may imitate; `best` is the more confident of teacher and guide, per anchor."""
+IMAGES = ("all", "labelled", "unlabelled")
+"""Images on which a term acts: labelled ones have a human's labels, not a teacher's boxes."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,10 +30,13 @@ class Port:
     Attributes:
       shapes: static shape of each output without the batch: `(h, w, c)` or `(N, x)`.
       anchors: one anchor per location of the predictions.
+      head: makes the function from maps of the given taps to `class_logits` and
+        `box_encodings`, or fails where they do not follow from these; None for no head.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     anchors: Anchors
+    head: Callable[[Sequence[str]], Callable[[Sequence[Array]], Arrays]] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -48,12 +50,8 @@ class Port:
           MkdError: if the network has none of that name.
         """
         if output not in self.shapes:
-            fail(
-                "taps of a strategy",
-                expected=f"some of {', '.join(self.shapes)}",
-                got=repr(output),
-                do="Name taps as in taps=('C3', 'C4').",
-            )
+            do = "Name taps as in taps=('C3', 'C4')."
+            fail("taps of a strategy", expected=f"some of {', '.join(self.shapes)}", got=repr(output), do=do)
         return self.shapes[output]
 
 
@@ -79,8 +77,12 @@ class Strategy(keras.layers.Layer):
       source: role that is imitated: `teacher` or `guide`, or `best` of both where the
         strategy compares predictions (`sources`).
       target: role that imitates.
-      rise: fraction of the run over which the weight rises from 0.
-      fall: fraction of the run, at its end, over which the weight falls to 0.
+      rise: fraction of the run over which the weight rises from 0, from `start` on.
+      fall: fraction of the run over which the weight falls to 0, before `end`.
+      start: fraction of the run at which the term begins; before it the weight is 0.
+      end: fraction of the run at which the term ends; from it on the weight is 0.
+      images: those on which the term acts, `all`, `labelled` or `unlabelled`. On the others
+        it is 0; it stays a mean over the whole batch.
       name: under which the term is reported.
     """
 
@@ -94,24 +96,31 @@ class Strategy(keras.layers.Layer):
         target: str = "student",
         rise: float = 0.0,
         fall: float = 0.0,
+        start: float = 0.0,
+        end: float = 1.0,
+        images: str = "all",
         name: str | None = None,
     ):
         super().__init__(name=name)
         check_one_of(f"source of {self.name}", source, self.sources)
-        check_fraction(f"rise of {self.name}", rise)
-        check_fraction(f"fall of {self.name}", fall)
+        check_one_of(f"images of {self.name}", images, IMAGES)
+        for argument, value in (("rise", rise), ("fall", fall), ("start", start), ("end", end)):
+            check_fraction(f"{argument} of {self.name}", value)
+        if not start < end:
+            got = f"start={start}, end={end}"
+            do = "Set for example end=0.3 for the first 30 % of the run."
+            fail(f"phase of {self.name}", expected="a start before its end", got=got, do=do)
         if not (isinstance(weight, Real) and weight >= 0):
-            fail(
-                f"weight of {self.name}",
-                expected="a number of 0 or more",
-                got=repr(weight),
-                do="Use 0 to switch it off.",
-            )
+            do = "Use 0 to switch it off."
+            fail(f"weight of {self.name}", expected="a number of 0 or more", got=repr(weight), do=do)
         self.weight: float = weight
         self.source: str = source
         self.target: str = target
         self.rise: float = rise
         self.fall: float = fall
+        self.start: float = start
+        self.end: float = end
+        self.images: str = images
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -127,126 +136,57 @@ class Strategy(keras.layers.Layer):
         needed = [("source", role, "to learn from") for role in self.roles]
         for argument, role, purpose in (*needed, ("target", self.target, "that learns")):
             if role not in ports:
-                fail(
-                    f"strategy {self.name}",
-                    expected=f"a {role} {purpose}",
-                    got=f"networks {', '.join(ports)}",
-                    do=f"Give a {role}, or another {argument}= to the strategy.",
-                )
+                expected, got = f"a {role} {purpose}", f"networks {', '.join(ports)}"
+                do = f"Give a {role}, or another {argument}= to the strategy."
+                fail(f"strategy {self.name}", expected=expected, got=got, do=do)
         if self.target in self.roles:
-            fail(
-                f"strategy {self.name}",
-                expected=f"a target other than its source {self.source}",
-                got=f"target {self.target}",
-                do="A network cannot learn from itself: set another source= or target=.",
-            )
+            expected, got = f"a target other than its source {self.source}", f"target {self.target}"
+            do = "A network cannot learn from itself: set another source= or target=."
+            fail(f"strategy {self.name}", expected=expected, got=got, do=do)
         self._connect(ports[self.roles[0]], ports[self.target])
         self.built = True
 
     def _connect(self, source: Port, target: Port) -> None:
         """Overridden by strategies that create something."""
 
+    def __call__(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
+        """Returns the term of `call`, 0 on images on which it does not act."""
+        term = super().__call__(outputs, targets)
+        if self.images == "all":
+            return term
+        return term * acts_on(self.images, targets[self.target], f"images of {self.name}")
+
     def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
         """Returns the term of `outputs[role][name]` and `targets[role][name]`."""
         raise NotImplementedError
 
+    def observe(self, outputs: ArraysByRole, total: Callable[[Array], Array]) -> None:
+        """Overridden by strategies with statistics of the source, which are weights of theirs.
+
+        Called once after the terms of every training step, never in evaluation.
+
+        Args:
+          outputs: of each network, by role.
+          total: sums a tensor over the replicas.
+        """
+
     def get_config(self) -> dict[str, Any]:
-        names = ("weight", "source", "target", "rise", "fall", "name", *self.options)
-        return {name: getattr(self, name) for name in names}
+        names = ("weight", "source", "target", "rise", "fall", "start", "end", "images", "name")
+        return {name: getattr(self, name) for name in (*names, *self.options)}
 
 
-def _kind(tap: str) -> str:
-    """Returns `C` or `P`; an empty string for a tap of another form of name."""
-    return tap[0] if re.fullmatch(r"[CP]\d", tap) else ""
-
-
-def pair_levels(source: Port, target: Port, taps: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Returns the pairs of taps of equal grid: `[(source tap, target tap), ...]`.
-
-    A teacher at twice the student's input size has the student's P3 grid at its P4. A
-    backbone's map (C) is never paired with a pyramid's (P).
-
-    Raises:
-      MkdError: if no two grids agree.
-    """
-    pairs = [
-        (s, t)
-        for t in taps
-        for s in taps
-        if _kind(s) == _kind(t) and source.shape(s)[:2] == target.shape(t)[:2]
-    ]
-    if not pairs:
-        fail(
-            f"taps {', '.join(taps)}",
-            expected="a common grid of source and target",
-            got=f"{[source.shape(s)[:2] for s in taps]} and {[target.shape(t)[:2] for t in taps]}",
-            do="Choose input sizes whose ratio is a power of two.",
-        )
-    return pairs
-
-
-def match_anchors(
-    source: Anchors, target: Anchors, least_iou: float = 0.5
-) -> tuple[Int[np.ndarray, " anchors"], Float[np.ndarray, " anchors"]]:
-    """Finds for every anchor of the target the source's anchor of largest overlap.
-
-    Boxes are compared as fractions of the image, so detectors may differ in input size
-    and anchor grid; for equal grids the match is the identity.
-
-    Returns:
-      For each anchor of the target, the index of the source's anchor, int32, and whether
-      it matches: float32, 0 where their IoU is under `least_iou`.
-    """
-    ours, theirs = target.normalized(), source.normalized()
-    if ours.shape == theirs.shape and np.allclose(ours, theirs, atol=1e-6):
-        return np.arange(len(ours), dtype="int32"), np.ones(len(ours), "float32")
-    low = np.maximum(ours[:, None, :2], theirs[None, :, :2])
-    high = np.minimum(ours[:, None, 2:], theirs[None, :, 2:])
-    common = np.prod(np.maximum(high - low, 0), axis=-1)
-    size_a, size_b = (np.prod(a[:, 2:] - a[:, :2], axis=-1) for a in (ours, theirs))
-    overlap = common / (size_a[:, None] + size_b[None] - common)
-    return overlap.argmax(1).astype("int32"), (overlap.max(1) >= least_iou).astype("float32")
-
-
-def standardize(
-    features: Float[Array, "batch cells c"], weights: Float[Array, "#batch cells 1"] | None = None
-) -> Float[Array, "batch cells c"]:
-    """Returns features of mean 0 and variance 1 over space in every channel of every example, in float32.
-
-    A channel counts as constant and becomes 0 if its variance is below a share of 1e-6
-    of the map's mean square. It is a share so that a factor on the features changes nothing.
+def acts_on(images: str, targets: Arrays, where: str) -> PerExample:
+    """Returns 1 for the examples among `images`, 0 for the others.
 
     Args:
-      features: of the cells of a map.
-      weights: of the cells, or None for equal ones.
+      images: `labelled` or `unlabelled`.
+      targets: of the network that learns; `labelled` `[B]` is 1 where a human's labels are.
+      where: the argument that asks, for the message.
+
+    Raises:
+      MkdError: if the targets do not say which images are labelled.
     """
-    epsilon = 1e-6
-    features = ops.cast(features, "float32")
-    weights = ops.ones_like(features[..., :1]) if weights is None else weights
-    total = ops.maximum(ops.sum(weights, axis=1, keepdims=True), epsilon)
-    mean = ops.sum(features * weights, axis=1, keepdims=True) / total
-    centered = features - mean
-    variance = ops.sum(ops.square(centered) * weights, axis=1, keepdims=True) / total
-    energy = ops.stop_gradient(ops.mean(ops.square(features), axis=(1, 2), keepdims=True))
-    return centered * ops.rsqrt(variance + epsilon * energy + 1e-12)
-
-
-def flatten_map(features: Map) -> Float[Array, "batch h*w c"]:
-    """Returns the cells of a map, row by row."""
-    _, height, width, channels = features.shape
-    return ops.reshape(features, (-1, height * width, channels))
-
-
-def standard_map(features: Map, weights: CellWeights | None = None) -> Map:
-    """Returns `standardize` of a map, as a map."""
-    return ops.reshape(standardize(flatten_map(features), weights), (-1, *features.shape[1:]))
-
-
-def adapter(channels: int, input_channels: int, name: str) -> keras.layers.Layer:
-    """Returns a built 1x1 convolution that maps features to `channels`.
-
-    It has no bias, which would vanish where the map is standardised.
-    """
-    layer = keras.layers.Conv2D(channels, 1, use_bias=False, name=name)
-    layer.build((None, None, None, input_channels))
-    return layer
+    if "labelled" not in targets:
+        expected, got = "targets that say which images are labelled", f"targets {', '.join(targets)}"
+        fail(where, expected=expected, got=got, do="Add labelled [B] float32 to them, or use all images.")
+    return targets["labelled"] if images == "labelled" else 1.0 - targets["labelled"]

@@ -38,21 +38,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from mkd_tf.checks import check_at_least, check_fraction, check_positive, fail
-from mkd_tf.detection import boxes as box_math
+from mkd_tf.checks import check_at_least, check_fraction, check_one_of, check_positive, fail
 from mkd_tf.detection.types import Array, Arrays, ArraysByRole, Float, OtherMap, PerAnchor, PerExample
-from mkd_tf.strategies.base import (
-    Port,
-    Strategy,
-    adapter,
-    flatten_map,
-    match_anchors,
-    pair_levels,
-    standard_map,
-)
+from mkd_tf.strategies.base import IMAGES, Port, Strategy, acts_on
 from mkd_tf.strategies.exploration_head import ExplorationHead, head_loss, wrongness
 from mkd_tf.strategies.hint import foreground, hint_loss
-from mkd_tf.strategies.soft_targets import fractions
+from mkd_tf.strategies.maps import adapter, fixed_projection, flatten_map, standard_map
+from mkd_tf.strategies.matching import level_cells, match_anchors, pair_levels
+from mkd_tf.strategies.soft_targets import decoded, fractions
 
 PARTS = ("inherit", "explore", "head")
 
@@ -64,12 +57,9 @@ def split_width(channels: int, fraction: float) -> int:
       MkdError: if there is only one channel.
     """
     if channels < 2:
-        fail(
-            "taps of exploration",
-            expected="maps of at least 2 channels, to be split in two",
-            got=str(channels),
-            do="Widen the student's pyramid or name other taps.",
-        )
+        expected, got = "maps of at least 2 channels, to be split in two", str(channels)
+        do = "Widen the student's pyramid or name other taps."
+        fail("taps of exploration", expected=expected, got=got, do=do)
     return min(max(round(channels * fraction), 1), channels - 1)
 
 
@@ -122,9 +112,14 @@ class Exploration(Strategy):
       head_channels: width of the head.
       beta: exponent of the head's quality focal loss.
       box_weight: factor of the head's boxes.
+      head_images: those from whose labels the head learns. On unlabelled ones the labels are
+        the teacher's own boxes, which do not tell it where the teacher is wrong.
     """
 
-    options = ("taps", "fraction", *PARTS, "background", "gamma", "head_channels", "beta", "box_weight")
+    options = (
+        *("taps", "fraction", *PARTS, "background", "gamma", "head_channels", "beta", "box_weight"),
+        "head_images",
+    )
 
     def __init__(
         self,
@@ -140,6 +135,7 @@ class Exploration(Strategy):
         head_channels: int = 32,
         beta: float = 1.0,
         box_weight: float = 2.0,
+        head_images: str = "all",
         name: str = "exploration",
         **kwargs: Any,
     ):
@@ -147,32 +143,21 @@ class Exploration(Strategy):
         for part, value in zip(PARTS, (inherit, explore, head), strict=True):
             check_at_least(f"{part} of {name}", value, 0)
         if not (inherit or explore or head):
-            fail(
-                name,
-                expected=f"one of {', '.join(PARTS)} above 0",
-                got="0 for each",
-                do="Use weight=0 to switch the strategy off.",
-            )
+            do = "Use weight=0 to switch the strategy off."
+            fail(name, expected=f"one of {', '.join(PARTS)} above 0", got="0 for each", do=do)
         check_fraction(f"fraction of {name}", fraction)
         check_positive(f"background of {name}", background)
         check_at_least(f"gamma of {name}", gamma, 0)
         check_at_least(f"head_channels of {name}", head_channels, 1)
+        check_one_of(f"head_images of {name}", head_images, IMAGES)
         self.taps, self.fraction = tuple(taps), fraction
         self.inherit, self.explore, self.head = inherit, explore, head
         self.background, self.gamma = background, gamma
         self.head_channels, self.beta, self.box_weight = head_channels, beta, box_weight
+        self.head_images = head_images
 
     def _connect(self, source: Port, target: Port) -> None:
-        counts = target.anchors.level_counts
-        cells = [target.shape(tap)[0] * target.shape(tap)[1] for tap in self.taps]
-        if len(cells) != len(counts) or any(n % c for n, c in zip(counts, cells, strict=True)):
-            fail(
-                f"taps of {self.name}",
-                expected=f"one for each level of anchors, {', '.join(map(str, counts))} of them",
-                got=f"{', '.join(self.taps)} with {', '.join(map(str, cells))} cells",
-                do="Name one tap per level, as in taps=('P3', 'P4', 'P5').",
-            )
-        self._levels = tuple(zip(counts, cells, strict=True))
+        self._levels = level_cells(self.name, target, self.taps)
         self._num_classes = target.num_classes
         widths = {tap: target.shape(tap)[-1] for tap in self.taps}
         self._inheriting = {tap: split_width(width, self.fraction) for tap, width in widths.items()}
@@ -198,7 +183,9 @@ class Exploration(Strategy):
                 made.trainable = bool(self.inherit)
                 self.encoders[encoder] = made
             if projection not in self.projections:
-                self.projections[projection] = _projection(given, factor, f"{self.name}_factor{projection}")
+                self.projections[projection] = fixed_projection(
+                    given, factor, f"{self.name}_factor{projection}"
+                )
 
     def _connect_head(self, source: Port, target: Port, widths: dict[str, int]) -> None:
         per_cell = {count // cells for count, cells in self._levels}
@@ -235,6 +222,8 @@ class Exploration(Strategy):
             predictions = self.detection_head(maps)
             emphasis = 1.0 + self.gamma * self._wrongness(source, truth)
             found["head"] = head_loss(predictions, truth, self._anchors, emphasis, self.beta, self.box_weight)
+            if self.head_images != "all":
+                found["head"] *= acts_on(self.head_images, truth, f"head_images of {self.name}")
         return found
 
     def _factor_maps(
@@ -251,8 +240,7 @@ class Exploration(Strategy):
         )
 
     def _wrongness(self, source: Arrays, truth: Arrays) -> PerAnchor:
-        encodings = ops.cast(source["box_encodings"], "float32")
-        boxes = box_math.decode(encodings, fractions(self._source_anchors))
+        boxes = decoded(source, fractions(self._source_anchors))
         boxes = ops.take(boxes, self._index, axis=1) * self._anchors.image_size
         logits = ops.take(source["class_logits"], self._index, axis=1)
         return wrongness(logits, boxes, truth, self._matched)
@@ -260,13 +248,3 @@ class Exploration(Strategy):
     def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
         parts = self.parts(outputs, targets)
         return sum(getattr(self, part) * value for part, value in parts.items())
-
-
-def _projection(channels: int, factor: int, name: str) -> keras.layers.Layer:
-    """Returns a fixed 1x1 convolution with orthonormal columns, the same in every run."""
-    layer = keras.layers.Conv2D(
-        factor, 1, use_bias=False, kernel_initializer=keras.initializers.Orthogonal(seed=0), name=name
-    )
-    layer.build((None, None, None, channels))
-    layer.trainable = False
-    return layer

@@ -7,12 +7,16 @@ lies in it, at any level; the rest keeps the weight `BACKGROUND`, so that an ima
 without objects contributes too.
 """
 
+from collections.abc import Iterable
+from typing import TypeAlias
+
 import numpy as np
 from keras import ops
 
 from mkd_tf.detection.anchors import Anchors
-from mkd_tf.detection.types import Array, CellWeights, Float, Int
+from mkd_tf.detection.types import Array, ArraysByRole, CellWeights, Float, Int
 
+Weights: TypeAlias = Float[Array, "batch cells 1"] | None
 MASKS = ("none", "foreground")
 """Where a term counts: everywhere, or mostly on objects."""
 
@@ -63,3 +67,24 @@ def foreground_cells(
     count = ops.matmul(ops.transpose(is_object[..., None] * rows, (0, 2, 1)), columns)
     weights = ops.where(count > 0.5, 1.0, BACKGROUND)
     return ops.reshape(weights, (-1, rows.shape[1] * columns.shape[1], 1))
+
+
+class Foreground:
+    """The weights of a strategy's cells under its mask.
+
+    Args:
+      mask: `none`, where all cells weigh the same, or `foreground`.
+      anchors: of the network that learns.
+      num_classes: C.
+      grids: heights and widths of the maps that are weighted.
+    """
+
+    def __init__(self, mask: str, anchors: Anchors, num_classes: int, grids: Iterable[tuple[int, ...]]):
+        self._num_classes = num_classes
+        masked = {tuple(grid) for grid in grids} if mask == "foreground" else ()
+        self._cells = {grid: cells_of_anchors(anchors, grid) for grid in masked}
+
+    def weights(self, targets: ArraysByRole, role: str, grid: tuple[int, ...]) -> Weights:
+        """Returns `foreground_cells` of a grid for the labels of `role`; None without a mask."""
+        cells = self._cells.get(tuple(grid))
+        return None if cells is None else foreground_cells(targets[role]["labels"], self._num_classes, cells)

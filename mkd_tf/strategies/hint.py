@@ -9,21 +9,39 @@ which is one minus the Pearson correlation of each channel. The weights w are 1 
 cells that are assigned to an object and `background` elsewhere. With source `teacher`
 and target `guide` the same term trains the guide.
 
+With `components=k` the source's map is projected on its k principal components first, so
+that a narrow network is asked for what varies most. Their basis is measured on the training
+images: after each of the first `OBSERVED` steps the covariance of the channels within the
+images is summed up, and the basis moves one step of orthogonal iteration on it (Golub and
+Van Loan, Matrix Computations, Sec. 8.2: it converges to the eigenvectors in order); then
+both stay. Covariance, basis and the number of steps are weights of the strategy, so that a
+run which goes on from a backup repeats them exactly.
+
+The term is a mean over the levels, or with `levels="objects"` weighted by each level's
+share of the assigned weight in the image; equally in an image without objects.
+
 References: Romero et al., FitNets, ICLR 2015 (hints); Mirzadeh et al., "Improved
 Knowledge Distillation via Teacher Assistant", AAAI 2020 (the intermediate
 network); Cao et al., PKD, NeurIPS 2022 (the scale-free distance). Departure: the
 correlation is weighted by the foreground, since most cells of an image are empty.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from mkd_tf.checks import check_positive, fail
-from mkd_tf.detection.types import Array, ArraysByRole, CellWeights, Float, Int, Map, PerExample
-from mkd_tf.strategies.base import Port, Strategy, adapter, flatten_map, pair_levels, standardize
+from mkd_tf.checks import check_at_least, check_one_of, check_positive, fail
+from mkd_tf.detection.types import Array, ArraysByRole, CellWeights, Float, Int, Map, PerAnchor, PerExample
+from mkd_tf.strategies.base import Port, Strategy
+from mkd_tf.strategies.maps import adapter, flatten_map, standardize
+from mkd_tf.strategies.matching import level_cells, pair_levels
+
+LEVELS = ("equal", "objects")
+OBSERVED = 200
+"""Training steps in which principal components are measured."""
 
 
 def hint_loss(student_features: Map, source_features: Map, weights: CellWeights) -> PerExample:
@@ -63,6 +81,32 @@ def foreground(
     return weights
 
 
+def level_shares(
+    weights: PerAnchor, level_counts: Sequence[int], levels: Sequence[int]
+) -> Float[Array, "batch levels"]:
+    """Returns the levels' shares of the weight that objects have in them; equal ones where there is none.
+
+    Args:
+      weights: assigned to the anchors, 0 for the background.
+      level_counts: numbers of anchors of every level.
+      levels: indices of the levels that share.
+    """
+    ends = np.cumsum(level_counts)
+    found = ops.stack(
+        [ops.sum(weights[:, ends[i] - level_counts[i] : ends[i]], axis=1) for i in levels], axis=1
+    )
+    total = ops.sum(found, axis=1, keepdims=True)
+    return ops.where(total > 0, found / ops.maximum(total, 1e-12), 1.0 / len(levels))
+
+
+def iterated(basis: Float[Array, "c k"], covariance: Float[Array, "c c"]) -> Float[Array, "c k"]:
+    """Returns the basis after a step of orthogonal iteration towards the largest eigenvectors."""
+    trace = ops.maximum(ops.trace(covariance), 1e-12)
+    turned, triangle = ops.qr(ops.matmul(covariance / trace, basis))
+    # Without jumps from one sign to the other.
+    return turned * ops.where(ops.diagonal(triangle) < 0, -1.0, 1.0)
+
+
 @keras.saving.register_keras_serializable("mkd_tf")
 class Hint(Strategy):
     """Feature hints through transition adapters; see the module.
@@ -76,9 +120,12 @@ class Hint(Strategy):
     Args:
       taps: pyramid taps, in the order of the anchors' levels.
       background: weight of cells without an object, above 0.
+      components: how many principal components of the source's channels are imitated, at
+        most as many as it has; 0 for the channels themselves.
+      levels: `equal`, or `objects` for levels weighted by where objects are.
     """
 
-    options = ("taps", "background")
+    options = ("taps", "background", "components", "levels")
 
     def __init__(
         self,
@@ -86,34 +133,75 @@ class Hint(Strategy):
         source: str = "guide",
         taps: Sequence[str] = ("P3", "P4", "P5"),
         background: float = 0.1,
+        components: int = 0,
+        levels: str = "equal",
         name: str = "hint",
         **kwargs: Any,
     ):
         super().__init__(weight, source, name=name, **kwargs)
         check_positive("background of hint", background)
+        check_at_least("components of hint", components, 0)
+        check_one_of("levels of hint", levels, LEVELS)
         self.taps, self.background = tuple(taps), background
+        self.components, self.levels = components, levels
 
     def _connect(self, source: Port, target: Port) -> None:
-        levels = len(target.anchors.level_counts)
-        if len(self.taps) != levels:
-            fail(
-                f"taps of {self.name}",
-                expected=f"one for each of the {levels} levels of anchors",
-                got=", ".join(self.taps),
-                do="Name one tap per level, as in taps=('P3', 'P4', 'P5').",
-            )
+        self._levels = level_cells(self.name, target, self.taps)
         self._pairs = pair_levels(source, target, self.taps)
-        cells = [target.shape(tap)[0] * target.shape(tap)[1] for tap in self.taps]
-        self._levels = tuple(zip(target.anchors.level_counts, cells, strict=True))
         self._num_classes = target.num_classes
+        widths = {t: source.shape(s)[-1] for s, t in self._pairs}
         self.adapters = {
-            t: adapter(source.shape(s)[-1], target.shape(t)[-1], f"{self.name}_{t}") for s, t in self._pairs
+            t: adapter(self.components or width, target.shape(t)[-1], f"{self.name}_{t}")
+            for t, width in widths.items()
         }
+        if self.components:
+            self._connect_components(widths)
+
+    def _connect_components(self, widths: dict[str, int]) -> None:
+        if self.components > min(widths.values()):
+            fail(
+                f"components of {self.name}",
+                expected=f"at most {min(widths.values())}, the width of the {self.source}'s maps",
+                got=str(self.components),
+                do="Lower components, or use 0 for the channels themselves.",
+            )
+        # Every replica computes the same value, from sums over all of them.
+        options = {"dtype": "float32", "trainable": False, "aggregation": "only_first_replica"}
+        start = keras.initializers.Orthogonal(seed=0)
+        self._observed = self.add_weight((), "zeros", name="observed", **options)
+        self._covariances, self._bases = {}, {}
+        for t, width in widths.items():
+            shape = (width, self.components)
+            self._bases[t] = self.add_weight(shape, start, name=f"basis_{t}", **options)
+            self._covariances[t] = self.add_weight((width, width), "zeros", name=f"covariance_{t}", **options)
+
+    def observe(self, outputs: ArraysByRole, total: Callable[[Array], Array]) -> None:
+        if not self.components:
+            return
+        is_open = ops.less(self._observed, OBSERVED)
+        for s, t in self._pairs:
+            cells = ops.stop_gradient(ops.cast(flatten_map(outputs[self.source][s]), "float32"))
+            cells = cells - ops.mean(cells, axis=1, keepdims=True)
+            rows = ops.reshape(cells, (-1, cells.shape[-1]))
+            covariance, basis = (ops.convert_to_tensor(x[t]) for x in (self._covariances, self._bases))
+            summed = covariance + total(ops.matmul(ops.transpose(rows), rows))
+            self._covariances[t].assign(ops.where(is_open, summed, covariance))
+            self._bases[t].assign(ops.where(is_open, iterated(basis, summed), basis))
+        self._observed.assign(ops.minimum(self._observed + 1.0, OBSERVED))
 
     def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
         source, target = outputs[self.source], outputs[self.target]
-        labels = targets[self.target]["labels"]
-        levels = foreground(labels, self._num_classes, self._levels, self.background)
+        truth = targets[self.target]
+        levels = foreground(truth["labels"], self._num_classes, self._levels, self.background)
         weights = dict(zip(self.taps, levels, strict=True))
-        terms = [hint_loss(self.adapters[t](target[t]), source[s], weights[t]) for s, t in self._pairs]
-        return sum(terms) / len(terms)
+        terms = []
+        for s, t in self._pairs:
+            theirs = source[s]
+            if self.components:
+                theirs = ops.matmul(ops.cast(theirs, "float32"), ops.convert_to_tensor(self._bases[t]))
+            terms.append(hint_loss(self.adapters[t](target[t]), theirs, weights[t]))
+        if self.levels == "equal":
+            return sum(terms) / len(terms)
+        paired = [self.taps.index(t) for _, t in self._pairs]
+        shares = level_shares(truth["weights"], [count for count, _ in self._levels], paired)
+        return ops.sum(ops.stack(terms, axis=1) * shares, axis=1)

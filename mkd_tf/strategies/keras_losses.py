@@ -39,12 +39,9 @@ def as_strategy(loss: Any, index: int) -> Strategy:
         return loss
     if isinstance(loss, keras.distillation.DistillationLoss):
         return KerasDistillation(loss, name=f"{type(loss).__name__}_{index}")
-    fail(
-        f"strategies[{index}]",
-        expected="a strategy or a loss of keras.distillation",
-        got=type(loss).__name__,
-        do="Make one as in SoftClasses() or keras.distillation.FeatureDistillation(...).",
-    )
+    expected, got = "a strategy or a loss of keras.distillation", type(loss).__name__
+    do = "Make one as in SoftClasses() or keras.distillation.FeatureDistillation(...)."
+    fail(f"strategies[{index}]", expected=expected, got=got, do=do)
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -84,19 +81,12 @@ class KerasDistillation(Strategy):
             for port, names in zip((source, target), self._reads, strict=True)
         )
         if theirs != ours:
-            fail(
-                f"strategy {self.name}",
-                expected=f"outputs of one shape in {self.source} and {self.target}",
-                got=f"{theirs} and {ours}",
-                do="Losses of Keras have no adapters: use hint, attention_map or soft_classes.",
-            )
+            expected, got = f"outputs of one shape in {self.source} and {self.target}", f"{theirs} and {ours}"
+            do = "Losses of Keras have no adapters: use hint, attention_map or soft_classes."
+            fail(f"strategy {self.name}", expected=expected, got=got, do=do)
         if isinstance(self.loss, keras.distillation.LogitsDistillation) and 1 in {s[-1] for s in ours}:
-            fail(
-                f"strategy {self.name}",
-                expected="two classes or more, for the softmax of LogitsDistillation",
-                got="one class",
-                do="Use soft_classes.",
-            )
+            expected, got = "two classes or more, for the softmax of LogitsDistillation", "one class"
+            fail(f"strategy {self.name}", expected=expected, got=got, do="Use soft_classes.")
 
     def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
         source, target = outputs[self.source], outputs[self.target]
@@ -166,10 +156,7 @@ def _outputs_of(loss: keras.distillation.DistillationLoss, name: str) -> tuple[_
         names = tuple(loss.loss)
         return names, names
     if isinstance(loss.loss, (list, tuple)):
-        fail(
-            f"losses of {name}",
-            expected="one loss or a dict by the outputs' names",
-            got=type(loss.loss).__name__,
-            do="Write {'class_logits': ..., 'box_encodings': ...}.",
-        )
+        expected, got = "one loss or a dict by the outputs' names", type(loss.loss).__name__
+        do = "Write {'class_logits': ..., 'box_encodings': ...}."
+        fail(f"losses of {name}", expected=expected, got=got, do=do)
     return "class_logits", "class_logits"

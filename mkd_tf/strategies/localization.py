@@ -36,8 +36,7 @@ def localization_loss(
     """Returns the confidence-weighted divergence of box distributions, float32.
 
     Args:
-      student_logits: before the softmax.
-      source_logits: at the same anchors.
+      student_logits, source_logits: before the softmax, at the same anchors.
       source_classes: class logits of the source.
       matched: 0 where the source has no such anchor.
       tau: temperature of both.
@@ -84,12 +83,9 @@ class Localization(Dense):
             )
         for role, (_, _, matched) in zip(self.roles, self._matches, strict=True):
             if not matched.any():
-                fail(
-                    f"strategy {self.name}",
-                    expected=f"anchors of the {role} that coincide with the {self.target}'s",
-                    got="none",
-                    do="Use the same anchor_scale, and input sizes whose ratio is a power of two.",
-                )
+                expected, got = f"anchors of the {role} that coincide with the {self.target}'s", "none"
+                do = "Use the same anchor_scale, and input sizes whose ratio is a power of two."
+                fail(f"strategy {self.name}", expected=expected, got=got, do=do)
 
     def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
         source, classes, matched = self._of_source(outputs, lambda found, anchors: found["box_logits"])
@@ -98,10 +94,7 @@ class Localization(Dense):
 
 def _bins(name: str, role: str, port: Port) -> int:
     if "box_logits" not in port.shapes:
-        fail(
-            f"strategy {name}",
-            expected=f"box_logits of the {role}",
-            got=f"outputs {', '.join(port.shapes)}",
-            do="Build it with a distribution head, as in tiny(bins=8).",
-        )
+        expected, got = f"box_logits of the {role}", f"outputs {', '.join(port.shapes)}"
+        do = "Build it with a distribution head, as in tiny(bins=8)."
+        fail(f"strategy {name}", expected=expected, got=got, do=do)
     return port.shapes["box_logits"][-1]

@@ -7,7 +7,9 @@ source's confidence c = max over classes of sigmoid(z_T):
     softmax   1 / max(1, sum c) * sum m tau^2 * KL(softmax([z_T, 0] / tau) || softmax([z_S, 0] / tau))
     boxes     1 / max(1, sum c) * sum c * (1 - GIoU(S box, T box))
 
-with m = 1, or m = c under the foreground mask. Class and box form have weights of their
+with m = 1, or m = c under the foreground mask. With `soft_target="score_iou"` t is multiplied by
+the IoU of S's and T's box, which gets no gradient: a score then asks for no more than the
+student's box deserves, as in the task (Li et al.). Class and box form have weights of their
 own, because their balance affects the result more than anything else.
 
 References: Hinton et al., 2015 (soft targets, tau^2); Li et al., "Generalized Focal
@@ -44,10 +46,12 @@ from mkd_tf.detection.types import (
     PerAnchor,
     PerExample,
 )
-from mkd_tf.strategies.base import SOURCES, Port, Strategy, match_anchors
+from mkd_tf.strategies.base import SOURCES, Port, Strategy
 from mkd_tf.strategies.foreground import MASKS
+from mkd_tf.strategies.matching import match_anchors
 
 FORMS = ("sigmoid", "softmax")
+TARGETS = ("score", "score_iou")
 SourcePredictions: TypeAlias = tuple[Float[Array, "batch anchors ..."], Logits, Matched]
 """At the target's anchors: compared values, class logits, and 1 where the source has such an anchor."""
 
@@ -60,17 +64,18 @@ def soft_class_loss(
     beta: float = 1.0,
     form: str = "sigmoid",
     mask: str = "none",
+    overlap: PerAnchor | None = None,
 ) -> PerExample:
     """Returns the distance of class responses, summed and divided by the source's confidence, float32.
 
     Args:
-      student_logits: before the sigmoid.
-      source_logits: at the same anchors.
+      student_logits, source_logits: before the sigmoid, at the same anchors.
       matched: 0 where the source has no such anchor.
       tau: temperature of both.
       beta: exponent of the quality focal factor, 0 for plain cross-entropy; sigmoid only.
       form: `sigmoid` or `softmax`.
       mask: `none`, or `foreground` to weight anchors by the source's confidence.
+      overlap: IoU by which the source's probabilities are multiplied, or None; sigmoid only.
     """
     logits = ops.cast(student_logits, "float32") / tau
     source = ops.stop_gradient(ops.cast(source_logits, "float32"))
@@ -78,9 +83,12 @@ def soft_class_loss(
         loss = tau**2 * losses.kl_divergence(_with_background(source / tau), _with_background(logits))
     else:
         soft = ops.sigmoid(source / tau)
+        if overlap is not None:
+            soft = soft * ops.stop_gradient(overlap)[..., None]
         each = losses.quality_focal(soft, logits, beta)
         if beta == 0:
-            each = each - losses.binary_cross_entropy(soft, source / tau)
+            own = source / tau if overlap is None else _logit(soft)
+            each = each - losses.binary_cross_entropy(soft, own)
         loss = ops.sum(each, axis=-1)
     weights = matched if mask == "none" else matched * confidence(source)
     return ops.sum(loss * weights, axis=-1) / normalizer(source, matched)
@@ -89,14 +97,7 @@ def soft_class_loss(
 def soft_box_loss(
     student_boxes: Boxes, source_boxes: Boxes, source_logits: Logits, matched: Matched
 ) -> PerExample:
-    """Returns the confidence-weighted `1 - GIoU` of boxes yxyx in one unit.
-
-    Args:
-      student_boxes: decoded.
-      source_boxes: at the same anchors.
-      source_logits: class logits, before the sigmoid.
-      matched: 0 where the source has no such anchor.
-    """
+    """Returns the confidence-weighted `1 - GIoU` of boxes yxyx in one unit (see `soft_class_loss`)."""
     source = ops.stop_gradient(ops.cast(source_logits, "float32"))
     distance = losses.giou_loss(ops.stop_gradient(source_boxes), student_boxes)
     return ops.sum(distance * confidence(source) * matched, axis=-1) / normalizer(source, matched)
@@ -105,6 +106,12 @@ def soft_box_loss(
 def _with_background(logits: Logits) -> Float[Array, "batch anchors classes+1"]:
     """Returns logits with a background, whose logit is 0."""
     return ops.pad(logits, ((0, 0), (0, 0), (0, 1)))
+
+
+def _logit(probability: Array) -> Array:
+    """Returns the logit of a probability, finite at 0 and 1."""
+    inside = ops.clip(probability, 1e-20, 1.0 - 1e-7)
+    return ops.log(inside) - ops.log1p(-inside)
 
 
 def confidence(source_logits: Logits) -> PerAnchor:
@@ -118,15 +125,7 @@ def normalizer(source_logits: Logits, matched: Matched) -> PerExample:
 
 
 def more_confident(first: SourcePredictions, second: SourcePredictions) -> SourcePredictions:
-    """Chooses per anchor the source of higher confidence, the first where they are equal.
-
-    Args:
-      first: predictions of one source at the target's anchors.
-      second: predictions of another source at the same anchors.
-
-    Returns:
-      The predictions of the chosen; matched is `[B, N]`.
-    """
+    """Returns per anchor the predictions of the more confident source, the first where they are equal."""
     (_, first_logits, first_matched), (_, second_logits, second_matched) = first, second
     better = confidence(second_logits) * second_matched > confidence(first_logits) * first_matched
 
@@ -138,14 +137,10 @@ def more_confident(first: SourcePredictions, second: SourcePredictions) -> Sourc
 
 
 class Dense(Strategy):
-    """Base of strategies that compare predictions, at the target's anchors, with one source or the best.
-
-    Attributes:
-      least_iou: of two anchors that match.
-    """
+    """Base of strategies that compare predictions, at the target's anchors, with one source or the best."""
 
     sources = SOURCES
-    least_iou = 0.5
+    least_iou = 0.5  # Of two anchors that match.
 
     def connect(self, ports: Mapping[str, Port]) -> None:
         super().connect(ports)
@@ -169,9 +164,7 @@ class Dense(Strategy):
     ) -> SourcePredictions:
         """Returns the source's predictions at the target's anchors.
 
-        Args:
-          outputs: by role.
-          read: returns values `[B, N, ...]` of one network's outputs and its anchors.
+        `read` returns the compared values `[B, N, ...]` of one network's outputs and its anchors.
         """
         found = []
         for role, (anchors, index, matched) in zip(self.roles, self._matches, strict=True):
@@ -179,6 +172,16 @@ class Dense(Strategy):
             values, logits = (ops.take(x, index, axis=1) for x in own)
             found.append((values, logits, matched))
         return found[0] if len(found) == 1 else more_confident(*found)
+
+    def _boxes(self, outputs: ArraysByRole) -> tuple[Boxes, SourcePredictions]:
+        """Returns the target's boxes and the source's predictions, decoded, as fractions of the image."""
+        ours = decoded(outputs[self.target], self._target_anchors)
+        return ours, self._of_source(outputs, decoded)
+
+
+def decoded(found: Arrays, anchors: Float[np.ndarray, "anchors 4"]) -> Boxes:
+    """Returns a network's boxes yxyx in float32, in the unit of its anchors (centres and sizes)."""
+    return box_math.decode(ops.cast(found["box_encodings"], "float32"), anchors)
 
 
 def fractions(anchors: Anchors) -> Float[np.ndarray, "anchors 4"]:
@@ -204,9 +207,10 @@ class SoftClasses(Dense):
       beta: exponent of the quality focal factor; of the sigmoid form only.
       form: `sigmoid`, or `softmax` for heads whose classes compete.
       mask: `none` or `foreground`.
+      soft_target: `score`, or `score_iou` for the score times the boxes' IoU; sigmoid only.
     """
 
-    options = ("tau", "beta", "form", "mask")
+    options = ("tau", "beta", "form", "mask", "soft_target")
 
     def __init__(
         self,
@@ -215,6 +219,7 @@ class SoftClasses(Dense):
         beta: float = 1.0,
         form: str = "sigmoid",
         mask: str = "none",
+        soft_target: str = "score",
         name: str = "soft_classes",
         **kwargs: Any,
     ):
@@ -222,12 +227,22 @@ class SoftClasses(Dense):
         check_positive("tau of soft_classes", tau)
         check_one_of("form of soft_classes", form, FORMS)
         check_one_of("mask of soft_classes", mask, MASKS)
+        check_one_of("soft_target of soft_classes", soft_target, TARGETS)
+        if soft_target == "score_iou" and form == "softmax":
+            expected, do = "score with form='softmax'", "Leave one of them out."
+            fail("soft_target of soft_classes", expected=expected, got=repr(soft_target), do=do)
         self.tau, self.beta, self.form, self.mask = tau, beta, form, mask
+        self.soft_target = soft_target
 
     def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
-        source, _, matched = self._of_source(outputs, lambda found, anchors: found["class_logits"])
+        overlap = None
+        if self.soft_target == "score_iou":
+            ours, (theirs, source, matched) = self._boxes(outputs)
+            overlap = box_math.iou(ours, theirs)
+        else:
+            source, _, matched = self._of_source(outputs, lambda found, anchors: found["class_logits"])
         logits = outputs[self.target]["class_logits"]
-        return soft_class_loss(logits, source, matched, self.tau, self.beta, self.form, self.mask)
+        return soft_class_loss(logits, source, matched, self.tau, self.beta, self.form, self.mask, overlap)
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -246,8 +261,5 @@ class SoftBoxes(Dense):
         super().__init__(weight, name=name, **kwargs)
 
     def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
-        def decoded(found: Arrays, anchors: np.ndarray) -> Array:
-            return box_math.decode(found["box_encodings"], anchors)
-
-        source, logits, matched = self._of_source(outputs, decoded)
-        return soft_box_loss(decoded(outputs[self.target], self._target_anchors), source, logits, matched)
+        ours, (theirs, logits, matched) = self._boxes(outputs)
+        return soft_box_loss(ours, theirs, logits, matched)

@@ -35,6 +35,11 @@ def _complete(folder: Path) -> list[Path]:
     return sorted(found, key=lambda p: int(p.name.split("_")[1]))
 
 
+def has_backup(folder: Path) -> bool:
+    """Whether there is a whole backup in `folder`."""
+    return bool(_complete(folder))
+
+
 def save_backup(folder: Path, epoch: int, arrays: Mapping[str, np.ndarray], state: StateFile) -> None:
     """Writes the backup of a finished epoch, then removes the older ones."""
     final = folder / f"epoch_{epoch:06d}"

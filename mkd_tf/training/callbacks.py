@@ -52,13 +52,8 @@ class StageRecord(keras.callbacks.Callback):
     The order makes a kill harmless at any point: what the backup of epoch e does not
     cover is done again, and written again with the same content.
 
-    Args:
-      folder: of the stage.
-      averaged: the model whose shipped form is validated and saved.
-      validation: images to select `best.keras` on.
-      eval_every: epochs between validations.
-      owners: variables that a backup holds, by owner.
-      report: called after each epoch with its row.
+    The shipped form of `averaged` is validated every `eval_every` epochs and saved; a backup
+    holds the variables of `owners`; `report` is called after each epoch with its row.
     """
 
     def __init__(
@@ -73,13 +68,11 @@ class StageRecord(keras.callbacks.Callback):
         super().__init__()
         self._folder, self._averaged, self._validation = folder, averaged, validation
         self._eval_every, self._owners, self._report = eval_every, owners, report
-        self._runner: KerasRunner | None = None
+        self.runner: KerasRunner | None = None
         self._began = time.monotonic()
         self._best: dict[str, np.ndarray] = {}
         self.rows: list[dict[str, Any]] = []
-        self.best = -1.0
-        self.best_epoch = 0
-        self.seconds_before = 0.0
+        self.best, self.best_epoch = -1.0, 0
 
     def restore(self, backup: Backup) -> int:
         """Restores a backup; returns how many epochs are done."""
@@ -93,13 +86,13 @@ class StageRecord(keras.callbacks.Callback):
             self._best = arrays_of({"best": self._owners["averaged"]})
         restore(self._owners, arrays, where)
         self.rows, self.best, self.best_epoch = state["rows"], state["best"], state["best_epoch"]
-        self.seconds_before = state["seconds"]
+        self._began -= state["seconds"]
         return state["epoch"]
 
     @property
     def seconds(self) -> float:
         """Training time so far, earlier runs of a resumed stage included."""
-        return self.seconds_before + time.monotonic() - self._began
+        return time.monotonic() - self._began
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         done = epoch + 1
@@ -114,9 +107,9 @@ class StageRecord(keras.callbacks.Callback):
         if done % self._eval_every == 0 or done == self.params["epochs"]:
             network = self._averaged.shipped()
             # A network that is rebuilt for shipping needs a new trace; others are traced once.
-            if self._runner is None or network is not self._averaged:
-                self._runner = KerasRunner(network)
-            metrics = self._validation.evaluate(self._runner, self._averaged.class_names)
+            if self.runner is None or network is not self._averaged:
+                self.runner = KerasRunner(network)
+            metrics = self._validation.evaluate(self.runner, self._averaged.class_names)
             row["val_AP"] = metrics["AP"]
             if logs is not None and row["val_AP"] is not None:
                 logs["val_AP"] = row["val_AP"]  # For TensorBoard, which comes next.
@@ -128,7 +121,11 @@ class StageRecord(keras.callbacks.Callback):
                 save_detector(network, self._folder / "best.keras")
         row["seconds"] = round(self.seconds, 2)
         self.rows.append(row)
-        self._write_history()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(row))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_bytes(self._folder / "history.csv", text.getvalue().encode())
         state: StateFile = {
             "epoch": done,
             "rows": self.rows,
@@ -138,10 +135,3 @@ class StageRecord(keras.callbacks.Callback):
         }
         save_backup(self._folder / "backup", done, arrays_of(self._owners) | self._best, state)
         self._report(row)
-
-    def _write_history(self) -> None:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(self.rows[-1]))
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_bytes(self._folder / "history.csv", text.getvalue().encode())

@@ -19,16 +19,10 @@ REPEATS = 4
 
 
 def unlabelled_per_batch(batch: int, share: float, labelled: int, unlabelled: int) -> int:
-    """Returns how many images of a batch are unlabelled.
+    """Returns how many images of a batch are unlabelled, where `share` of it is wanted.
 
     Both kinds have a place in it as long as `share` is between 0 and 1, and no
     unlabelled image comes more than `REPEATS` times in an epoch.
-
-    Args:
-      batch: its size.
-      share: the part of it that is wanted.
-      labelled: how many labelled images there are.
-      unlabelled: how many unlabelled ones.
 
     Raises:
       MkdError: if a batch of one image is to hold two kinds.

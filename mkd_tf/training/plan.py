@@ -56,13 +56,10 @@ def plan(roles: RolesConfig, compression: CompressionConfig | None = None) -> li
       MkdError: if `--compress` cannot be read, or names an unknown method.
     """
     stages = [Stage("teacher", roles.teacher, roles.teacher_epochs)]
-    sources: tuple[str, ...] = ("teacher",)
+    sources = ("teacher", "guide") if roles.has_guide else ("teacher",)
     learns_along = roles.has_guide and roles.guide_mode == "learning"
-    if learns_along:
-        sources = ("teacher", "guide")
-    elif roles.has_guide:
-        stages.append(Stage("guide", roles.guide, roles.guide_epochs, roles.guide_strategies, sources))
-        sources = ("teacher", "guide")
+    if roles.has_guide and not learns_along:
+        stages.append(Stage("guide", roles.guide, roles.guide_epochs, roles.guide_strategies, ("teacher",)))
     if roles.baseline:
         stages.append(Stage("student_alone", roles.student, roles.student_epochs))
     guide, specs = roles.guide if learns_along else "", expanded(roles.strategies, roles.has_guide)
@@ -71,7 +68,6 @@ def plan(roles: RolesConfig, compression: CompressionConfig | None = None) -> li
         return stages
     if compression.compress_strategies:
         specs = expanded(compression.compress_strategies, roles.has_guide)
-    sources = ("teacher", "guide") if roles.has_guide else ("teacher",)
     return stages + _compressions(roles.student, compression, specs, sources)
 
 

@@ -17,9 +17,7 @@ from mkd_tf.data.pipeline.mixing import check_mixing
 from mkd_tf.detectors import Detector
 from mkd_tf.detectors.files import load_detector, save_detector
 from mkd_tf.detectors.teachers import assemble_teacher
-from mkd_tf.evaluation.beyond import beyond
-from mkd_tf.evaluation.cost import macs, parameters
-from mkd_tf.evaluation.evaluator import EvaluationSet
+from mkd_tf.evaluation.cost import parameters
 from mkd_tf.evaluation.gallery import write_examples
 from mkd_tf.evaluation.progress import bar
 from mkd_tf.evaluation.results import (
@@ -33,9 +31,12 @@ from mkd_tf.evaluation.results import (
     write_results,
 )
 from mkd_tf.evaluation.runners import KerasRunner
-from mkd_tf.schemas.training import Beyond, ResultsFile, Role
+from mkd_tf.schemas.training import ResultsFile, Role
+from mkd_tf.training.backup import has_backup
 from mkd_tf.training.compression_stage import CompressionSteps, prepare, settings_of
+from mkd_tf.training.harm import HarmGuard, validations
 from mkd_tf.training.images import Images
+from mkd_tf.training.measuring import Measuring
 from mkd_tf.training.networks import Networks
 from mkd_tf.training.plan import Stage, plan
 from mkd_tf.training.stage import train_stage
@@ -45,13 +46,7 @@ from mkd_tf.training.workdir import check_images, claim, claim_stage, compare, l
 
 
 class Run:
-    """One training run in its work directory.
-
-    Args:
-      config: everything the run depends on.
-      command: how it was called, for `results.json`.
-      console: where progress is shown.
-    """
+    """One training run in its work directory; `results.json` quotes the `command` that began it."""
 
     def __init__(self, config: Config, command: str = "", console: Console | None = None):
         self.config, self.console = config, console or make_console()
@@ -75,7 +70,7 @@ class Run:
         check_mixing(config.augmentation, [(s.labelled, s.per_batch) for s in streams])
         check_images(Path(config.run.workdir), self.images.store.digest())
         self.folder = claim(config)
-        self._evaluation: dict[tuple[str, int], EvaluationSet] = {}
+        self.measuring = Measuring(self.dataset, config.data)
         p, store = self.images, self.images.store
         if not store.is_cached:
             self.say(
@@ -132,6 +127,8 @@ class Run:
 
     def _show(self, networks: dict[str, Detector]) -> None:
         """Prints the table and draws the detections of each role."""
+        for network in networks.values():
+            self.measuring.point(network)
         runners = {role: KerasRunner(network) for role, network in networks.items()}
         write_examples(self.folder, self.dataset.split("test"), runners, self.config.data.fit)
         self.console.print(results_table(self.results))
@@ -165,8 +162,9 @@ class Run:
             self._record(role, entry)
         elif config.roles.weights_of(role):
             given = self.networks.build(role, stage.network)
-            save_detector(given, folder / "best.keras")
-            self._finish(role, given, {"epochs": 0, "steps": 0, "seconds": 0.0})
+            given.operating_point = None  # It may be that of another data set.
+            self._save_best(role, given)
+            self._finish(role, given, {"epochs": 0, "steps": 0, "seconds": 0.0}, networks.get("teacher"))
         else:
             self._train(stage, networks)
         network = load_detector(folder / "best.keras")
@@ -190,7 +188,8 @@ class Run:
             prepare(student, self.dataset, self.config)
             more_callbacks = [CompressionSteps(student)]
         anchors = {r: network.anchors for r, network in learning.items()}
-        start_networks(stage, learning, networks, self.images, self.config, self.say)
+        if not has_backup(self.folder / role / "backup"):  # Its weights replace those of a start.
+            start_networks(stage, learning, networks, self.images, self.config, self.say)
         averaged = self._learning(stage, steps)
         if stage.method:
             # Else initial adapters depend on which networks this process, or a killed one, made before.
@@ -200,7 +199,7 @@ class Run:
             self.networks.distiller(stage, student, others, steps),
             averaged,
             lambda first: self.images.batches(role, boxes, anchors, first, steps),
-            self.evaluation("validation", student.image_size),
+            self.measuring.images("validation", student.image_size),
             self.folder / role,
             epochs=stage.epochs,
             steps_per_epoch=per_epoch,
@@ -208,24 +207,22 @@ class Run:
             run_config=self.config.run,
             console=self.console,
             more_callbacks=more_callbacks,
+            on_row=HarmGuard(validations(self.folder / "student_alone" / "history.csv"), self.say)
+            if role == "student"
+            else None,
         )
         entry: dict[str, Any] = {"epochs": stage.epochs, "steps": steps}
         entry["seconds"] = round(outcome.seconds, 1)
         if stage.guide:
             # No epoch is selected for the guide: its last weights are its best.
-            save_detector(averaged["guide"], self.folder / "guide" / "best.keras")
-            self._finish("guide", averaged["guide"], dict(entry))
+            self._save_best("guide", averaged["guide"])
+            self._finish("guide", averaged["guide"], dict(entry), networks["teacher"])
         entry["best_epoch"] = outcome.best_epoch
-        ends = averaged["student"].shipped()
-        if role.startswith("student"):
-            entry["beyond_teacher"] = self._beyond(ends, networks["teacher"])
-        self._finish(role, ends, entry)
+        self._finish(role, outcome.final, entry, networks.get("teacher"))
 
-    def _beyond(self, student: Detector, teacher: Detector) -> Beyond:
-        """Counts the objects of the test split that the student finds and the teacher misses."""
-        sets = [(network, self.evaluation("test", network.image_size)) for network in (student, teacher)]
-        found = [images.detections(KerasRunner(network)) for network, images in sets]
-        return beyond(sets[0][1].truth, found[0], found[1], self.dataset.class_names)
+    def _save_best(self, role: str, network: Detector) -> None:
+        self.measuring.point(network)
+        save_detector(network, self.folder / role / "best.keras")
 
     def _learning(self, stage: Stage, steps: int) -> dict[str, Any]:
         """Builds the networks that learn in a stage; the stage's own is the student there."""
@@ -235,30 +232,13 @@ class Run:
         found = {"student": self.networks.build(stage.role, stage.network)}
         return found | ({"guide": self.networks.build("guide", stage.guide)} if stage.guide else {})
 
-    def evaluation(self, split: str, image_size: int) -> EvaluationSet:
-        """Returns a split's images at an input size, decoded once."""
-        key = (split, image_size)
-        if key not in self._evaluation:
-            images = self.dataset.split(split)
-            data = self.config.data
-            # As much again as the training images at most; what does not fit is decoded when needed.
-            room = int(data.cache_gb * 2**30 / 2)
-            self._evaluation[key] = EvaluationSet.from_split(images, image_size, data.fit, memory_bytes=room)
-        return self._evaluation[key]
-
-    def _finish(self, role: str, detector: Detector, entry: dict[str, Any]) -> None:
+    def _finish(self, role: str, detector: Detector, entry: dict[str, Any], teacher: Detector | None) -> None:
         """Measures a trained role on the test split, marks its stage as done."""
-        images = self.evaluation("test", detector.image_size)
-        metrics = images.evaluate(KerasRunner(detector), self.dataset.class_names)
-        model = detector.plain().inference()
-        cost = {"parameters": parameters(model), "macs": macs(model), "image_size": detector.image_size}
-        best = self.folder / role / "best.keras"
+        whole = cast(Role, self.measuring.measure(detector, teacher) | entry)
         if entry.get("best_epoch") not in (None, entry["epochs"]):
-            selected = images.evaluate(KerasRunner(load_detector(str(best))), self.dataset.class_names)
-            entry |= {"best_AP": selected["AP"]}
-        whole = cast(Role, {**metrics, **cost, **entry, "split": "test"})
+            whole["best_AP"] = self.measuring.ap(load_detector(self.folder / role / "best.keras"))
         write_done(self.folder / role, whole)
-        found = f"AP {percent(metrics['AP'])}, AP50 {percent(metrics['AP50'])}"
+        found = f"AP {percent(whole['AP'])}, AP50 {percent(whole['AP50'])}"
         self.say(f"{role}: test {found}, {entry['seconds']:.0f} s")
         self._record(role, whole)
 

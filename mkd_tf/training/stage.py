@@ -12,12 +12,13 @@ from rich.console import Console
 from mkd_tf.checks import fail
 from mkd_tf.config import OptimizerConfig, RunConfig
 from mkd_tf.detectors.base import Detector
-from mkd_tf.detectors.files import save_detector
+from mkd_tf.detectors.files import load_detector, save_detector
 from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.distillation.schedules import WarmupCosine
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.training.backup import load_backup
 from mkd_tf.training.callbacks import StageRecord, WeightAveraging
+from mkd_tf.training.measuring import set_operating_point
 from mkd_tf.training.progress import StageProgress
 
 _JIT = {"auto": "auto", "true": True, "false": False}
@@ -25,8 +26,9 @@ _JIT = {"auto": "auto", "true": True, "false": False}
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """The training time of a finished stage, and the epoch of `best.keras`."""
+    """The network in `final.keras`, the training time of the stage, and the epoch of `best.keras`."""
 
+    final: Detector
     seconds: float
     best_epoch: int
 
@@ -57,23 +59,18 @@ def train_stage(
     run_config: RunConfig,
     console: Console,
     more_callbacks: Sequence[keras.callbacks.Callback] = (),
+    on_row: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
     """Trains `distiller.student`, going on from the newest backup in `folder`.
 
     Args:
-      role: name of the stage, for messages.
-      distiller: holds the network that learns.
       averaged: for each role that learns a second network of the same form; it ends at
         the averaged weights.
       batches: makes the training batches from a given step on.
       validation: images to select `best.keras` on.
-      folder: of the stage.
-      epochs: length of the run.
       steps_per_epoch: steps between two backups.
-      optimizer_config: of AdamW and the averaging.
-      run_config: of validation, XLA and TensorBoard.
-      console: where progress is shown.
       more_callbacks: called before those of the stage.
+      on_row: called with the row of `history.csv` of every finished epoch.
 
     Raises:
       MkdError: if the loss becomes infinite, or the backup does not fit.
@@ -96,9 +93,13 @@ def train_stage(
         "balance": distiller.balance.variables,
         "strategies": [v for s in distiller.strategies for v in s.variables],
     }
-    record = StageRecord(
-        folder, averaged["student"], validation, run_config.eval_every, owners, progress.report
-    )
+
+    def report(row: dict[str, Any]) -> None:
+        progress.report(row)
+        if on_row is not None:
+            on_row(row)
+
+    record = StageRecord(folder, averaged["student"], validation, run_config.eval_every, owners, report)
     backup = load_backup(folder / "backup")
     done = record.restore(backup) if backup else 0
     if done:
@@ -129,6 +130,14 @@ def train_stage(
         progress.close()
     if record.best < 0:
         console.print(f"{role}: no object of validation counts, so best.keras is the last", highlight=False)
+    final, seconds = averaged["student"].shipped(), record.seconds
+    set_operating_point(final, validation, record.runner)
+    set_operating_point(distiller.student, validation)
     save_detector(distiller.student, folder / "last.keras")
-    save_detector(averaged["student"].shipped(), folder / "final.keras")
-    return Outcome(record.seconds, record.best_epoch)
+    save_detector(final, folder / "final.keras")
+    best = final
+    if record.best_epoch != epochs:
+        best = load_detector(folder / "best.keras")
+        set_operating_point(best, validation)
+    save_detector(best, folder / "best.keras")
+    return Outcome(final, seconds, record.best_epoch)

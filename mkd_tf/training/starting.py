@@ -1,11 +1,11 @@
 """What the networks of a stage start from: random weights, or those of a larger network."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
 from mkd_tf.checks import fail
-from mkd_tf.config import Config
+from mkd_tf.config import Config, RolesConfig
 from mkd_tf.detectors import Detector, Ensemble
 from mkd_tf.detectors.ensemble import Combined
 from mkd_tf.registry import parse_chains
@@ -52,21 +52,43 @@ def start_networks(
     """
     if stage.method:
         return
-    roles = config.roles
-    inits = {"guide": roles.guide_init, "student": roles.student_init}
     # The guide first: a student may inherit from one that learns in the same stage.
     for name in sorted(learning):
         role = "guide" if name == "guide" else stage.role
-        source = inits.get(role, "random")
-        if source == "random":
+        available = {**trained, **{n: d for n, d in learning.items() if n != name}}
+        source = source_of(role, config.roles, available)
+        if not source:
             continue
-        large = first_network(learning[source] if source in learning else trained[source])
+        network, before = learning[name], learning[name].get_weights()
+        large = first_network(available[source])
         pool = np.concatenate([images.labelled, images.unlabelled])
         inherited: set[str] = set()
-        for start in starts_of(roles.start):
+        for start in starts_of(config.roles.start):
             chosen = np.sort(np.random.default_rng(config.run.seed).permutation(pool)[: start.images])
-            inherited |= {*start(learning[name], large, images.store.images(chosen)).layers}
-        layers = [layer.name for layer in learning[name].core.layers if layer.weights]
+            inherited |= {*start(network, large, images.store.images(chosen)).layers}
+        layers = [layer.name for layer in network.core.layers if layer.weights]
         rest = [layer for layer in layers if layer not in inherited]
+        if init_of(role, config.roles) == "auto" and len(rest) > len(inherited):
+            network.set_weights(before)
+            say(
+                f"{role}: starts from random weights, as only {len(inherited)} of {len(layers)} layers are "
+                f"common with the {source}; --{role}_init={source} --start=imitation trains the others"
+            )
+            continue
         fresh = f", but for {', '.join(rest)}" if rest else ""
         say(f"{role}: starts from the {source}{fresh}")
+
+
+def init_of(role: str, roles: RolesConfig) -> str:
+    """Returns what a role starts from: `random`, `auto` or a role."""
+    return {"guide": roles.guide_init, "student": roles.student_init}.get(role, "random")
+
+
+def source_of(role: str, roles: RolesConfig, available: Collection[str]) -> str:
+    """Returns the role that `role` inherits from; an empty string where it starts from weights of its own."""
+    init = init_of(role, roles)
+    if init != "auto":
+        return "" if init == "random" else init
+    if roles.backbone_weights or (role == "student" and roles.student_weights):
+        return ""
+    return "guide" if role == "student" and "guide" in available else "teacher"

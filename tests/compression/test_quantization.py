@@ -36,8 +36,7 @@ def output_range(model: tf_keras.Model) -> tuple[float, float]:
 
 def test_seeded_ranges_are_the_extremes_of_the_batches():
     model = quantization_aware(keras_twin(identity_model()))
-    count = seed_ranges(model, [filled(-0.2, 0.6), filled(-0.4, 0.2), filled(-0.6, 1.0)])
-    assert count == 3
+    seed_ranges(model, [filled(-0.2, 0.6), filled(-0.4, 0.2), filled(-0.6, 1.0)])
     # Within a step of the input's integers; the -6..6 that tfmot begins with is gone.
     np.testing.assert_allclose(output_range(model), (-0.6, 1.0), atol=1 / 127)
 

@@ -3,7 +3,7 @@
 import functools
 
 from mkd_tf.conversion.calibration import Calibration
-from mkd_tf.conversion.tflite.convert import convert, float_core
+from mkd_tf.conversion.tflite.convert import float_core, to_tflite
 from mkd_tf.detectors import Detector
 from mkd_tf.diagnosis.layer_errors import Diagnosis, compare
 from tests import harness
@@ -36,7 +36,7 @@ def calibration() -> Calibration:
 @functools.cache
 def files() -> tuple[bytes, bytes]:
     """The float and the int8 file."""
-    return float_core(detector()), convert(detector(), "int8", calibration())
+    return float_core(detector()), to_tflite(detector(), "int8", calibration())
 
 
 @functools.cache

@@ -17,7 +17,7 @@ def manifest(workdir):
 
 def test_accepted_file(tmp_path):
     write_results(tmp_path / "results.json", empty_results(command="c") | {"roles": {"student": ROLE}})
-    path = record(
+    path, _ = record(
         tmp_path, "s.tflite", b"content", ["x", "y"], MEASURED, "accepted", companions={"a.csv": "1\n"}
     )
     assert path == tmp_path / "export/s.tflite" and path.read_bytes() == b"content"
@@ -44,7 +44,7 @@ def test_accepted_file(tmp_path):
 def test_a_rejected_file_leaves_the_accepted_one_and_its_record(tmp_path):
     record(tmp_path, "s.tflite", b"good", ["x"], MEASURED, "accepted")
     before = manifest(tmp_path)["files"]["s.tflite"]
-    path = record(tmp_path, "s.tflite", b"bad", ["x"], MEASURED | {"AP_drop": 9.0}, "rejected")
+    path, _ = record(tmp_path, "s.tflite", b"bad", ["x"], MEASURED | {"AP_drop": 9.0}, "rejected")
     assert path.name == "s.tflite.rejected" and path.read_bytes() == b"bad"
     assert (tmp_path / "export/s.tflite").read_bytes() == b"good"
     files = manifest(tmp_path)["files"]

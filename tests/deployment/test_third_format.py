@@ -98,7 +98,8 @@ def test_it_is_exported_measured_recorded_and_run(source, tmp_path):
     assert load_file_runner(str(file), threads=1).image_size == made.SIDE
     (tmp_path / "images").mkdir()
     (tmp_path / "images/a.png").write_bytes(_png())
-    assert predict_folder(runner, tmp_path / "images", tmp_path / "drawn").images == 1
+    assert predict_folder(runner, tmp_path / "images", tmp_path / "drawn") == []
+    assert (tmp_path / "drawn/a.png").is_file()
 
 
 def _png():

@@ -18,7 +18,7 @@ from mkd_tf.detectors import AdaptedDetector, adapt
 from mkd_tf.detectors.files import load_detector, save_detector
 from mkd_tf.distillation.distiller import Distiller, port_of
 from mkd_tf.strategies import AttentionMap, LayerRelation, SoftBoxes, SoftClasses
-from mkd_tf.strategies.base import match_anchors
+from mkd_tf.strategies.matching import match_anchors
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE, CLASSES = 32, ("cat", "dog", "cow")

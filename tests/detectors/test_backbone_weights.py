@@ -139,7 +139,7 @@ def test_imagenet_comes_through_keras_and_its_cache(mobilenet, monkeypatch):
         asked.append((name, url, options["cache_subdir"]))
         return str(folder / "bare.h5")
 
-    monkeypatch.setattr(backbone_weights, "_ask", lambda url: None)
+    monkeypatch.setattr(backbone_weights, "refusal", lambda *_: None)
     monkeypatch.setattr(keras.utils, "get_file", fake)
     detector = build_detector("mobilenet_v2(alpha=0.35)", "imagenet", image_size=SIDE, class_names=NAMES)
     assert_same(weights_of(backbone_of(detector.core)), expected)
@@ -169,13 +169,13 @@ def test_our_addresses_are_those_of_keras(monkeypatch):
 
 @pytest.mark.parametrize("answer", ["refused", "silent"])
 def test_without_a_network_one_line_says_the_way_out(answer, monkeypatch, tmp_path):
-    def urlopen(request, timeout):
+    def answers(opener, request, timeout):
         if answer == "silent":
             time.sleep(2)
         raise OSError("Name or service not known")
 
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+    monkeypatch.setattr(urllib.request.OpenerDirector, "open", answers)
     monkeypatch.setattr(backbone_weights, "ANSWER_SECONDS", 0.2)
     began = time.monotonic()
     with pytest.raises(MkdError) as error:
@@ -192,7 +192,7 @@ def test_a_download_that_breaks_off_is_told(monkeypatch):
     def broken(*_, **__):
         raise Exception("URL fetch failure on ...: None -- timed out\n")
 
-    monkeypatch.setattr(backbone_weights, "_ask", lambda url: None)
+    monkeypatch.setattr(backbone_weights, "refusal", lambda *_: None)
     monkeypatch.setattr(keras.utils, "get_file", broken)
     with pytest.raises(MkdError, match="expected to download .*timed out. Download it elsewhere"):
         build_detector("mobilenet_v2", "imagenet", image_size=SIDE, class_names=NAMES)

@@ -40,7 +40,7 @@ def make():
         if key not in made_before:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(selective, "float_core", lambda *_: floats)
-                patch.setattr(selective, "convert", lambda *_, **__: int8)
+                patch.setattr(selective, "to_tflite", lambda *_, **__: int8)
                 made_before[key] = to_selective(
                     made_broken.detector(), made_broken.calibration(), layers, precision
                 )
@@ -53,7 +53,8 @@ def output_errors(content, exact, images, scaling):
     """Returns the relative RMS error of each output of a file with uint8 input against the float file's."""
     ours, theirs = layer_errors._Run(content), layer_errors._Run(exact)
     found, reference = [], []
-    for image, scaled in zip(images, layer_errors._scaled(images, scaling), strict=True):
+    factor, offset = np.asarray(scaling, "float32")
+    for image, scaled in zip(images, images.astype("float32") * factor + offset, strict=True):
         for run, given, heads in ((ours, image, found), (theirs, scaled, reference)):
             run(given)
             heads.append(run.heads())

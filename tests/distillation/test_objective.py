@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mkd_tf.checks import MkdError
 from mkd_tf.detection.boxes import encode
 from mkd_tf.detection.losses import distribution_focal
+from mkd_tf.distillation.balance import Balance
 from mkd_tf.distillation.objective import Objective
 from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.strategies import AttentionMap, SoftClasses, Strategy
@@ -217,6 +219,21 @@ def test_ramps_scale_their_strategy_alone(progress, factor):
     np.testing.assert_allclose(terms["ramped"], 6 * factor, rtol=1e-5)
     np.testing.assert_allclose(terms["steady"], 5)
     np.testing.assert_allclose(terms["box"], weighted(connected())["box"])
+
+
+def test_a_phase_limits_its_strategy_alone():
+    strategies = Constant(weight=2.0, end=0.8, name="early"), Constant(name="steady")
+    objective = Objective(strategies=strategies, balance=Balance(steps=10))
+    objective.connect({"teacher": fakes.port("teacher"), "student": PORT}, ["student"])
+    found = [objective.weights(keras.ops.convert_to_tensor(p)) for p in (0.79, 0.8)]
+    assert [(float(w["early"]), float(w["steady"]), w["class"]) for w in found] == [(2, 1, 1), (0, 1, 1)]
+
+
+def test_a_phase_of_a_run_of_unknown_length_is_told():
+    with pytest.raises(
+        MkdError, match="start and end of early: expected a run of known length, got steps=None"
+    ):
+        connected(Constant(end=0.8, name="early"))
 
 
 def test_ignored_locations_take_no_part_in_the_class_term_alone():

@@ -42,3 +42,36 @@ def test_a_schedule_is_saved_with_its_optimizer():
 )
 def test_ramp(progress, rise, fall, factor):
     assert float(ramp(keras.ops.convert_to_tensor(progress), rise, fall)) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    ("progress", "phase", "factor"),
+    [
+        # An end without a teacher: nothing from 0.8 on, and the fall lies before it.
+        (0.0, {"end": 0.8}, 1.0),
+        (0.79, {"end": 0.8}, 1.0),
+        (0.8, {"end": 0.8}, 0.0),
+        (1.0, {"end": 0.8}, 0.0),
+        (0.7, {"end": 0.8, "fall": 0.2}, 0.5),
+        # Late: nothing before 0.5, and the rise begins there.
+        (0.49, {"start": 0.5}, 0.0),
+        (0.5, {"start": 0.5}, 1.0),
+        (1.0, {"start": 0.5}, 1.0),
+        (0.6, {"start": 0.5, "rise": 0.4}, 0.25),
+        # Between 0.2 and 0.6, up over 0.1 and down over 0.2.
+        (0.25, {"start": 0.2, "end": 0.6, "rise": 0.1, "fall": 0.2}, 0.5),
+        (0.35, {"start": 0.2, "end": 0.6, "rise": 0.1, "fall": 0.2}, 1.0),
+        (0.55, {"start": 0.2, "end": 0.6, "rise": 0.1, "fall": 0.2}, 0.25),
+        (0.65, {"start": 0.2, "end": 0.6, "rise": 0.1, "fall": 0.2}, 0.0),
+    ],
+)
+def test_phases(progress, phase, factor):
+    found = ramp(keras.ops.convert_to_tensor(progress), **({"rise": 0, "fall": 0} | phase))
+    assert float(found) == pytest.approx(factor, abs=1e-6)
+
+
+def test_consecutive_phases_neither_overlap_nor_leave_a_step_out():
+    for step in range(10):
+        done = keras.ops.convert_to_tensor(step / 10, dtype="float32")
+        factors = [float(ramp(done, 0, 0, a / 10, b / 10)) for a, b in ((0, 3), (3, 7), (7, 10))]
+        assert sorted(factors) == [0, 0, 1], step

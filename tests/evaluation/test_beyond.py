@@ -7,8 +7,9 @@ import pytest
 
 from mkd_tf.checks import MkdError
 from mkd_tf.detection.postprocess import Detections
-from mkd_tf.evaluation.beyond import beyond, found_objects
+from mkd_tf.evaluation.beyond import beyond
 from mkd_tf.evaluation.coco import Truth
+from mkd_tf.evaluation.finding import found as find
 from tests import reference
 
 HEIGHT, WIDTH = 200, 400
@@ -40,6 +41,10 @@ def found(boxes, scores, labels):
 NOTHING = found([], [], [])
 
 
+def found_objects(one, detections, score, iou):
+    return find([detections], [one], threshold=score, iou=iou).objects
+
+
 def counts(result):
     return tuple(result[k] for k in ("both", "student_only", "teacher_only", "neither"))
 
@@ -48,21 +53,51 @@ def test_an_image_by_hand():
     images = [truth([A, B, C, D], [0, 0, 1, 1]), truth([A], [0]), truth([], [])]
     student = [found([A, B], [0.9, 0.8], [0, 0]), NOTHING, found([A], [0.9], [1])]
     teacher = [found([A, C, D], [0.9, 0.8, 0.7], [0, 1, 0]), found([A], [0.4], [0]), NOTHING]
-    result = beyond(images, student, teacher, ["x", "y"])
+    result = beyond(images, student, teacher, ["x", "y"], 0.3, 0.3)
     # D has the wrong class.
     assert counts(result) == (1, 1, 2, 1)
     assert result["objects"] == 5
     assert counts(result["per_class"]["x"]) == (1, 1, 1, 0)
     assert counts(result["per_class"]["y"]) == (0, 0, 1, 1)
-    assert (result["score"], result["iou"]) == (0.3, 0.5)
+    assert (result["score"], result["teacher_score"], result["iou"]) == (0.3, 0.3, 0.5)
     assert json.loads(json.dumps(result)) == result
 
 
-def test_the_threshold_of_the_score_holds_for_both():
+def test_each_network_has_a_threshold_of_its_own():
     images, sure, unsure = [truth([A], [0])], [found([A], [0.5], [0])], [found([A], [0.49], [0])]
-    assert counts(beyond(images, sure, unsure, ["x"], score=0.5)) == (0, 1, 0, 0)
-    assert counts(beyond(images, unsure, sure, ["x"], score=0.5)) == (0, 0, 1, 0)
-    assert counts(beyond(images, unsure, sure, ["x"], score=0.4)) == (1, 0, 0, 0)
+    assert counts(beyond(images, sure, unsure, ["x"], 0.5, 0.5)) == (0, 1, 0, 0)
+    assert counts(beyond(images, unsure, sure, ["x"], 0.5, 0.5)) == (0, 0, 1, 0)
+    assert counts(beyond(images, unsure, sure, ["x"], 0.4, 0.5)) == (1, 0, 0, 0)
+    assert counts(beyond(images, sure, unsure, ["x"], 0.5, 0.4)) == (1, 0, 0, 0)
+
+
+def test_equal_counts_and_equal_precision_by_hand():
+    far = [0, 350, 40, 390]
+    images = [truth([A, B, C, D], [0] * 4)]
+    # The teacher shows three, of which two are right: A and C.
+    teacher = [found([A, far, C, D], [0.9, 0.8, 0.7, 0.2], [0] * 4)]
+    # The student finds B, D and A, in this order, and is never confident.
+    student = [found([B, far, D, far, A, far], [0.29, 0.28, 0.27, 0.26, 0.25, 0.24], [0] * 6)]
+    result = beyond(images, student, teacher, ["x"], 0.27, 0.5)
+    assert counts(result) == (0, 2, 2, 0)
+    # As many detections as the teacher: three of the student's find B and D.
+    count = result["equal_count"]
+    assert (count["detections"], count["found"], counts(count)) == (3, 2, (0, 2, 2, 0))
+    assert count["precision"] == pytest.approx(2 / 3) and count["threshold"] == pytest.approx(0.27)
+    # The teacher's precision is 2/3: the student's is so with three, 1/2 with four, 3/5 with five.
+    assert result["equal_precision"] == count
+    # With a right detection more in the end it has that precision with six.
+    longer = [found([B, far, D, far, A, C], [0.29, 0.28, 0.27, 0.26, 0.25, 0.24], [0] * 6)]
+    precise = beyond(images, longer, teacher, ["x"], 0.27, 0.5)["equal_precision"]
+    assert (precise["detections"], precise["found"], counts(precise)) == (6, 4, (2, 2, 0, 0))
+
+
+def test_a_teacher_that_shows_nothing_has_no_precision():
+    result = beyond([truth([A], [0])], [found([A], [0.9], [0])], [NOTHING], ["x"], 0.5, 0.5)
+    assert counts(result) == (0, 1, 0, 0)
+    nothing = {"found": 0, "threshold": None, "detections": 0, "precision": None}
+    for key in ("equal_count", "equal_precision"):
+        assert counts(result[key]) == (0, 0, 0, 1) and nothing.items() <= result[key].items()
 
 
 def test_the_threshold_of_the_overlap():
@@ -92,7 +127,7 @@ def test_an_object_is_taken_once_and_a_detection_takes_one():
 def test_difficult_objects_and_crowds_do_not_count(kind):
     # The ignored object lies nearer to the detection than the one that counts.
     images = [truth([A, [0, 5, 50, 55]], [0, 0], **{kind: [0]})]
-    result = beyond(images, [found([A], [0.9], [0])], [NOTHING], ["x"])
+    result = beyond(images, [found([A], [0.9], [0])], [NOTHING], ["x"], 0.3, 0.3)
     assert (counts(result), result["objects"]) == ((0, 1, 0, 0), 1)
 
 
@@ -131,7 +166,7 @@ def test_against_the_slow_reference(seed):
         objects = set(np.flatnonzero(~t.is_difficult).tolist())
         groups = (ours & theirs, ours - theirs, theirs - ours, objects - ours - theirs)
         expected = [n + len(group) for n, group in zip(expected, groups, strict=True)]
-    result = beyond(images, *lists, ["x", "y"], score=0.25, iou=0.6)
+    result = beyond(images, *lists, ["x", "y"], 0.25, 0.25, iou=0.6)
     assert counts(result) == tuple(expected)
     per_class = [counts(r) for r in result["per_class"].values()]
     assert tuple(np.sum(per_class, axis=0)) == tuple(expected)
@@ -139,14 +174,16 @@ def test_against_the_slow_reference(seed):
 
 def test_mistakes_are_told():
     with pytest.raises(MkdError, match="detections of the teacher: expected one .* 1 images, got 0"):
-        beyond([truth([], [])], [NOTHING], [], ["x"])
+        beyond([truth([], [])], [NOTHING], [], ["x"], 0.3, 0.3)
     with pytest.raises(MkdError, match="labels of the truth: expected 0 to 0.* got 0 to 1"):
-        beyond([truth([A, B], [0, 1])], [NOTHING], [NOTHING], ["x"])
+        beyond([truth([A, B], [0, 1])], [NOTHING], [NOTHING], ["x"], 0.3, 0.3)
     with pytest.raises(MkdError, match="iou: expected a number above 0"):
-        beyond([], [], [], ["x"], iou=0.0)
+        beyond([], [], [], ["x"], 0.3, 0.3, iou=0.0)
     with pytest.raises(MkdError, match="score: expected a number from 0 to 1"):
-        beyond([], [], [], ["x"], score=30)
+        beyond([], [], [], ["x"], 30, 0.3)
+    with pytest.raises(MkdError, match="teacher_score: expected a number from 0 to 1"):
+        beyond([], [], [], ["x"], 0.3, 30)
 
 
 def test_no_images_are_no_objects():
-    assert beyond([], [], [], ["x"])["objects"] == 0
+    assert beyond([], [], [], ["x"], 0.3, 0.3)["objects"] == 0

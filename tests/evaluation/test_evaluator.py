@@ -56,7 +56,7 @@ class Oracle:
 @pytest.mark.parametrize("fit", ["stretch", "letterbox"])
 def test_an_oracle_scores_full_marks_from_memory_or_streamed(fit, memory_bytes):
     split, oracle, seen = Split(7), Oracle(fit), []
-    examples = EvaluationSet.from_split(split, 32, fit, memory_bytes=memory_bytes)
+    examples = EvaluationSet(split, 32, fit, memory_bytes=memory_bytes)
     assert split.decoded == 7
     result = examples.evaluate(oracle, CLASSES, batch_size=3, on_progress=lambda *a: seen.append(a))
     assert result["AP"] == pytest.approx(100)
@@ -85,9 +85,9 @@ class AnnotatedCopy(AnnotatedSplit):
 
 def test_an_annotated_split_that_is_not_kept_is_decoded_batch_by_batch_only():
     counted = Split(7)
-    examples = EvaluationSet.from_split(AnnotatedCopy(counted), 32, memory_bytes=0)
+    examples = EvaluationSet(AnnotatedCopy(counted), 32, memory_bytes=0)
     assert counted.decoded == 0
-    plain = EvaluationSet.from_split(Split(7), 32)
+    plain = EvaluationSet(Split(7), 32)
     for mine, other in zip(examples.truth, plain.truth, strict=True):
         np.testing.assert_array_equal(mine.boxes, other.boxes)
     next(examples.batches(3))
@@ -98,32 +98,32 @@ def test_an_annotated_split_that_is_not_kept_is_decoded_batch_by_batch_only():
 
 
 def test_another_fit_than_the_images_misses():
-    examples = EvaluationSet.from_split(Split(4), 32, "letterbox")
+    examples = EvaluationSet(Split(4), 32, "letterbox")
     assert examples.evaluate(Oracle("stretch"), CLASSES)["AP"] < 50
 
 
 def test_truth_is_on_the_original_and_progress_is_told():
     seen = []
-    examples = EvaluationSet.from_split(Split(2), 32, on_progress=lambda *a: seen.append(a))
+    examples = EvaluationSet(Split(2), 32, on_progress=lambda *a: seen.append(a))
     assert [t.image_id for t in examples.truth] == ["0", "1"] and len(examples) == 2
     np.testing.assert_allclose(examples.truth[1].boxes, [[5, 20, 25, 31]])
     assert seen == [(1, 2), (2, 2)]
 
 
 def test_a_detector_is_measured():
-    examples = EvaluationSet.from_split(Split(3), 32)
+    examples = EvaluationSet(Split(3), 32)
     result = examples.evaluate(KerasRunner(Tiny(32, CLASSES)), CLASSES)
     assert 0 <= result["AP"] <= 100
 
 
 def test_mistakes_are_told():
     with pytest.raises(MkdError, match="image 0: expected a labelled image"):
-        EvaluationSet.from_split(Split(2, labelled=False), 32)
+        EvaluationSet(Split(2, labelled=False), 32)
     with pytest.raises(MkdError, match="at least one image"):
-        EvaluationSet.from_split(Split(0), 32)
+        EvaluationSet(Split(0), 32)
     with pytest.raises(MkdError, match="fit"):
-        EvaluationSet.from_split(Split(2), 32, "crop")
-    examples = EvaluationSet.from_split(Split(2), 64)
+        EvaluationSet(Split(2), 32, "crop")
+    examples = EvaluationSet(Split(2), 64)
     with pytest.raises(MkdError, match="images of 64 px, got one for 32 px"):
         examples.evaluate(Oracle("stretch"), CLASSES)
     with pytest.raises(MkdError, match="classes bright, dark, in this order, got dark, bright"):

@@ -5,7 +5,7 @@ import pytest
 
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth
-from mkd_tf.evaluation.operating_point import best_f1
+from mkd_tf.evaluation.operating_point import best_f1, default_point, operating_point
 
 
 def truth(boxes, labels, difficult=(), crowd=()):
@@ -27,6 +27,26 @@ def test_worked_by_hand():
     image = found([A, FAR, B, FAR], [0.9, 0.8, 0.7, 0.6], [0, 0, 1, 0])
     assert best_f1([truth([A, B], [0, 1])], [image]) == (pytest.approx(0.7, abs=1e-4), pytest.approx(0.8))
     assert best_f1([truth([A, B], [0, 1])], [image])[0] <= np.float32(0.7)
+
+
+def test_classes_have_thresholds_of_their_own_beside_the_common_one():
+    # Class 0: right at 0.9, wrong at 0.8. Class 1: right at 0.3. Class 2 has an object and no
+    # detection. Together F1 is 2/4, 2/5, 4/6 with three objects.
+    image = found([A, FAR, B], [0.9, 0.8, 0.3], [0, 0, 1])
+    point = operating_point([truth([A, B, FAR], [0, 1, 2])], [image], ("x", "y", "z"))
+    assert point["value"] == pytest.approx(0.3, abs=1e-4) and point["f1"] == pytest.approx(2 / 3)
+    assert point["per_class"] == {
+        "x": pytest.approx(0.9, abs=1e-4),
+        "y": pytest.approx(0.3, abs=1e-4),
+        "z": None,
+    }
+    assert "validation" in point["chosen"]
+
+
+def test_a_detector_that_is_never_right_has_no_point():
+    assert operating_point([truth([A], [0])], [found([FAR], [0.9], [0])], ("x",)) is None
+    point = default_point("why")
+    assert point == {"value": 0.3, "f1": 0.0, "chosen": "a default: why", "per_class": {}}
 
 
 def test_a_second_detection_of_an_object_and_another_class_are_wrong():

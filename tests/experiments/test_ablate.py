@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mkd_tf.experiments.matches import Matches, average_precision
+from mkd_tf.experiments.spec import read_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = """
@@ -79,6 +80,8 @@ def test_a_tiny_ablation(tmp_path):
         assert not (root / row["path"] / "teacher/history.csv").exists()
     assert len(list((root / "shared").rglob("history.csv"))) == 1
     assert "| alone | soft | 2 |" in done.stdout
+    # What `mkd report` reads the rule from.
+    assert read_experiment(root / "experiment.toml").control == "soft"
     again = ablate(tmp_path)
     assert again.returncode == 0 and "5/5" not in again.stdout, again.stdout + again.stderr
 

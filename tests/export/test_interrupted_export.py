@@ -18,7 +18,7 @@ from mkd_tf import export
 from mkd_tf.conversion.tflite import convert as conversion
 from mkd_tf.conversion.tflite.format import TFLite
 
-convert = conversion.convert
+convert = conversion.to_tflite
 
 def slow(*arguments, on_progress, **options):
     def told(done, total):
@@ -28,7 +28,7 @@ def slow(*arguments, on_progress, **options):
             time.sleep(60)
     return convert(*arguments, on_progress=told, **options)
 
-conversion.convert = slow
+conversion.to_tflite = slow
 # A shell's background jobs, and what they start, ignore an interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 export.front_door(TFLite, "")

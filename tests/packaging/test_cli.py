@@ -1,6 +1,8 @@
 """The command `mkd`."""
 
 import importlib
+import signal
+import subprocess
 import sys
 
 import pytest
@@ -53,6 +55,15 @@ def test_an_unknown_program_is_one_line(given, guess, monkeypatch, capsys):
     assert err.count("\n") == 1
     assert err.startswith(f"error: mkd has no program {given!r}. {guess}")
     assert ("Did you mean" in err) == bool(guess)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["kit", "--help"]])
+def test_help_into_a_pipe_that_closes_ends_quietly(arguments):
+    command = [sys.executable, "-m", "mkd_tf.cli", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == -signal.SIGPIPE
 
 
 @pytest.mark.parametrize("program", cli.PROGRAMS)

@@ -2,7 +2,6 @@
 
 import importlib
 import subprocess
-import types
 
 import pytest
 
@@ -81,7 +80,7 @@ def test_predict_asks_for_the_fit_only_where_none_is_given(tmp_path, monkeypatch
 
     def predict_folder(*arguments):
         fits.append(arguments[4])
-        return types.SimpleNamespace(failed=())
+        return []
 
     monkeypatch.setattr(model_files, "load_runner", lambda _: None)
     monkeypatch.setattr(predicting, "predict_folder", predict_folder)

@@ -5,7 +5,9 @@ and targets. Roles differ in width, as real ones do.
 """
 
 import functools
+from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 
 from mkd_tf.detection import targets as target_math
@@ -33,7 +35,28 @@ def port(role: str = "student", image_size: int = 64, num_classes: int = 3) -> P
     }
     shapes |= {"class_logits": (len(anchors), num_classes), "box_encodings": (len(anchors), 4)}
     shapes |= {"box_logits": (len(anchors), 4, BINS)}
-    return Port(shapes, anchors)
+    return Port(shapes, anchors, lambda taps: head(tuple(taps), role, num_classes))
+
+
+def head(taps: tuple[str, ...], role: str, num_classes: int) -> Callable:
+    """Returns a head that is linear in each cell, the same for all levels."""
+    rng = np.random.default_rng(7)
+    kernels = [rng.normal(0, 0.7, (WIDTHS[role][taps[0]], n)).astype("float32") for n in (num_classes, 4)]
+
+    def predict(maps: Sequence) -> dict:
+        classes, boxes = (
+            keras.ops.concatenate(
+                [
+                    keras.ops.reshape(keras.ops.matmul(x, k), (-1, x.shape[1] * x.shape[2], k.shape[1]))
+                    for x in maps
+                ],
+                axis=1,
+            )
+            for k in kernels
+        )
+        return {"class_logits": classes - 1, "box_encodings": boxes}
+
+    return predict
 
 
 def outputs(of: Port, batch: int = 2, seed: int = 0) -> Outputs:

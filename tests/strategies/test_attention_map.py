@@ -92,3 +92,48 @@ def test_the_mask_is_that_of_the_targets_objects():
 def test_an_unknown_form_is_told():
     with pytest.raises(MkdError, match="form of attention_map: expected one of code, paper, got 'both'"):
         AttentionMap(form="both")
+
+
+def centred_by_loops(features, weights=None):
+    """The centred map `[h, w]` of one map: energies less their weighted mean, by their norm."""
+    energy = (features.astype("float64") ** 2).sum(axis=-1)
+    weights = np.ones(energy.shape) if weights is None else weights
+    centred = weights * (energy - np.average(energy, weights=weights))
+    return centred / np.sqrt((centred**2).sum())
+
+
+def test_centred_maps_against_the_reference():
+    rng = np.random.default_rng(3)
+    maps = rng.normal(size=(2, 3, 4, 5)).astype("float32")
+    weights = rng.choice([0.1, 1.0], (2, 3, 4)).astype("float32")
+    plain = attention_map(maps, centred=True)
+    weighted = attention_map(maps, weights=weights.reshape(2, 12, 1), centred=True)
+    for i in range(2):
+        np.testing.assert_allclose(plain[i], centred_by_loops(maps[i]).reshape(-1), atol=1e-4)
+        expected = centred_by_loops(maps[i], weights[i]).reshape(-1)
+        np.testing.assert_allclose(weighted[i], expected, atol=1e-4)
+
+
+def test_centred_maps_by_hand():
+    # Energies 1 and 3 about their mean 2: -1 and 1, by the norm sqrt 2. Their mirror image is as far
+    # as can be; so is what only looks alike: 101 and 103 have a cosine of almost 1 uncentred.
+    def of(a, b):
+        return np.sqrt(np.float32([a, b])).reshape(1, 1, 2, 1)
+
+    root = 0.5**0.5
+    np.testing.assert_allclose(attention_map(of(1, 3), centred=True)[0], [-root, root], rtol=1e-4)
+    assert float(attention_loss(of(1, 3), of(3, 1), centred=True)[0]) == pytest.approx(4, rel=1e-4)
+    assert float(attention_loss(of(101, 103), of(103, 101))[0]) < 1e-3
+    assert float(attention_loss(of(101, 103), of(103, 101), centred=True)[0]) == pytest.approx(4, rel=0.03)
+
+
+def test_a_uniform_map_carries_no_knowledge_once_centred():
+    uniform = np.full((1, 7, 7, 3), 0.3, "float32")
+    weights = np.random.default_rng(0).choice([0.1, 1.0], (1, 49, 1)).astype("float32")
+    for cells in (None, weights):
+        assert np.abs(attention_map(uniform, weights=cells, centred=True)).max() < 1e-3
+    student = tf.Variable(np.random.default_rng(1).uniform(0, 1, (1, 7, 7, 3)).astype("float32"))
+    with tf.GradientTape() as tape:
+        loss = attention_loss(student, uniform, centred=True)
+    assert float(loss[0]) == pytest.approx(1, abs=1e-2)
+    assert np.abs(tape.gradient(loss, student)).max() < 1e-3

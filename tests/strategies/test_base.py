@@ -6,8 +6,9 @@ import pytest
 
 from mkd_tf.checks import MkdError
 from mkd_tf.detection.anchors import Anchors, grid_anchors
-from mkd_tf.strategies import AttentionMap, Hint, LayerRelation, SoftClasses, Strategy
-from mkd_tf.strategies.base import adapter, flatten_map, match_anchors, pair_levels, standardize
+from mkd_tf.strategies import AttentionMap, Hint, LayerRelation, SoftBoxes, SoftClasses, Strategy
+from mkd_tf.strategies.maps import adapter, flatten_map, standardize
+from mkd_tf.strategies.matching import match_anchors, pair_levels
 from tests import reference
 from tests.strategies import fakes
 
@@ -122,11 +123,48 @@ def test_an_adapter_is_built_and_starts_apart():
         ({"fall": -0.1}, "fall of soft_classes"),
         ({"fall": "late"}, "fall of soft_classes"),
         ({"tau": 0}, "tau of soft_classes: expected a number above 0"),
+        ({"start": 1.5}, "start of soft_classes: expected a number from 0 to 1"),
+        ({"start": 0.5, "end": 0.5}, "phase of soft_classes: expected a start before its end"),
+        (
+            {"images": "known"},
+            "images of soft_classes: expected one of all, labelled, unlabelled",
+        ),
+        ({"soft_target": "iou"}, "soft_target of soft_classes: expected one of score, score_iou, got 'iou'"),
+        (
+            {"soft_target": "score_iou", "form": "softmax"},
+            "soft_target of soft_classes: expected score with form='softmax', got 'score_iou'",
+        ),
     ],
 )
 def test_arguments_out_of_range_are_told(arguments, message):
     with pytest.raises(MkdError, match=message):
         SoftClasses(**arguments)
+
+
+@pytest.mark.parametrize("strategy", [SoftClasses, SoftBoxes, AttentionMap])
+def test_a_term_acts_on_the_chosen_images(strategy):
+    ports = {"teacher": fakes.port("teacher"), "student": fakes.port()}
+    outputs = {role: fakes.outputs(port, seed=i) for i, (role, port) in enumerate(ports.items())}
+    targets = {"student": fakes.targets(ports["student"]) | {"labelled": np.float32([0, 1])}}
+    terms = {}
+    for images in ("all", "labelled", "unlabelled"):
+        made = strategy(images=images)
+        made.connect(ports)
+        terms[images] = np.array(made(outputs, targets))
+    assert (terms["all"] > 0).all()
+    np.testing.assert_allclose(terms["labelled"], terms["all"] * [0, 1])
+    np.testing.assert_allclose(terms["unlabelled"], terms["all"] * [1, 0])
+    del targets["student"]["labelled"]
+    with pytest.raises(MkdError, match="images of .*: expected targets that say which images are labelled"):
+        made(outputs, targets)
+
+
+def test_a_configuration_without_phase_and_images_still_loads():
+    old = SoftClasses(weight=2.0, rise=0.1).get_config()
+    for name in ("start", "end", "images", "soft_target"):
+        del old[name]
+    again = SoftClasses.from_config(old)
+    assert (again.weight, again.rise, again.start, again.end, again.images) == (2.0, 0.1, 0, 1, "all")
 
 
 def connect(strategy, source="teacher"):

@@ -22,20 +22,29 @@ VARIANTS = {
         "soft_classes(tau=4.0, mask='foreground')",
         "soft_classes(form='softmax')",
         "soft_classes(form='softmax', tau=3.0, mask='foreground')",
+        "soft_classes(soft_target='score_iou')",
     ),
     "localization": ("localization", "localization(tau=1.0)"),
     "layer_relation": (
         "layer_relation",
         "layer_relation(pairs=(('P3', 'P4'),))",
         "layer_relation(mask='foreground')",
+        "layer_relation(adapter='projected')",
+        "layer_relation(form='svd', rank=2)",
     ),
     "attention_map": (
         "attention_map",
         "attention_map(form='paper')",
         "attention_map(p=1.0)",
         "attention_map(mask='foreground')",
+        "attention_map(centred=True)",
     ),
-    "hint": ("hint", "hint(source='teacher')", "hint(taps=('C3', 'C4', 'C5'))"),
+    "hint": (
+        "hint",
+        "hint(source='teacher')",
+        "hint(taps=('C3', 'C4', 'C5'))",
+        "hint(components=2)",
+    ),
     "exploration": (
         "exploration",
         "exploration(source='guide', fraction=0.3, head=0.0)",
@@ -68,6 +77,13 @@ class Scene:
         self.strategy.connect(self.ports)
         self.outputs = {r: fakes.outputs(p, batch, seed) for seed, (r, p) in enumerate(self.ports.items())}
         self.targets = {"student": fakes.targets(self.ports["student"], batch)}
+        if spec.startswith("cross_head"):
+            # What the source predicts is what its head makes of its maps.
+            found = self.outputs[self.source]
+            predicted = self.ports[self.source].head(self.strategy.taps)(
+                [found[t] for t in self.strategy.taps]
+            )
+            found |= {name: np.array(value) for name, value in predicted.items()}
 
     def term(self, **outputs):
         """The term with some roles' outputs replaced."""
@@ -92,6 +108,8 @@ def make_identity(strategy):
             center = (kernel.shape[0] // 2, kernel.shape[1] // 2)
             kernel[center] = np.eye(*kernel.shape[2:])
             layer.kernel.assign(kernel)
+    for basis in getattr(strategy, "_bases", {}).values():
+        basis.assign(np.eye(*basis.shape))
 
 
 @each_strategy

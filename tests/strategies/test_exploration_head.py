@@ -151,3 +151,16 @@ def test_ignored_locations_take_no_part_in_its_classes():
     expected = head_loss(predictions | {"class_logits": sure}, targets, port.anchors, emphasis, 1.0, 2.0)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert np.all(found < head_loss(predictions, targets, port.anchors, emphasis, 1.0, 2.0))
+
+
+def test_the_head_may_learn_from_human_labels_alone():
+    strategy, outputs, targets = connected()
+    whole = np.array(strategy.parts(outputs, targets)["head"])
+    assert (whole > 0).all()
+    targets["student"] = targets["student"] | {"labelled": np.float32([0, 1])}
+    strategy.head_images = "labelled"
+    np.testing.assert_array_equal(strategy.parts(outputs, targets)["head"], whole * [0, 1])
+    both = Exploration(head_images="labelled")
+    both.connect({"teacher": fakes.port("teacher"), "student": fakes.port()})
+    parts = both.parts(outputs, targets)
+    assert float(parts["inherit"][0]) > 0 and float(parts["head"][0]) == 0, "only the head needs labels"

@@ -130,3 +130,34 @@ def test_the_students_relation_moves_to_the_sources():
     after = relation(earlier, later)
     assert abs(float(before[0, 0, 0])) < 1e-5
     assert 0.01 < float(after[0, 0, 0]) < 1
+
+
+@pytest.mark.parametrize("adapter", ["selected", "projected"])
+def test_fixed_adapters_leave_the_students_channels_alone(adapter):
+    ports = {"teacher": fakes.port("teacher"), "student": fakes.port()}
+    strategy = LayerRelation(adapter=adapter, pairs=(("C3", "C4"),))
+    strategy.connect(ports)
+    assert not strategy.trainable_variables
+    outputs = {role: fakes.outputs(port, seed=i) for i, (role, port) in enumerate(ports.items())}
+    for i, found in enumerate(strategy(outputs, {})):
+        maps = []
+        # Widths 7 and 9 of the teacher, 4 and 5 of the student.
+        for tap, chosen in (("C3", [0, 2, 4, 6]), ("C4", [0, 2, 4, 6, 8])):
+            features = outputs["teacher"][tap][i]
+            if adapter == "selected":
+                maps.append(features[..., chosen])
+            else:
+                kernel = np.array(strategy.adapters[tap].kernel)[0, 0]
+                np.testing.assert_allclose(kernel.T @ kernel, np.eye(len(chosen)), atol=1e-5)
+                maps.append(reference.standardized(features) @ kernel)
+        ours = reference.relation(outputs["student"]["C3"][i], outputs["student"]["C4"][i])
+        assert float(found) == pytest.approx(np.mean((ours - reference.relation(*maps)) ** 2), rel=1e-3)
+
+
+def test_a_wider_student_is_reduced():
+    ports = {"teacher": fakes.port("student"), "student": fakes.port("teacher")}
+    strategy = LayerRelation(adapter="selected", pairs=(("C3", "C4"),))
+    strategy.connect(ports)
+    ours, theirs = fakes.outputs(ports["student"]), fakes.outputs(ports["teacher"], seed=1)
+    ours["C3"][..., [0, 2, 4, 6]], ours["C4"][..., [0, 2, 4, 6, 8]] = theirs["C3"], theirs["C4"]
+    np.testing.assert_allclose(strategy({"teacher": theirs, "student": ours}, {}), 0, atol=1e-6)

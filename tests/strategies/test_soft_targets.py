@@ -213,3 +213,52 @@ def test_other_classes_are_told(strategy):
     ports = {"teacher": fakes.port("teacher", num_classes=2), "student": fakes.port(num_classes=3)}
     with pytest.raises(MkdError, match="expected the 3 classes of the student, got 2 classes in the teacher"):
         strategy().connect(ports)
+
+
+def box_of(strategy, outputs, role, i, n):
+    """One box of a network, from its encodings, as fractions of the image."""
+    anchors = fakes.port(role).anchors
+    anchor = anchors.centers_and_sizes()[n] / anchors.image_size
+    return reference.decode(outputs[role]["box_encodings"][i, n], anchor)
+
+
+@pytest.mark.parametrize("beta", [0, 1])
+def test_a_score_times_the_overlap_of_the_boxes(beta):
+    ports = {"teacher": fakes.port("teacher"), "student": fakes.port()}
+    strategy = SoftClasses(soft_target="score_iou", beta=beta)
+    strategy.connect(ports)
+    outputs = {role: fakes.outputs(port, seed=i) for i, (role, port) in enumerate(ports.items())}
+    for i, found in enumerate(strategy(outputs, {})):
+        total = confidence = 0.0
+        for n in range(84):
+            overlap = reference.iou(*(box_of(strategy, outputs, role, i, n) for role in ports))
+            theirs, ours = (outputs[role]["class_logits"][i, n] for role in ports)
+            confidence += max(reference.sigmoid(z) for z in theirs)
+            for z, t in zip(ours, theirs, strict=True):
+                soft = overlap * reference.sigmoid(t)
+                total += reference.quality_focal(soft, float(z), beta)
+                if beta == 0 and soft > 0:
+                    total += soft * math.log(soft) + (1 - soft) * math.log(1 - soft)
+        assert float(found) == pytest.approx(total / max(confidence, 1), rel=1e-3)
+
+
+def test_a_score_times_the_overlap_by_hand():
+    # A probability of 3/4 for a box of which the student's covers two thirds asks for one half.
+    sure, half, overlap = logits(LOG3), logits(0), np.float32([[2 / 3]])
+    one = np.ones(1, "float32")
+    assert float(soft_class_loss(half, sure, one, overlap=overlap)[0]) == pytest.approx(0, abs=1e-6)
+    assert float(soft_class_loss(half, sure, one, beta=0, overlap=overlap)[0]) == pytest.approx(0, abs=1e-6)
+    # Without overlap it asks for 0: the distance is 1/2, the cross-entropy log 2.
+    none = soft_class_loss(half, sure, one, overlap=np.zeros((1, 1), "float32"))
+    assert float(none[0]) == pytest.approx(0.5 * math.log(2), rel=1e-5)
+
+
+def test_the_overlap_of_the_soft_target_teaches_no_box():
+    ports = {"teacher": fakes.port("teacher"), "student": fakes.port()}
+    strategy = SoftClasses(soft_target="score_iou")
+    strategy.connect(ports)
+    outputs = {role: fakes.outputs(port, seed=i) for i, (role, port) in enumerate(ports.items())}
+    encodings = tf.Variable(outputs["student"]["box_encodings"])
+    with tf.GradientTape() as tape:
+        term = strategy(outputs | {"student": outputs["student"] | {"box_encodings": encodings}}, {})
+    assert tape.gradient(term, encodings) is None

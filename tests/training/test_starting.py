@@ -67,11 +67,33 @@ def test_the_student_alone_and_compressions_keep_their_weights():
         np.testing.assert_array_equal(first_kernel(network), before)
 
 
+def test_by_default_each_takes_the_next_larger_network():
+    teacher, guide, student = build(1), build(2), build(3)
+    assert start("guide", {"student": guide}, {"teacher": teacher}) == ["guide: starts from the teacher"]
+    trained = {"teacher": build(4), "guide": guide}
+    assert start("student", {"student": student}, trained) == ["student: starts from the guide"]
+    assert start("student", {"student": student}, {"teacher": teacher}) == [
+        "student: starts from the teacher"
+    ]
+    assert not start("student", {"student": student}, trained, student_weights="other.keras")
+    assert not start("student", {"student": student}, trained, student_init="random")
+
+
+def test_by_default_another_family_keeps_its_random_weights():
+    teacher, student = build(1), harness.build("resnet(depth=18, width=0.125, pyramid=8)", seed=2)
+    before = student.get_weights()
+    (line,) = start("student", {"student": student}, {"teacher": teacher})
+    assert line.startswith("student: starts from random weights, as only 22 of 60 layers are common")
+    assert all((a == b).all() for a, b in zip(before, student.get_weights(), strict=True))
+    assert start("student", {"student": student}, {"teacher": teacher}, student_init="teacher")
+    assert not all((a == b).all() for a, b in zip(before, student.get_weights(), strict=True))
+
+
 def test_of_combined_teachers_the_first_network_counts():
     first, second = build(1), build(2)
     assert first_network(mkd_tf.Flipped(mkd_tf.Ensemble([first, second]))) is first
 
 
 def test_a_guide_that_is_not_there():
-    with pytest.raises(MkdError, match="student_init: expected random or teacher, got guide"):
+    with pytest.raises(MkdError, match="student_init: expected auto, random or teacher, got guide"):
         from_values({"guide": "none", "student_init": "guide"})

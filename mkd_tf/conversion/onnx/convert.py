@@ -36,15 +36,16 @@ import tf2onnx
 from keras import ops
 
 from mkd_tf.checks import MkdError, check_one_of
-from mkd_tf.conversion.base import CALIBRATION_IMAGES, Progress
-from mkd_tf.conversion.calibration import Calibration, Source, choose_calibration
+from mkd_tf.conversion.base import CALIBRATION_IMAGES
+from mkd_tf.conversion.calibration import Calibration, Source
 from mkd_tf.conversion.onnx import OPSET, model_edits
 from mkd_tf.conversion.onnx.format import Onnx
 from mkd_tf.conversion.onnx.runner import INPUT
-from mkd_tf.conversion.tflite.convert import check_labels, convert
+from mkd_tf.conversion.tflite.convert import check_labels, to_tflite
 from mkd_tf.conversion.tflite.model_file import unpack
 from mkd_tf.detection import boxes
 from mkd_tf.detectors.base import Detector
+from mkd_tf.evaluation.progress import OnProgress, ignore_progress
 from mkd_tf.options import FITS
 
 
@@ -106,42 +107,10 @@ def _checked(model: onnx.ModelProto) -> bytes:
     return model.SerializeToString()
 
 
-def convert_onnx(
-    student: Detector,
-    form: Onnx,
-    calibration: Calibration | None,
-    *,
-    labels: Sequence[str] | None = None,
-    fit: str = "stretch",
-    on_progress: Progress | None = None,
-) -> bytes:
-    """`to_onnx` with the options of a format, and the calibration images already chosen."""
-    check_one_of("fit", fit, FITS)
-    if form.quantization != "int8":
-        student = student.plain()  # It emulates the integers of int8 alone.
-    names = check_labels(student.class_names if labels is None else labels, len(student.class_names))
-    batch = None if form.dynamic_batch else 1
-    # tf2onnx logs every optimisation, op by op.
-    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    if form.quantization == "int8":
-        tflite = convert(student, "int8", calibration, "raw", on_progress=on_progress)
-        model = _int8_heads(tflite, form.opset)
-    else:
-        model = _float_heads(student, form.opset, batch)
-    is_raw = form.postprocess == "raw"
-    if not is_raw:
-        model = model_edits.append(model, _decoding(student, form.opset, batch))
-    if form.dynamic_batch:
-        model_edits.free_batch(model)
-    model.graph.name = student.name
-    model_edits.describe(model, names, fit, student.anchors, is_raw=is_raw)
-    return _checked(model)
-
-
 def to_onnx(
     student: Detector,
     quantization: str = "float32",
-    calibration: Source | None = None,
+    calibration: Source | Calibration | None = None,
     postprocess: str = "decoded",
     *,
     opset: int = OPSET,
@@ -150,6 +119,7 @@ def to_onnx(
     calibration_images: int = CALIBRATION_IMAGES,
     seed: int = 0,
     fit: str = "stretch",
+    on_progress: OnProgress = ignore_progress,
 ) -> bytes:
     """Converts a detector into an ONNX file with class names, fit and, for raw heads, anchors inside.
 
@@ -165,6 +135,7 @@ def to_onnx(
       calibration_images: how many images at most.
       seed: of their choice.
       fit: how the model was trained to see images, `stretch` or `letterbox`.
+      on_progress: called while images are calibrated on.
 
     Returns:
       The file's content.
@@ -173,10 +144,23 @@ def to_onnx(
       MkdError: for an unknown form, missing or empty calibration, a wrong number of
         labels, or a network that ONNX has no form for at this opset.
     """
-    form = Onnx(quantization, postprocess, opset, dynamic_batch)
-    chosen = None
-    if calibration is not None and form.needs_calibration(student):
-        chosen = choose_calibration(
-            calibration, student.image_size, count=calibration_images, seed=seed, fit=fit
-        )
-    return convert_onnx(student, form, chosen, labels=labels, fit=fit)
+    Onnx(quantization, postprocess, opset, dynamic_batch)  # Checks them.
+    check_one_of("fit", fit, FITS)
+    names = check_labels(student.class_names if labels is None else labels, len(student.class_names))
+    batch, is_raw = None if dynamic_batch else 1, postprocess == "raw"
+    # tf2onnx logs every optimisation, op by op.
+    logging.getLogger("tf2onnx").setLevel(logging.WARNING)
+    if quantization == "int8":
+        choice: Any = {"calibration_images": calibration_images, "seed": seed, "fit": fit}
+        tflite = to_tflite(student, "int8", calibration, "raw", on_progress=on_progress, **choice)
+        model = _int8_heads(tflite, opset)
+    else:
+        student = student.plain()  # It emulates the integers of int8 alone.
+        model = _float_heads(student, opset, batch)
+    if not is_raw:
+        model = model_edits.append(model, _decoding(student, opset, batch))
+    if dynamic_batch:
+        model_edits.free_batch(model)
+    model.graph.name = student.name
+    model_edits.describe(model, names, fit, student.anchors, is_raw=is_raw)
+    return _checked(model)

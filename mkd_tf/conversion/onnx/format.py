@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mkd_tf.checks import fail
-from mkd_tf.conversion.base import FileRunner, Format, Heads, Progress, import_extra, needs_calibration
+from mkd_tf.conversion.base import FileRunner, Format, Heads, import_extra
 from mkd_tf.conversion.onnx import OPSET, OPSETS, POSTPROCESSES, QUANTIZATIONS
 from mkd_tf.options import option
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mkd_tf.conversion.calibration import Calibration
     from mkd_tf.detectors.base import Detector
+    from mkd_tf.evaluation.progress import OnProgress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,12 +38,9 @@ class Onnx(Format):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dynamic_batch and self.quantization == "int8":
-            fail(
-                "dynamic_batch",
-                expected="float32",
-                got="int8, which is made from a TFLite file of batch 1",
-                do="Leave dynamic_batch out, or choose quantization float32.",
-            )
+            got = "int8, which is made from a TFLite file of batch 1"
+            do = "Leave dynamic_batch out, or choose quantization float32."
+            fail("dynamic_batch", expected="float32", got=got, do=do)
 
     def suffix(self) -> str:
         dynamic, raw = "_dynamic" if self.dynamic_batch else "", "_raw" if self.postprocess == "raw" else ""
@@ -52,21 +50,19 @@ class Onnx(Format):
         for package in self.packages:
             import_extra(package, "an ONNX file", "onnx")
 
-    def needs_calibration(self, detector: Detector) -> bool:
-        return needs_calibration(detector, self.quantization)
-
     def convert(
         self,
         detector: Detector,
         calibration: Calibration | None,
         labels: Sequence[str],
         fit: str,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress,
     ) -> bytes:
         self.require()
-        from mkd_tf.conversion.onnx.convert import convert_onnx
+        from mkd_tf.conversion.onnx.convert import to_onnx
 
-        return convert_onnx(detector, self, calibration, labels=labels, fit=fit, on_progress=on_progress)
+        options = dataclasses.asdict(self) | {"labels": labels, "fit": fit, "on_progress": on_progress}
+        return to_onnx(detector, calibration=calibration, **options)
 
     @staticmethod
     def runner(source: str | Path | bytes, threads: int = 1) -> FileRunner:

@@ -12,6 +12,13 @@ from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detection.boxes import SCALE_CENTER, SCALE_SIZE
 
 BATCH = "batch"
+_TEXTS = {
+    INPUT: "RGB images, 0..255, height and width before the channels",
+    "class_logits": "before the sigmoid",
+    "box_encodings": "ty, tx, th, tw",
+    "scores": "0..1, one column per class",
+    "boxes": "ymin, xmin, ymax, xmax as fractions of the input, before suppression",
+}
 
 
 def rename(model: onnx.ModelProto, public: Mapping[str, str]) -> None:
@@ -66,12 +73,6 @@ def free_batch(model: onnx.ModelProto) -> None:
         entry.type.tensor_type.shape.dim[0].dim_param = BATCH
 
 
-def anchors_json(anchors: Anchors) -> str:
-    """Returns N rows of (ycenter, xcenter, height, width) as fractions of the input, exact to the float32."""
-    rows = (anchors.centers_and_sizes() / anchors.image_size).astype("float32").tolist()
-    return json.dumps([[float(f"{x:.9g}") for x in row] for row in rows])
-
-
 def describe(
     model: onnx.ModelProto, labels: tuple[str, ...], fit: str, anchors: Anchors, *, is_raw: bool
 ) -> None:
@@ -83,21 +84,12 @@ def describe(
         "fit": fit,
     }
     if is_raw:
-        facts["anchors"] = anchors_json(anchors)
+        rows = (anchors.centers_and_sizes() / anchors.image_size).astype("float32").tolist()
+        # Nine digits are exact to the float32.
+        facts["anchors"] = json.dumps([[float(f"{x:.9g}") for x in row] for row in rows])
         facts["box_encoding_scales"] = json.dumps([SCALE_CENTER, SCALE_CENTER, SCALE_SIZE, SCALE_SIZE])
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, facts)
-    _comment(model.graph, is_raw)
-
-
-def _comment(graph: onnx.GraphProto, is_raw: bool) -> None:
-    texts = {
-        INPUT: "RGB images, 0..255, height and width before the channels",
-        "class_logits": "before the sigmoid",
-        "box_encodings": "ty, tx, th, tw",
-        "scores": "0..1, one column per class",
-        "boxes": "ymin, xmin, ymax, xmax as fractions of the input, before suppression",
-    }
-    for entry in (*graph.input, *graph.output):
-        entry.doc_string = texts[entry.name]
-    graph.doc_string = "Object detector, raw heads" if is_raw else "Object detector, before suppression"
+    for entry in (*model.graph.input, *model.graph.output):
+        entry.doc_string = _TEXTS[entry.name]
+    model.graph.doc_string = "Object detector, " + ("raw heads" if is_raw else "before suppression")

@@ -54,9 +54,6 @@ class OnnxRunner:
       threads: that onnxruntime may use.
 
     Attributes:
-      image_size: side of the square input in pixels.
-      class_names: in the order of the scores.
-      fit: how the model was trained to see images.
       is_raw: whether the outputs are `class_logits` and `box_encodings`, not `scores` and `boxes`.
 
     Raises:

@@ -17,16 +17,18 @@ scale for boxes and scores would ruin one of the two.
 """
 
 import contextlib
+import functools
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from mkd_tf.checks import check_one_of, fail
-from mkd_tf.conversion.base import CALIBRATION_IMAGES, Progress, needs_calibration
+from mkd_tf.conversion.base import CALIBRATION_IMAGES, needs_calibration
 from mkd_tf.conversion.calibration import Calibration, Source, choose_calibration, with_full_range
 from mkd_tf.conversion.tflite import POSTPROCESSES, QUANTIZATIONS
 from mkd_tf.conversion.tflite.metadata_writer import Description, pack
@@ -36,6 +38,7 @@ from mkd_tf.conversion.tflite.rewrites.score_scale import keep_score_scale
 from mkd_tf.conversion.tflite.serving import serving_module
 from mkd_tf.detection.postprocess import PostprocessConfig
 from mkd_tf.detectors.base import Detector
+from mkd_tf.evaluation.progress import OnProgress, ignore_progress
 
 CALIBRATED = ("int8", "int16x8")
 
@@ -48,12 +51,9 @@ def check_labels(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:
     """
     if isinstance(labels, str) or len(labels) != num_classes:
         got = "one string" if isinstance(labels, str) else str(len(labels))
-        fail(
-            "labels",
-            expected=f"a list of {num_classes} labels, one per class of the detector",
-            got=got,
-            do="Give one label per class, in the order of the classes and without a background class.",
-        )
+        expected = f"a list of {num_classes} labels, one per class of the detector"
+        do = "Give one label per class, in the order of the classes and without a background class."
+        fail("labels", expected=expected, got=got, do=do)
     for label in labels:
         if not label.strip() or "\n" in label or "\r" in label:
             fail("labels", expected="labels of one line", got=repr(label), do="Correct this label.")
@@ -61,35 +61,12 @@ def check_labels(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:
 
 
 def _images(
-    images: np.ndarray, scaling: tuple[float, float], on_progress: Progress | None
+    images: np.ndarray, scaling: tuple[float, float], on_progress: OnProgress
 ) -> Iterator[list[np.ndarray]]:
     factor, offset = np.asarray(scaling, "float32")
     for done, image in enumerate(images, start=1):
         yield [image[None].astype("float32") * factor + offset]
-        if on_progress is not None:
-            on_progress(done, len(images))
-
-
-def _configure(
-    converter: tf.lite.TFLiteConverter, quantization: str, images: Callable[[], Iterator], emulated: bool
-) -> None:
-    converter.allow_custom_ops = True
-    if quantization == "float32":
-        return
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantization == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if quantization in CALIBRATED and not emulated:
-        converter.representative_dataset = images
-    if quantization == "int8":
-        if not emulated:
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-        converter.inference_output_type = tf.float32
-    if quantization == "int16x8":
-        sixteen = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        # The second is for the post-process, which has no 16-bit form: without it this is an error.
-        converter.target_spec.supported_ops = [sixteen, tf.lite.OpsSet.TFLITE_BUILTINS]
+        on_progress(done, len(images))
 
 
 def _is_warning(entry: logging.LogRecord) -> bool:
@@ -117,7 +94,22 @@ def _convert(
     with tempfile.TemporaryDirectory() as folder, _quiet():
         tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
-        _configure(converter, quantization, images, emulated)
+        converter.allow_custom_ops = True
+        if quantization != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantization == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if quantization in CALIBRATED and not emulated:
+            converter.representative_dataset = images
+        if quantization == "int8":
+            if not emulated:
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.uint8
+            converter.inference_output_type = tf.float32
+        if quantization == "int16x8":
+            sixteen = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            # The second is for the post-process, which has no 16-bit form: without it this is an error.
+            converter.target_spec.supported_ops = [sixteen, tf.lite.OpsSet.TFLITE_BUILTINS]
         return converter.convert()
 
 
@@ -129,15 +121,13 @@ def check_input(content: bytes, scaling: tuple[float, float]) -> None:
     # The zero point is an integer, so it may be off by half a level.
     exact = abs(step - factor) < 1e-3 * factor and abs(zero * factor + offset) < 0.51 * factor
     if entry["dtype"] != np.uint8 or not exact:
-        fail(
-            "to_tflite: input of the int8 file",
-            expected=f"uint8 with step {factor:.5g} and zero point {-offset / factor:.5g}",
-            got=f"{np.dtype(entry['dtype']).name} with step {step:.5g} and zero point {zero}",
-            do="Use the versions in constraints.txt, and a model whose scaled pixels begin at 0 or below.",
-        )
+        expected = f"uint8 with step {factor:.5g} and zero point {-offset / factor:.5g}"
+        got = f"{np.dtype(entry['dtype']).name} with step {step:.5g} and zero point {zero}"
+        do = "Use the versions in constraints.txt, and a model whose scaled pixels begin at 0 or below."
+        fail("to_tflite: input of the int8 file", expected=expected, got=got, do=do)
 
 
-def float_core(student: Detector, config: PostprocessConfig | None = None) -> bytes:
+def float_core(student: Detector) -> bytes:
     """Returns a float32 file without metadata whose tensors have the same names as those of `int8`.
 
     Its input is the core's, `[1, S, S, 3]` scaled as `student.scaling` says; the
@@ -147,15 +137,9 @@ def float_core(student: Detector, config: PostprocessConfig | None = None) -> by
       MkdError: for a student that emulates int8, whose tensors have other names.
     """
     if student.is_quantized:
-        fail(
-            f"float file of {student.name}",
-            expected="a float detector",
-            got="one that emulates int8",
-            do="Take the student that it was made from.",
-        )
-    module = serving_module(
-        student, scaled_input=True, postprocess="detection", config=config or PostprocessConfig()
-    )
+        where, do = f"float file of {student.name}", "Take the student that it was made from."
+        fail(where, expected="a float detector", got="one that emulates int8", do=do)
+    module = serving_module(student, scaled_input=True, postprocess="detection", config=PostprocessConfig())
     return _convert(module, "float32", lambda: iter(()))
 
 
@@ -168,49 +152,10 @@ def described(
     return pack(content, Description(student.name, names, postprocess, mean, std, student.anchors))
 
 
-def convert(
-    student: Detector,
-    quantization: str,
-    calibration: Calibration | None,
-    postprocess: str = "detection",
-    *,
-    labels: Sequence[str] | None = None,
-    config: PostprocessConfig | None = None,
-    on_progress: Progress | None = None,
-) -> bytes:
-    """`to_tflite` with the calibration images already chosen; None where none is needed."""
-    check_one_of("quantization", quantization, QUANTIZATIONS)
-    check_one_of("postprocess", postprocess, POSTPROCESSES)
-    if student.is_quantized and quantization != "int8":
-        student = student.plain()  # It emulates the integers of int8 alone.
-    student = student.deployable()
-    emulated = student.is_quantized
-    names = check_labels(student.class_names if labels is None else labels, len(student.class_names))
-    if needs_calibration(student, quantization) and calibration is None:
-        fail(
-            f"to_tflite: quantization {quantization}",
-            expected="calibration images",
-            got="none",
-            do="Pass calibration=dataset; its training images give the ranges.",
-        )
-    config, is_bytes = config or PostprocessConfig(), quantization == "int8"
-    scaling = student.scaling if is_bytes else (1.0, 0.0)
-    images = with_full_range(calibration.images) if calibration is not None else np.zeros(0)
-    module = serving_module(student, scaled_input=is_bytes, postprocess=postprocess, config=config)
-    content = _convert(module, quantization, lambda: _images(images, scaling, on_progress), emulated)
-    if is_bytes:
-        check_input(content, scaling)
-        content = pools_as_convolutions(content)
-    if quantization in CALIBRATED:
-        content = repair_biases(content)
-        content = keep_score_scale(content) if postprocess == "detection" else content
-    return described(content, student, names, scaling, postprocess)
-
-
 def to_tflite(
     student: Detector,
     quantization: str = "int8",
-    calibration: Source | None = None,
+    calibration: Source | Calibration | None = None,
     postprocess: str = "detection",
     *,
     labels: Sequence[str] | None = None,
@@ -218,13 +163,15 @@ def to_tflite(
     seed: int = 0,
     fit: str = "stretch",
     config: PostprocessConfig | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> bytes:
     """Converts a detector into a TFLite file with metadata, labels and anchors inside.
 
     Args:
       student: the detector; it is not changed.
       quantization: see above.
-      calibration: training images for `int8` and `int16x8`, as in `choose_calibration`.
+      calibration: training images for `int8` and `int16x8`, as in `choose_calibration`; none are
+        read for a student that emulates int8.
       postprocess: `detection` appends `TFLite_Detection_PostProcess` as the last op;
         `raw` gives `class_logits` and `box_encodings`.
       labels: names to show instead of the detector's own, one per class.
@@ -232,6 +179,7 @@ def to_tflite(
       seed: of their choice.
       fit: how they are brought to the input, `stretch` or `letterbox`, as in training.
       config: thresholds of the non-maximum suppression; those of the Keras path when None.
+      on_progress: called while images are calibrated on.
 
     Returns:
       The file's content.
@@ -240,9 +188,28 @@ def to_tflite(
       MkdError: for an unknown form, missing or empty calibration, or a wrong number of labels.
     """
     check_one_of("quantization", quantization, QUANTIZATIONS)
-    chosen = None
-    if calibration is not None and needs_calibration(student, quantization):
-        chosen = choose_calibration(
-            calibration, student.image_size, count=calibration_images, seed=seed, fit=fit
-        )
-    return convert(student, quantization, chosen, postprocess, labels=labels, config=config)
+    check_one_of("postprocess", postprocess, POSTPROCESSES)
+    if student.is_quantized and quantization != "int8":
+        student = student.plain()  # It emulates the integers of int8 alone.
+    student = student.deployable()
+    names = check_labels(student.class_names if labels is None else labels, len(student.class_names))
+    images = np.zeros(0)
+    if needs_calibration(student, quantization):
+        if calibration is None:
+            do = "Pass calibration=dataset; its training images give the ranges."
+            where = f"to_tflite: quantization {quantization}"
+            fail(where, expected="calibration images", got="none", do=do)
+        choice: Any = {"count": calibration_images, "seed": seed, "fit": fit}
+        images = with_full_range(choose_calibration(calibration, student.image_size, **choice).images)
+    config, is_bytes = config or PostprocessConfig(), quantization == "int8"
+    scaling = student.scaling if is_bytes else (1.0, 0.0)
+    module = serving_module(student, scaled_input=is_bytes, postprocess=postprocess, config=config)
+    inputs = functools.partial(_images, images, scaling, on_progress)
+    content = _convert(module, quantization, inputs, student.is_quantized)
+    if is_bytes:
+        check_input(content, scaling)
+        content = pools_as_convolutions(content)
+    if quantization in CALIBRATED:
+        content = repair_biases(content)
+        content = keep_score_scale(content) if postprocess == "detection" else content
+    return described(content, student, names, scaling, postprocess)

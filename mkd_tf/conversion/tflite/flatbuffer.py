@@ -1,40 +1,20 @@
 """A small writer of flatbuffers: tables of numbered fields, without generated code.
 
-A schema's field number n is slot n here; the value's Python type decides how it is
-written. A union takes two slots, its type (`np.uint8`) and its table.
+A table is a dict from slots to values; a schema's field number n is slot n. The value's Python
+type decides how it is written: a NumPy scalar, `str`, `bytes` (a vector of ubyte, aligned to
+16), `np.ndarray` (a vector of numbers), a table, or a list of tables or strings. None leaves a
+field out. A union takes two slots, its type (`np.uint8`) and its table.
 
 Reference: the FlatBuffers binary format, https://flatbuffers.dev/internals/.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import flatbuffers
 import numpy as np
 
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A table to be written.
-
-    Attributes:
-      fields: value by slot: a NumPy scalar, `str`, `bytes` (a vector of ubyte, aligned
-        to 16), `np.ndarray` (a vector of numbers), a `Table`, or a list of tables or
-        strings. None leaves a field out.
-    """
-
-    fields: Mapping[int, Any]
-
-
-_SCALARS = {
-    "bool": flatbuffers.Builder.PrependBoolSlot,
-    "int8": flatbuffers.Builder.PrependInt8Slot,
-    "uint8": flatbuffers.Builder.PrependUint8Slot,
-    "int32": flatbuffers.Builder.PrependInt32Slot,
-    "uint32": flatbuffers.Builder.PrependUint32Slot,
-    "float32": flatbuffers.Builder.PrependFloat32Slot,
-}
+Table = Mapping[int, Any]
 
 
 def _blob(builder: flatbuffers.Builder, data: bytes) -> int:
@@ -66,7 +46,7 @@ def _reference(builder: flatbuffers.Builder, value: Any) -> int:
 
 
 def _table(builder: flatbuffers.Builder, table: Table) -> int:
-    fields = {slot: value for slot, value in table.fields.items() if value is not None}
+    fields = {slot: value for slot, value in table.items() if value is not None}
     # Flatbuffers are written bottom-up: a table's references first.
     offsets = {s: _reference(builder, v) for s, v in fields.items() if not isinstance(v, np.generic)}
     builder.StartObject(max(fields, default=-1) + 1)
@@ -74,7 +54,8 @@ def _table(builder: flatbuffers.Builder, table: Table) -> int:
         if slot in offsets:
             builder.PrependUOffsetTRelativeSlot(slot, offsets[slot], 0)
         else:
-            _SCALARS[value.dtype.name](builder, slot, value.item(), 0)
+            # A method for each type, as in PrependFloat32Slot.
+            getattr(builder, f"Prepend{value.dtype.name.capitalize()}Slot")(slot, value.item(), 0)
     return builder.EndObject()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mkd_tf.checks import check_fraction
-from mkd_tf.conversion.base import FileRunner, Format, Heads, Progress, needs_calibration
+from mkd_tf.conversion.base import FileRunner, Format, Heads
 from mkd_tf.conversion.tflite import POSTPROCESSES, QUANTIZATIONS
 from mkd_tf.options import LOWEST_SCORE, option
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mkd_tf.conversion.calibration import Calibration
     from mkd_tf.detectors.base import Detector
+    from mkd_tf.evaluation.progress import OnProgress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,30 +64,20 @@ class TFLite(TFLiteFile):
     def suffix(self) -> str:
         return f"{self.quantization}{'_raw' if self.postprocess == 'raw' else ''}.tflite"
 
-    def needs_calibration(self, detector: Detector) -> bool:
-        return needs_calibration(detector, self.quantization)
-
     def convert(
         self,
         detector: Detector,
         calibration: Calibration | None,
         labels: Sequence[str],
         fit: str,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress,
     ) -> bytes:
-        from mkd_tf.conversion.tflite.convert import convert
+        from mkd_tf.conversion.tflite.convert import to_tflite
         from mkd_tf.detection.postprocess import PostprocessConfig
 
         config = PostprocessConfig(score_threshold=self.score_threshold)
-        return convert(
-            detector,
-            self.quantization,
-            calibration,
-            self.postprocess,
-            labels=labels,
-            config=config,
-            on_progress=on_progress,
-        )
+        options: Any = {"labels": labels, "config": config, "on_progress": on_progress}
+        return to_tflite(detector, self.quantization, calibration, self.postprocess, **options)
 
     def companions(self, name: str, detector: Detector) -> Mapping[str, str]:
         from mkd_tf.conversion.tflite.metadata_writer import anchors_csv

@@ -3,10 +3,10 @@
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import OpResolverType
 
 from mkd_tf.conversion.base import Heads
+from mkd_tf.conversion.tflite.model_file import unpack
 from mkd_tf.conversion.tflite.runner import TFLiteRunner, open_interpreter
 from mkd_tf.detection.postprocess import probabilities
 
@@ -16,12 +16,6 @@ KEEP_TENSORS: dict[str, Any] = {
     "experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
 }
 """Options of an interpreter whose tensors can all be read after a call."""
-
-
-def _postprocess_inputs(content: bytes) -> list[int]:
-    """Returns the indices of the encodings and scores, which the last operator, the post-process, takes."""
-    graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
-    return [int(i) for i in graph.Operators(graph.OperatorsLength() - 1).InputsAsNumpy()[:2]]
 
 
 def tflite_heads(content: bytes, images: np.ndarray) -> Heads:
@@ -44,7 +38,8 @@ def tflite_heads(content: bytes, images: np.ndarray) -> Heads:
         )
         return {"box_encodings": encodings, "scores": probabilities(logits)}
     interpreter = open_interpreter("model", content, **KEEP_TENSORS)
-    wanted, rows = _postprocess_inputs(content), []
+    # Encodings and scores, which the last operator, the post-process, takes.
+    wanted, rows = [int(i) for i in unpack(content).subgraphs[0].operators[-1].inputs[:2]], []
     for image in images:
         interpreter.set_tensor(interpreter.get_input_details()[0]["index"], runner.prepare(image))
         interpreter.invoke()

@@ -35,6 +35,11 @@ def operator_code(model: schema.ModelT, operator: schema.OperatorT) -> int:
     return max(code.builtinCode, code.deprecatedBuiltinCode)
 
 
+def operator_name(model: schema.ModelT, operator: schema.OperatorT) -> str:
+    """Returns the name of an operator, as in `CONV_2D`."""
+    return CODE_NAMES[operator_code(model, operator)]
+
+
 def add_code(model: schema.ModelT, builtin: int, version: int) -> int:
     """Returns the index of an operator's code of this version, added where the model has none."""
     for index, code in enumerate(model.operatorCodes):
@@ -60,6 +65,22 @@ def producers(graph: schema.SubGraphT) -> dict[int, schema.OperatorT]:
 def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray:
     """Returns a constant's stored values, of the tensor's shape."""
     return np.frombuffer(bytes(model.buffers[tensor.buffer].data), DTYPES[tensor.type]).reshape(tensor.shape)
+
+
+def add_tensor(graph: schema.SubGraphT, tensor: schema.TensorT) -> int:
+    """Appends a tensor; returns its index."""
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def made_operator(
+    model: schema.ModelT, builtin: int, version: int, source: int, target: int
+) -> schema.OperatorT:
+    """Returns an operator without options from one tensor to another, which the caller puts into a graph."""
+    operator = schema.OperatorT()
+    operator.opcodeIndex = add_code(model, builtin, version)
+    operator.inputs, operator.outputs = [source], [target]
+    return operator
 
 
 def add_buffer(model: schema.ModelT, data: bytes) -> int:

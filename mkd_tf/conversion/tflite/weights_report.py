@@ -17,12 +17,11 @@ import zlib
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mkd_tf.conversion.tflite.model_file import CODE_NAMES, DTYPES, constant, operator_code, unpack
+from mkd_tf.conversion.tflite.model_file import DTYPES, constant, operator_name, unpack
 from mkd_tf.schemas.deployment import Kernel, Weights
 
-_BUILTIN = schema.BuiltinOperator
 # The axis of a kernel that is its output channels.
-_CHANNEL_AXIS = {_BUILTIN.CONV_2D: 0, _BUILTIN.DEPTHWISE_CONV_2D: 3, _BUILTIN.FULLY_CONNECTED: 0}
+_CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 
 
 def weights_report(content: bytes) -> Weights:
@@ -38,18 +37,18 @@ def weights_report(content: bytes) -> Weights:
         widened = {
             int(x.outputs[0]): int(x.inputs[0])
             for x in graph.operators
-            if operator_code(model, x) == _BUILTIN.DEQUANTIZE
+            if operator_name(model, x) == "DEQUANTIZE"
         }
         for operator in graph.operators:
-            code = operator_code(model, operator)
-            if code not in _CHANNEL_AXIS:
+            name = operator_name(model, operator)
+            if name not in _CHANNEL_AXIS:
                 continue
             index = int(operator.inputs[1])
             tensor = graph.tensors[widened.get(index, index)]
             data = model.buffers[tensor.buffer].data
             # Without data it is computed; types without a NumPy form, as int4, are not exported here.
             if data is not None and len(data) and tensor.type in DTYPES:
-                kernels.setdefault(tensor.buffer, _kernel(tensor, code, constant(model, tensor)))
+                kernels.setdefault(tensor.buffer, _kernel(tensor, name, constant(model, tensor)))
     count = sum(k["count"] for k in kernels.values())
     zeros = sum(k["zeros"] * k["count"] for k in kernels.values())
     return {
@@ -61,15 +60,16 @@ def weights_report(content: bytes) -> Weights:
     }
 
 
-def _kernel(tensor: schema.TensorT, code: int, values: np.ndarray) -> Kernel:
-    channels = np.moveaxis(values, _CHANNEL_AXIS[code], 0).reshape(values.shape[_CHANNEL_AXIS[code]], -1)
+def _kernel(tensor: schema.TensorT, operator: str, values: np.ndarray) -> Kernel:
+    axis = _CHANNEL_AXIS[operator]
+    channels = np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
     quantization = tensor.quantization
     points = quantization.zeroPoint if quantization is not None else None
     # One for the tensor, one for each channel, or, in a float file, none.
     zero = np.zeros(1, "int64") if points is None or not len(points) else np.asarray(points)
     return {
         "name": tensor.name.decode(),
-        "operator": CODE_NAMES[code],
+        "operator": operator,
         "shape": list(values.shape),
         "dtype": values.dtype.name,
         "count": values.size,

@@ -103,8 +103,9 @@ def training_batches(
 
     Returns:
       Batches `{"images": [B, S, S, 3] float32, "targets": {role: {...}}}`, a role's
-      targets being those of `targets.assign` and `known` `[B]`; and, if any image has a
-      crowd, `ignored` `[B, N]` of `targets.ignored`.
+      targets being those of `targets.assign`, `known` `[B]` and `labelled` `[B]`, 1 for the
+      images of a labelled stream; and, if any image has a crowd, `ignored` `[B, N]` of
+      `targets.ignored`.
     """
     for stream in streams:
         if not len(stream.indices) or stream.per_batch < 1:
@@ -115,6 +116,7 @@ def training_batches(
     all_boxes, all_labels = tf.constant(boxes.boxes), tf.constant(boxes.labels)
     all_weights, all_known = tf.constant(boxes.weights), tf.constant(boxes.known)
     orders = [tf.constant(s.indices, tf.int64) for s in streams]
+    labelled = tf.constant([float(s.labelled) for s in streams for _ in range(s.per_batch)])
     # Without crowds, neither the batch nor the step has entries for them.
     has_crowds = bool((boxes.weights < 0).any())
 
@@ -144,7 +146,8 @@ def training_batches(
         assigned = {}
         for role, grid in anchors.items():
             scaled = moved * (grid.image_size / image_size)
-            found = target_math.assign(grid, scaled, labels, weights, num_classes) | {"known": known}
+            found = target_math.assign(grid, scaled, labels, weights, num_classes)
+            found |= {"known": known, "labelled": labelled}
             if has_crowds:
                 found["ignored"] = target_math.ignored(grid, scaled, weights, found["weights"])
             assigned[role] = found

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from mkd_tf.checks import MkdError, check_one_of, fail
 from mkd_tf.data.base import AnnotatedSplit, Dataset, Element, annotation
 from mkd_tf.data.sources.shapes_drawing import CLASS_NAMES, image_name
+from mkd_tf.data.sources.tfds_preparing import quiet_tfds
 
 if TYPE_CHECKING:
     from mkd_tf.data.sources.shapes_builder import ShapesBuilder
@@ -115,6 +116,7 @@ def _prepared(
     """
     from mkd_tf.data.sources.shapes_builder import ShapesBuilder
 
+    quiet_tfds()
     home = None if data_dir is None else os.path.expanduser(data_dir)
     build = functools.partial(ShapesBuilder, counts=counts, size=size, seed=seed)
     builder = build(data_dir=home)

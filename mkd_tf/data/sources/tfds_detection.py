@@ -24,7 +24,7 @@ from mkd_tf.checks import check_one_of, fail
 from mkd_tf.data.base import SPLITS, AnnotatedSplit, Dataset, Element, annotation
 from mkd_tf.data.image_files import measure_image, read_image
 from mkd_tf.data.sources.coco_names import COCO_NAMES
-from mkd_tf.data.sources.tfds_preparing import find_prepared, prepare
+from mkd_tf.data.sources.tfds_preparing import find_prepared, prepare, quiet_tfds
 from mkd_tf.data.sources.tfrecords import TfRecords
 
 
@@ -159,6 +159,7 @@ def _prepared(name: str, source: _Source, data_dir: str | os.PathLike[str] | Non
     """Returns a builder of the prepared set, which is prepared first if it is missing."""
     import tensorflow_datasets as tfds
 
+    quiet_tfds()
     home = None if data_dir is None else os.path.expanduser(data_dir)
     builder = getattr(importlib.import_module(source.module), source.builder)
     made = builder(config=source.config, data_dir=home)

@@ -6,17 +6,25 @@ sending. Here every address is tried first, and pauses in a download are limited
 
 import contextlib
 import functools
-import threading
-import urllib.error
-import urllib.request
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mkd_tf.checks import MkdError
+from mkd_tf.addresses import refusal
+from mkd_tf.checks import MkdError, fail
 
 _PROBE_S = 20.0  # for all addresses together
 _PAUSE_S = 30.0
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING or "tensorflow_datasets" not in record.pathname
+
+
+def quiet_tfds() -> None:
+    """Silences what tfds tells, through absl's logger, of every file that it opens; safe to repeat."""
+    logging.getLogger("absl").addFilter(_is_news)
 
 
 def find_prepared(folder: Path) -> Path | None:
@@ -36,11 +44,9 @@ def prepare(builder: Any, name: str, addresses: Sequence[str], way_out: str) -> 
     import tensorflow_datasets as tfds
 
     folder = Path(builder.data_dir).parent
-    if refusal := _refusal(addresses):
-        raise MkdError(
-            f"{name}: expected a prepared set in {folder} or a network to download it, "
-            f"got {refusal}. {way_out}"
-        )
+    if got := refusal(addresses, _PROBE_S):
+        expected = f"a prepared set in {folder} or a network to download it"
+        fail(name, expected=expected, got=got, do=way_out)
     # There is no limit of time for requests to tfds's own store of prepared sets.
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
@@ -52,32 +58,6 @@ def prepare(builder: Any, name: str, addresses: Sequence[str], way_out: str) -> 
             f"{name}: expected to download and prepare it in {folder}, got {type(error).__name__}: "
             f"{text:.300}. Try again; what is complete is kept. {way_out}"
         ) from error
-
-
-def _refusal(addresses: Sequence[str]) -> str | None:
-    """Returns why one of the addresses cannot be downloaded from; None if all answer."""
-    found: list[str | None] = []
-
-    def ask() -> None:
-        found.append(next(filter(None, map(_ask, addresses)), None))
-
-    # In a thread, because looking up a name has no limit of time.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_PROBE_S)
-    return found[0] if found else f"no answer from {addresses[0]} within {_PROBE_S:.0f} s"
-
-
-def _ask(address: str) -> str | None:
-    request = urllib.request.Request(address, method="HEAD")  # noqa: S310 (http, from tfds's own list)
-    try:
-        with urllib.request.build_opener().open(request, timeout=_PROBE_S):
-            return None
-    except urllib.error.HTTPError as error:
-        # A server without HEAD has answered all the same.
-        return None if error.code in (405, 501) else f"HTTP {error.code} from {address}"
-    except OSError as error:
-        return f"no answer from {address} ({getattr(error, 'reason', error)})"
 
 
 @contextlib.contextmanager

@@ -43,7 +43,8 @@ def read_annotation(path: Path, file: str) -> Annotation:
         try:
             if not name:
                 raise BadExample("no <name>")
-            objects.append(ImageObject(index, name, _read_box(node), _is_true(node.findtext("difficult"))))
+            is_difficult = (node.findtext("difficult") or "").strip().lower() in ("1", "true", "yes")
+            objects.append(ImageObject(index, name, _read_box(node), is_difficult))
         except BadExample as error:
             problems.append(Problem(file, index, str(error), name or None))
     filename = (root.findtext("filename") or "").strip() or None
@@ -74,7 +75,3 @@ def _read_size(root: Element) -> tuple[int, int] | None:
     except (ValueError, OverflowError):
         return None
     return (width, height) if width > 0 and height > 0 else None
-
-
-def _is_true(text: str | None) -> bool:
-    return (text or "").strip().lower() in ("1", "true", "yes")

@@ -16,7 +16,7 @@ from mkd_tf.conversion.onnx import convert as onnx_convert
 from mkd_tf.conversion.onnx.convert import to_onnx
 from mkd_tf.conversion.onnx.runner import OnnxRunner
 from mkd_tf.conversion.parity import keras_heads
-from mkd_tf.conversion.tflite.convert import convert
+from mkd_tf.conversion.tflite.convert import to_tflite
 from mkd_tf.conversion.tflite.runner import TFLiteRunner
 from tests import harness
 from tests.conversion import made
@@ -124,7 +124,7 @@ def test_what_emulates_int8_brings_its_ranges():
     content = to_onnx(quantized(), "int8", "a folder that is not there", "raw")
     assert "QuantizeLinear" in operators(content)
     images = made.images(2)
-    lite = TFLiteRunner(convert(quantized(), "int8", None, "raw"))
+    lite = TFLiteRunner(to_tflite(quantized(), "int8", None, "raw"))
     for name, values in OnnxRunner(content).invoke(images).items():
         reference = np.concatenate([lite.invoke(image)[name] for image in images])
         step = np.diff(np.unique(reference)).min()

@@ -78,7 +78,7 @@ def test_a_file_that_loses_too_much_is_rejected_and_the_earlier_one_stays(source
     (tmp_path / "export").mkdir()
     (tmp_path / "export/student_float32.onnx").write_bytes(b"earlier")
     other = to_onnx(harness.shake(harness.build("tiny(size='student')", made.CLASSES, seed=5)))
-    monkeypatch.setattr(convert, "convert_onnx", lambda *_, **__: other)
+    monkeypatch.setattr(convert, "to_onnx", lambda *_, **__: other)
     with pytest.raises(MkdError, match=r"student_float32.onnx.rejected lost \d+\.\d\d AP; at most 2.0"):
         export(source, tmp_path, Onnx())
     assert (tmp_path / "export/student_float32.onnx").read_bytes() == b"earlier"
@@ -98,9 +98,9 @@ def test_a_failure_changes_nothing(source, tmp_path, monkeypatch):
 
     content = made_onnx.file()  # before the patches: it converts with the function that they replace
 
-    for module, name in ((convert, "convert_onnx"), (heads, "onnx_heads"), (measuring, "latency_ms")):
+    for module, name in ((convert, "to_onnx"), (heads, "onnx_heads"), (measuring, "latency_ms")):
         with monkeypatch.context() as patch:
-            patch.setattr(convert, "convert_onnx", lambda *_, **__: content)
+            patch.setattr(convert, "to_onnx", lambda *_, **__: content)
             patch.setattr(module, name, interrupted)
             with pytest.raises(KeyboardInterrupt):
                 export(source, tmp_path, Onnx())

@@ -11,7 +11,6 @@ from mkd_tf.conversion import to_tflite
 from mkd_tf.conversion.calibration import Calibration
 from mkd_tf.conversion.parity import differences, keras_heads
 from mkd_tf.conversion.tflite import QUANTIZATIONS
-from mkd_tf.conversion.tflite.convert import convert
 from mkd_tf.conversion.tflite.heads import tflite_heads
 from mkd_tf.conversion.tflite.runner import TFLiteRunner
 from mkd_tf.detection.postprocess import PostprocessConfig, select
@@ -187,7 +186,7 @@ def test_background_is_zero_and_stands_first(quantization):
 
 def test_input_step_is_the_normalisation_though_no_image_is_black_or_white():
     grey = made.images(4) // 4 + 96
-    content = convert(made.detector(), "int8", Calibration(grey, ("a",) * 4), "raw")
+    content = to_tflite(made.detector(), "int8", Calibration(grey, ("a",) * 4), "raw")
     (entry,) = Interpreter(model_content=content).get_input_details()
     assert entry["quantization"][0] == pytest.approx(1 / 127.5, abs=1e-5)
     assert grey.min() > 90, "the images of the caller were changed"
@@ -246,7 +245,7 @@ def test_progress_is_reported_and_the_detector_is_left_as_it_was():
     before = [v.numpy().copy() for v in made.detector().variables]
     seen = []
     three = Calibration(made.images(3), ("a", "b", "c"))
-    convert(made.detector(), "int8", three, on_progress=lambda *x: seen.append(x))
+    to_tflite(made.detector(), "int8", three, on_progress=lambda *x: seen.append(x))
     assert seen[:3] == [(1, 3), (2, 3), (3, 3)]
     for variable, value in zip(made.detector().variables, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)

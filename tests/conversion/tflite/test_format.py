@@ -78,9 +78,9 @@ def test_a_failure_changes_nothing(source, tmp_path, monkeypatch):
 
     content = made.file("float32")  # before the patches: it converts with the function that they replace
 
-    for module, name in ((convert, "convert"), (heads, "tflite_heads"), (measuring, "latency_ms")):
+    for module, name in ((convert, "to_tflite"), (heads, "tflite_heads"), (measuring, "latency_ms")):
         with monkeypatch.context() as patch:
-            patch.setattr(convert, "convert", lambda *_, **__: content)
+            patch.setattr(convert, "to_tflite", lambda *_, **__: content)
             patch.setattr(module, name, interrupted)
             with pytest.raises(KeyboardInterrupt):
                 export(source, tmp_path, TFLite("float32"))

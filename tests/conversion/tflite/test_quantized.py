@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mkd_tf.compression import CompressedDetector
-from mkd_tf.conversion.tflite.convert import convert, to_tflite
+from mkd_tf.conversion.tflite.convert import to_tflite
 from mkd_tf.conversion.tflite.runner import TFLiteRunner
 from mkd_tf.conversion.tflite.weights_report import weights_report
 from mkd_tf.detectors.base import PREDICTIONS
@@ -26,7 +26,7 @@ def student() -> CompressedDetector:
 
 @functools.cache
 def file(postprocess: str) -> bytes:
-    return convert(student(), "int8", None, postprocess)
+    return to_tflite(student(), "int8", None, postprocess)
 
 
 def test_the_file_is_what_is_emulated():
@@ -59,7 +59,7 @@ def test_it_finds_what_the_emulation_finds():
 
 
 def test_other_formats_are_of_its_floats():
-    plain, content = student().plain(), convert(student(), "float32", None, "raw")
+    plain, content = student().plain(), to_tflite(student(), "float32", None, "raw")
     image = made.images(1, seed=3)
     expected = plain.predict(image.astype("float32"), verbose=0)
     found = TFLiteRunner(content).invoke(image[0])
@@ -79,7 +79,7 @@ def test_zeros_survive_quantisation():
     pruned = pruning.shipped()
     quantized = CompressedDetector(pruned, "qat(preserve='sparsity')")
     quantized.prepare(made.images(16))
-    report = weights_report(convert(quantized, "int8", None, "raw"))
+    report = weights_report(to_tflite(quantized, "int8", None, "raw"))
     assert report["zeros"] >= 0.45
     kernel = quantized.plain().core.get_layer("stage5_b_conv").kernel.numpy()
     assert (kernel == 0).mean() >= 0.5  # The widest lose most.

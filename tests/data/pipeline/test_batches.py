@@ -93,9 +93,9 @@ def test_a_stream_smaller_than_its_share_goes_round(store):
 
 
 def test_streams_keep_their_shares_and_epochs(store):
-    found = batches(store, [(range(4), 2), (range(4, COUNT), 3)], steps=6)
-    first = [i for batch in found for i in drawn(batch)[:2]]
-    second = [i for batch in found for i in drawn(batch)[2:]]
+    found = batches(store, [(range(4), 2), (range(4, COUNT), 3, False)], steps=6)
+    assert found[0]["targets"]["student"]["labelled"].tolist() == [1, 1, 0, 0, 0]
+    first, second = ([i for batch in found for i in drawn(batch)[part]] for part in (slice(2), slice(2, 5)))
     for shown, pool in ((first, range(4)), (second, range(4, COUNT))):
         for start in range(0, 12, len(pool)):
             assert sorted(shown[start : start + len(pool)]) == list(pool)

@@ -245,6 +245,11 @@ class TestPreparation:
         with pytest.raises(MkdError, match="expected to write .* Set --data_dir to a folder"):
             Shapes(train=2, size=64, data_dir=tmp_path / "file")
 
+    def test_tfds_is_silent(self, tmp_path, caplog):
+        with caplog.at_level("INFO", "absl"):
+            Shapes(train=1, validation=0, test=0, unlabelled=0, size=64, data_dir=tmp_path).split("train")
+        assert not [record.message for record in caplog.records if record.name == "absl"]
+
     def test_importing_the_table_leaves_tfds_for_who_needs_it(self):
         code = "import sys, mkd_tf.data\nassert 'tensorflow_datasets' not in sys.modules"
         subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,13 +11,16 @@ import copy
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mkd_tf.conversion.tflite.model_file import add_buffer, constant, operator_code, to_content, unpack
-
-_BIASED = (
-    schema.BuiltinOperator.CONV_2D,
-    schema.BuiltinOperator.DEPTHWISE_CONV_2D,
-    schema.BuiltinOperator.FULLY_CONNECTED,
+from mkd_tf.conversion.tflite.model_file import (
+    add_buffer,
+    add_tensor,
+    constant,
+    operator_name,
+    to_content,
+    unpack,
 )
+
+_BIASED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _TYPES = (schema.TensorType.INT32, schema.TensorType.INT64)
 
 
@@ -39,11 +42,8 @@ def repair_biases(content: bytes) -> bytes:
     tensors = model.subgraphs[0].tensors
     repaired = 0
     for operator in model.subgraphs[0].operators:
-        if (
-            operator_code(model, operator) not in _BIASED
-            or len(operator.inputs) < 3
-            or operator.inputs[2] < 0
-        ):
+        has_bias = len(operator.inputs) == 3 and operator.inputs[2] >= 0
+        if not has_bias or operator_name(model, operator) not in _BIASED:
             continue
         image, weights, bias = (tensors[i] for i in operator.inputs)
         if bias.type not in _TYPES:
@@ -51,7 +51,7 @@ def repair_biases(content: bytes) -> bytes:
         scale = np.float64(image.quantization.scale[0]) * np.asarray(weights.quantization.scale, "float64")
         if np.allclose(bias.quantization.scale, scale, rtol=1e-4, atol=0):
             continue
-        tensors.append(_own_bias(model, bias, scale))
-        operator.inputs = [*operator.inputs[:2], len(tensors) - 1]
+        own = add_tensor(model.subgraphs[0], _own_bias(model, bias, scale))
+        operator.inputs = [*operator.inputs[:2], own]
         repaired += 1
     return to_content(model, len(content)) if repaired else content

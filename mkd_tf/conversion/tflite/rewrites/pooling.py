@@ -11,7 +11,14 @@ import math
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mkd_tf.conversion.tflite.model_file import add_buffer, add_code, operator_code, to_content, unpack
+from mkd_tf.conversion.tflite.model_file import (
+    add_buffer,
+    add_code,
+    add_tensor,
+    operator_name,
+    to_content,
+    unpack,
+)
 
 _VERSION = 3
 """Of DEPTHWISE_CONV_2D: the first one with int8 weights per channel."""
@@ -27,13 +34,12 @@ def _constant(model: schema.ModelT, name: str, values: np.ndarray, kind: int, sc
     tensor.quantization.scale = np.full(channels, scale, "float32")
     tensor.quantization.zeroPoint = np.zeros(channels, "int64")
     tensor.quantization.quantizedDimension = values.ndim - 1
-    model.subgraphs[0].tensors.append(tensor)
-    return len(model.subgraphs[0].tensors) - 1
+    return add_tensor(model.subgraphs[0], tensor)
 
 
 def _is_plain(model: schema.ModelT, operator: schema.OperatorT) -> bool:
     """Whether it is an int8 average pool of whole cells that keeps its input's scale."""
-    if operator_code(model, operator) != schema.BuiltinOperator.AVERAGE_POOL_2D:
+    if operator_name(model, operator) != "AVERAGE_POOL_2D":
         return False
     options = operator.builtinOptions
     taken, given = (model.subgraphs[0].tensors[i] for i in (operator.inputs[0], operator.outputs[0]))

@@ -13,7 +13,7 @@ from mkd_tf.checks import MkdError
 from mkd_tf.conversion.tflite.model_file import (
     DTYPES,
     add_buffer,
-    operator_code,
+    operator_name,
     producers,
     to_content,
     unpack,
@@ -26,7 +26,7 @@ def _path(model: schema.ModelT) -> list[schema.OperatorT]:
     dequantize = made[last.inputs[1]]
     concatenation = made[dequantize.inputs[0]]
     path = [last, dequantize, concatenation, made[concatenation.inputs[1]]]
-    if operator_code(model, path[-1]) == schema.BuiltinOperator.QUANTIZE:
+    if operator_name(model, path[-1]) == "QUANTIZE":
         path.append(made[path[-1].inputs[0]])
     return path
 
@@ -40,11 +40,10 @@ def keep_score_scale(content: bytes) -> bytes:
     model = unpack(content)
     try:
         path = _path(model)
-        codes = [operator_code(model, operator) for operator in path]
+        names = [operator_name(model, operator) for operator in path]
     except KeyError:
-        codes = []
-    known = schema.BuiltinOperator
-    if codes[:3] != [known.CUSTOM, known.DEQUANTIZE, known.CONCATENATION] or codes[-1] != known.LOGISTIC:
+        names = []
+    if names[:3] != ["CUSTOM", "DEQUANTIZE", "CONCATENATION"] or names[-1] != "LOGISTIC":
         raise MkdError(
             "to_tflite: the converter made a graph in which the scores are not found. "
             "Use the versions in constraints.txt."
@@ -58,9 +57,8 @@ def keep_score_scale(content: bytes) -> bytes:
     of_sigmoid = graph.tensors[scores].quantization
     for index in (background, concatenation.outputs[0]):
         graph.tensors[index].quantization = of_sigmoid
-    zeros = np.full(
-        graph.tensors[background].shape, of_sigmoid.zeroPoint[0], DTYPES[graph.tensors[scores].type]
-    )
+    dtype = DTYPES[graph.tensors[scores].type]
+    zeros = np.full(graph.tensors[background].shape, of_sigmoid.zeroPoint[0], dtype)
     # A buffer of its own: equal constants may share one.
     graph.tensors[background].buffer = add_buffer(model, zeros.tobytes())
     return to_content(model, len(content))

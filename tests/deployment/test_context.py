@@ -3,7 +3,7 @@
 import pytest
 
 from mkd_tf.checks import MkdError
-from mkd_tf.deployment.source import read_labels, trained_model
+from mkd_tf.deployment.context import read_labels, trained_model
 
 
 def test_trained_model(tmp_path):

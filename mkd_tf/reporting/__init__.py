@@ -1,0 +1,1 @@
+"""The report of a work directory or an ablation: one HTML page that needs nothing beside it."""
