@@ -13,9 +13,15 @@ from mkd_tf.strategies import STRATEGIES
 from tests import harness, int8
 
 pytestmark = pytest.mark.timeout(300)
-each_detector = pytest.mark.parametrize(
-    "spec", [pytest.param(s, marks=pytest.mark.slow if s in harness.SLOW else ()) for s in harness.SPECS]
-)
+
+
+def specs(names):
+    """Parametrises a test by specs; the slow ones are marked."""
+    marked = [pytest.param(s, marks=pytest.mark.slow if s in harness.SLOW else ()) for s in names]
+    return pytest.mark.parametrize("spec", marked)
+
+
+each_detector, each_structure = specs(harness.SPECS), specs(harness.STRUCTURES)
 each_class_count = pytest.mark.parametrize("num_classes", harness.CLASS_COUNTS)
 
 
@@ -29,24 +35,24 @@ def test_contract(spec, num_classes):
     harness.check_calls(detector.core)
 
 
-@each_detector
+@each_structure
 def test_file(spec, tmp_path):
     harness.check_file(harness.shake(harness.build(spec)), tmp_path)
 
 
-@each_detector
+@each_structure
 def test_weights(spec, tmp_path):
     detector = harness.shake(harness.build(spec))
     harness.check_weights(detector, harness.build(spec, seed=1), tmp_path)
 
 
-@each_detector
+@each_structure
 @each_class_count
 def test_int8(spec, num_classes):
     harness.check_int8(harness.shake(harness.build(spec, num_classes)))
 
 
-@each_detector
+@each_structure
 def test_quantization_aware(spec):
     harness.check_quantization_aware(harness.shake(harness.build(spec)))
 

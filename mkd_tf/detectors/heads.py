@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
+from keras import ops
 
 from mkd_tf.checks import fail
 from mkd_tf.detectors.base import PREDICTIONS
@@ -14,7 +15,7 @@ Head: TypeAlias = Callable[[Sequence[Any]], dict[str, Any]]
 def head_of(detector: keras.Model, taps: Sequence[str]) -> Head:
     """Returns the function from maps to predictions that is a part of a detector, in inference mode.
 
-    It shares the detector's layers, and is found in the graph: everything between the taps
+    Gradients pass through it to the maps, and none reach its variables. It shares the detector's layers, and is found in the graph: everything between the taps
     and the predictions.
 
     Args:
@@ -42,5 +43,11 @@ def head_of(detector: keras.Model, taps: Sequence[str]) -> Head:
             got=str(error),
             do="Name the maps that its head takes, or leave cross_head out.",
         )
+
     # A function: a strategy that held the model would count its variables among its own.
-    return lambda maps: head(list(maps), training=False)
+    def predict(maps: Sequence[Any]) -> dict[str, Any]:
+        frozen = [ops.stop_gradient(ops.convert_to_tensor(v)) for v in head.trainable_variables]
+        others = [ops.convert_to_tensor(v) for v in head.non_trainable_variables]
+        return head.stateless_call(frozen, others, list(maps), training=False)[0]
+
+    return predict

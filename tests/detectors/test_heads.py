@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import mkd_tf
 from mkd_tf.checks import MkdError
@@ -26,6 +27,17 @@ def test_it_predicts_what_the_detector_predicts(detector):
         np.testing.assert_allclose(value, outputs[name], atol=1e-5)
     for old, variable in zip(before, detector.variables, strict=True):
         np.testing.assert_array_equal(old, variable)
+
+
+def test_gradients_reach_the_maps_and_no_variable(detector):
+    shapes = [(1, *detector.output[tap].shape[1:]) for tap in TAPS]
+    rng = np.random.default_rng(0)
+    maps = [tf.Variable(rng.uniform(0, 6, shape).astype("float32")) for shape in shapes]
+    with tf.GradientTape() as tape:
+        found = head_of(detector, TAPS)(maps)["class_logits"]
+    gradients = tape.gradient(found, [*maps, *detector.trainable_variables])
+    assert all(g is not None and np.abs(g).max() > 0 for g in gradients[:3])
+    assert all(g is None for g in gradients[3:])
 
 
 def test_the_detector_is_still_saved(detector, tmp_path):

@@ -28,6 +28,12 @@ FAMILIES = {name: FORMS.get(name, (f"{name}(bins=8)",) * 2) for name in DETECTOR
 PAIRS = [(teacher, student) for teacher in ("adapted", *FAMILIES) for student in FAMILIES]
 PAIRS = [p for p in PAIRS if p[0] != "adapted" or p[1] == "tiny"]
 each_pair = pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+# Every family once as a teacher and once as a student.
+some_pairs = pytest.mark.parametrize(
+    "pair",
+    [p for i, p in enumerate(PAIRS) if p[0] == "adapted" or i % (len(FAMILIES) + 1) == 1],
+    ids="-".join,
+)
 SPECS = {name: f"{name}(source='teacher')" for name in STRATEGIES}
 TASK = ("class", "box")
 RATE = 3e-3
@@ -127,7 +133,7 @@ def test_all_together(pair):
 
 
 @pytest.mark.slow
-@each_pair
+@some_pairs
 def test_a_step_along_one_terms_gradient_lowers_it(pair):
     """Each strategy alone moves the student's own weights to where its term is lower."""
     made, data = distiller(pair, SPECS.values()), batch()

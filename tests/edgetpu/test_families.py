@@ -37,7 +37,7 @@ def adapted():
     "spec",
     [
         pytest.param(spec, marks=pytest.mark.slow if spec in harness.SLOW else ())
-        for spec in (*harness.SPECS, "adapted")
+        for spec in (*harness.STRUCTURES, "adapted")
     ],
 )
 def test_every_family_passes(spec, form):
