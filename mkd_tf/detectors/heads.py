@@ -15,8 +15,8 @@ Head: TypeAlias = Callable[[Sequence[Any]], dict[str, Any]]
 def head_of(detector: keras.Model, taps: Sequence[str]) -> Head:
     """Returns the function from maps to predictions that is a part of a detector, in inference mode.
 
-    Gradients pass through it to the maps, and none reach its variables. It shares the detector's layers, and is found in the graph: everything between the taps
-    and the predictions.
+    It shares the detector's layers, and is found in the graph: everything between the taps
+    and the predictions. Gradients pass through it to the maps, and none reach its variables.
 
     Args:
       detector: on the contract of `detectors.base`.
