@@ -37,9 +37,9 @@ VARIANTS = {
         "tiny(size='fast')",
         "tiny(bins=8)",
     ),
-    "resnet": ("resnet(width=0.25)", "resnet(depth=50, width=0.25, pyramid=32)"),
+    "resnet": ("resnet(width=0.25)", "resnet(depth=50, pyramid=32)"),
 }
-SLOW = ("resnet(depth=50, width=0.25, pyramid=32)",)
+SLOW = ("resnet(depth=50, pyramid=32)",)
 SPECS = tuple(spec for name in DETECTORS for spec in VARIANTS.get(name, (name,)))
 # Without those that differ from another in the numbers of channels alone.
 STRUCTURES = tuple(s for s in SPECS if s not in ("tiny(size='teacher')", "tiny(size='guide')"))

@@ -134,6 +134,15 @@ class DatasetFacts(TypedDict):
     classes: list[str]
 
 
+class TeacherLabels(TypedDict):
+    """How the teacher's boxes agree with human labels, see `training.label_quality`."""
+
+    images: Count
+    boxes_per_image: Amount
+    class_right: Fraction | None
+    covered: Fraction | None
+
+
 class ResultsFile(File):
     """`results.json`: what a work directory has measured. Without a training, only `files`."""
 
@@ -141,6 +150,7 @@ class ResultsFile(File):
     commit: NotRequired[str | None]
     dataset: NotRequired[DatasetFacts]
     image_size: NotRequired[Count]
+    teacher_labels: NotRequired[TeacherLabels]
     roles: dict[str, Role]
     files: dict[str, FileFigures]
 

@@ -36,12 +36,13 @@ from mkd_tf.training.backup import has_backup
 from mkd_tf.training.compression_stage import CompressionSteps, prepare, settings_of
 from mkd_tf.training.harm import HarmGuard, validations
 from mkd_tf.training.images import Images
+from mkd_tf.training.label_quality import MOST_IMAGES, label_quality
 from mkd_tf.training.measuring import Measuring
 from mkd_tf.training.networks import Networks
 from mkd_tf.training.plan import Stage, plan
 from mkd_tf.training.stage import train_stage
 from mkd_tf.training.starting import start_networks
-from mkd_tf.training.teacher_boxes import detect, read_rows, with_teacher_boxes, write_rows
+from mkd_tf.training.teacher_boxes import detect, read_rows, row_of, usable, with_teacher_boxes, write_rows
 from mkd_tf.training.workdir import check_images, claim, claim_stage, compare, lock, read_done, write_done
 
 
@@ -95,6 +96,8 @@ class Run:
             "roles": before["roles"],
             "files": before["files"],
         }
+        if "teacher_labels" in before:
+            self.results["teacher_labels"] = before["teacher_labels"]
 
     def _check_splits(self) -> None:
         missing = [s for s in ("train", "validation", "test") if s not in self.dataset.split_names]
@@ -149,9 +152,27 @@ class Run:
                 shown = bar(progress, "teacher labels", len(images.unlabelled))
                 found = detect(images.store, images.unlabelled, runner, shown)
             write_rows(path, images.unlabelled, found)
+            self._judge_labels(runner, networks["teacher"])
         data = self.config.data
         limits = data.teacher_boxes, data.teacher_boxes_iou
         return with_teacher_boxes(images.store, images.unlabelled, read_rows(path), *limits)
+
+    def _judge_labels(self, runner: KerasRunner, teacher: Detector) -> None:
+        """Says how far the teacher's boxes agree with the labels of the student's labelled images."""
+        store, data = self.images.store, self.config.data
+        chosen = self.images.labelled[:MOST_IMAGES]
+        if not len(chosen) or data.teacher_boxes >= 1:
+            return
+        found = detect(store, chosen, runner, lambda done, of: None)
+        labels = [usable(row_of(d), data.teacher_boxes, data.teacher_boxes_iou) for d in found]
+        truth, count = [store.row(i) for i in chosen.tolist()], len(self.dataset.class_names)
+        quality = label_quality(teacher.anchors, truth, labels, count)
+        self.results = {**self.results, "teacher_labels": quality}
+        right = percent(quality["class_right"], "{:.0%}")
+        self.say(
+            f"the teacher's labels: {quality['boxes_per_image']:.1f} boxes an image; where objects are, "
+            f"{right} of their weight has the right class ({len(chosen)} labelled images)"
+        )
 
     def _trained(self, stage: Stage, networks: dict[str, Detector]) -> Detector:
         """Trains a role unless that is done; returns the network in `best.keras`."""

@@ -62,18 +62,25 @@ def with_teacher_boxes(
     distillation only. Boxes that overlap more than `most_iou` become one label, see `distinct`.
     """
     replaced = set(indices.tolist())
-    least = least_score if least_score < 1 else np.inf  # A score can round to 1.
-    known = np.array([i not in replaced or least < 1 for i in range(len(store))])
-    per_image = []
-    for i in range(len(store)):
-        if i not in replaced:
-            per_image.append(store.row(i))
-            continue
-        boxes, labels, weights = rows[i]
-        keep = np.flatnonzero(weights >= least)
-        keep = keep[distinct(boxes[keep], weights[keep], most_iou)]
-        per_image.append((boxes[keep], labels[keep], weights[keep]))
+    known = np.array([i not in replaced or least_score < 1 for i in range(len(store))])
+    per_image = [
+        usable(rows[i], least_score, most_iou) if i in replaced else store.row(i) for i in range(len(store))
+    ]
     return pad_boxes(per_image, known)
+
+
+def usable(row: Row, least_score: float, most_iou: float) -> Row:
+    """Returns the boxes of one image that become labels: of a score, and one to a place."""
+    boxes, labels, weights = row
+    # A score can round to 1.
+    keep = np.flatnonzero(weights >= (least_score if least_score < 1 else np.inf))
+    keep = keep[distinct(boxes[keep], weights[keep], most_iou)]
+    return boxes[keep], labels[keep], weights[keep]
+
+
+def row_of(found: Detections) -> Row:
+    """Returns detections of one image as (boxes, labels, weights), as `read_rows` does."""
+    return found.boxes.astype("float32"), found.labels.astype("int32"), found.scores.astype("float32")
 
 
 def distinct(boxes: np.ndarray, weights: np.ndarray, most_iou: float) -> np.ndarray:
