@@ -169,19 +169,19 @@ class RolesConfig(Options):
     )
     guide_init: str = option(
         "auto",
-        "What the guide starts from; auto: the teacher, where most layers have the same names.",
+        "What the guide starts from; auto: the teacher, if most weights match.",
         choices=("auto", "random", "teacher"),
     )
     student_init: str = option(
         "auto",
-        "What the student starts from; auto: the guide, or without one the teacher, where most layers have "
-        "the same names. The student alone always starts from random weights.",
+        "What the student starts from; auto: the guide, else the teacher, if most weights match. The student "
+        "alone always starts from random weights.",
         choices=("auto", "random", "teacher", "guide"),
     )
     start: str = option(
         "uniform",
-        "How weights of a larger network are taken: a call of uniform, importance, least_squares, imitation "
-        "(for networks of another family too) or fresh, or several joined by +.",
+        "How weights of a larger network are taken: uniform, importance, least_squares, imitation (also for "
+        "another family), fresh, or several joined by +.",
     )
     baseline: bool = option(False, "Also train the same student alone, for comparison.", free=True)
 

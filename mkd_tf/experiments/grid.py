@@ -24,7 +24,9 @@ from mkd_tf.config import options
 from mkd_tf.experiments.spec import Experiment, flagfile_values, text
 
 # About how a teacher is used, not about how it is trained.
-_USE_OF_TEACHER = ("teacher_views", "teacher_boxes", "teacher_weights")
+_USE_OF_TEACHER = ("teacher_views", "teacher_boxes", "teacher_boxes_iou", "teacher_weights")
+# What a guide's training depends on beside the flags of its own name.
+_USE_FOR_GUIDE = ("teacher_boxes", "teacher_boxes_iou", "start")
 # What a teacher's or guide's job has of a student: training stops before it, but a process
 # that lost its parent goes on, and has to come to an end soon.
 _SHORT_STUDENT = {"strategies": "", "student_epochs": "1", "baseline": "false", "compress": ""}
@@ -107,6 +109,8 @@ class _Grid:
     ) -> Job:
         student = (self._defaults | self._base)["student"]
         flags = flags | _SHORT_STUDENT | {"student": student, "seed": str(seed)}
+        if flags.get("student_init") == "guide":
+            flags["student_init"] = "auto"  # A teacher's job has no guide.
         names = tuple(job.name for job in needs)
         content = json.dumps(_identity(flags, names), sort_keys=True).encode()
         name = f"shared/{dataset}/{role}_seed{seed}_{hashlib.sha256(content).hexdigest()[:8]}"
@@ -131,6 +135,7 @@ class _Grid:
         teacher = shared[0].flags["seed"] if shared else ""
         if known["guide"] not in ("", "none") and known["guide_mode"] == "frozen":
             guides = common | _about(own, "guide") | _about(own, "teacher_image_size")
+            guides |= {name: own[name] for name in _USE_FOR_GUIDE if name in own}
             guides |= {n: flags[n] for n in ("teacher_weights",) if n in flags}
             guide = self._shared("guide", dataset, seed if some_labels else group, guides, shared)
             shared = (*shared, guide)

@@ -15,7 +15,7 @@ from mkd_tf.schemas.training import ResultsFile
 METRICS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "VOC_AP")
 _BEYOND = ("objects", "both", "student_only", "teacher_only", "neither")
 # At equal counts and at equal precision: with as many detections as the teacher shows, and at its precision.
-_FOUND = (
+FOUND = (
     "found",
     "detections",
     "found_at_equal_count",
@@ -23,7 +23,7 @@ _FOUND = (
     "beyond_at_equal_precision",
 )
 _KEYS = ("arm", "dataset", "network", "seed", "teacher")
-COLUMNS = (*_KEYS, *METRICS, "teacher_AP", "guide_AP", *_BEYOND, *_FOUND, "steps", "parameters", "path")
+COLUMNS = (*_KEYS, *METRICS, "teacher_AP", "guide_AP", *_BEYOND, *FOUND, "steps", "parameters", "path")
 TIMES = (*_KEYS, "seconds", "path")
 Row = dict[str, Any]
 
@@ -43,7 +43,8 @@ def row_of(cell: Cell, root: Path) -> Row | None:
         **{name: getattr(cell, name) for name in _KEYS},
         **{name: student.get(name) for name in METRICS},
         **{f"{role}_AP": roles[role]["AP"] if role in roles else None for role in ("teacher", "guide")},
-        **{name: beyond.get(name) for name in _BEYOND},
+        # Earlier versions compared both networks at a common score.
+        **{name: beyond.get(name) if "teacher_score" in beyond else None for name in _BEYOND},
         **_found(student),
         **{name: student[name] for name in ("steps", "parameters", "seconds")},
         "path": cell.job.name,
@@ -51,11 +52,11 @@ def row_of(cell: Cell, root: Path) -> Row | None:
 
 
 def _found(student: Mapping[str, Any]) -> Row:
-    """Returns the columns `_FOUND`; None for what an earlier version did not measure."""
+    """Returns the columns `FOUND`; None for what an earlier version did not measure."""
     own, beyond = student.get("found", {}), student.get("beyond_teacher", {})
     count, precision = (beyond.get(f"equal_{name}", {}) for name in ("count", "precision"))
     values = (own.get("found"), own.get("detections"), count.get("found"), precision.get("found"))
-    return dict(zip(_FOUND, (*values, precision.get("student_only")), strict=True))
+    return dict(zip(FOUND, (*values, precision.get("student_only")), strict=True))
 
 
 def _written(value: Any) -> str:

@@ -21,6 +21,11 @@ class NotMeasured(MkdError):
     """A section cannot be made; the message is the reason that the page shows in its place."""
 
 
+def unexpected(error: Exception) -> NotMeasured:
+    """Returns the reason that the page shows for an error that nothing foresaw."""
+    return NotMeasured(f"{type(error).__name__}: {error}")
+
+
 @dataclasses.dataclass(frozen=True)
 class Section:
     """A section of the page.
@@ -68,12 +73,22 @@ class Report:
         names, ablation = list(self.subject.stages), self.subject.ablation
         if self.chosen or ablation is None:
             return list(self.chosen) or names[:MOST_CURVES]
-        group = ablation.groups[0]
-        distance = {line["arm"]: abs(line["difference"]) for line in group.lines}
-        first = [n for n in names if n == "teacher" or n not in distance]
-        others = sorted((n for n in names if n in distance), key=lambda n: -distance[n])
-        kept = {*first, *others[: max(4 - len(first), 1)]}
+        lines = ablation.groups[0].lines
+        distance = {line["arm"]: abs(line["difference"]) for line in lines}
+        controls = {line["control"] for line in lines}
+        if ablation.experiment:
+            controls |= {ablation.experiment.control}
+        first = [n for n in names if self._is_teacher(n)]
+        first += [n for n in names if n in controls and n not in first]
+        compared = sorted((n for n in names if n in distance and n not in first), key=lambda n: -distance[n])
+        # Of an ablation that goes on, most arms may not be compared yet.
+        others = [n for n in names if n not in first and n not in distance]
+        kept = [*first, *compared[: max(4 - len(first), 1)], *others][:MOST_CURVES]
         return [name for name in names if name in kept]
+
+    def _is_teacher(self, name: str) -> bool:
+        """Returns whether a network is the teacher: an arm of an ablation may have that name, too."""
+        return name in self.subject.stages and self.subject.stages[name].name == "teacher"
 
     @functools.cached_property
     def _measured(self) -> Measured | MkdError:
@@ -83,6 +98,8 @@ class Report:
             return self.run_networks({name: str(self.subject.stages[name]) for name in self.drawn})
         except MkdError as error:
             return error
+        except Exception as error:  # Kept, so that no section runs the networks again.
+            return unexpected(error)
 
     def measured(self) -> Measured:
         """Returns what the networks detect; they are run once. Raises `NotMeasured` where they cannot be."""
@@ -92,12 +109,13 @@ class Report:
 
     def style(self, name: str) -> str:
         """Returns the class of a network's colour and dashes: the same all over the page."""
-        if name in _ROLES:
-            return series(_ROLES.index(name))
-        others = [n for n in self.subject.stages if n not in _ROLES]
+        is_run = self.subject.ablation is None
+        if self._is_teacher(name) or (is_run and name in _ROLES):
+            return series(_ROLES.index(name if is_run else "teacher"))
+        others = [n for n in self.subject.stages if not self._is_teacher(n) and not (is_run and n in _ROLES)]
         # Of an ablation the first arm is the control, which has the colour of a student alone.
         place = others.index(name) if name in others else len(others)
-        if self.subject.ablation is None:
+        if is_run:
             return series(4 + place)
         return series((3, 0, 2, 4, 5, 6, 7)[place % 7])
 

@@ -45,6 +45,11 @@ class Judged:
         shown = int(np.sum(self.scores >= threshold))
         return int(np.sum(self.right[:shown])), shown, int(self.objects.sum())
 
+    def f1_at(self, threshold: float) -> float:
+        """Returns F1 = 2 TP / (detections + objects) of the detections from a score on."""
+        right, shown, objects = self.at(threshold)
+        return 2 * right / max(shown + objects, 1)
+
 
 def taken_objects(truth: Truth, found: Detections) -> tuple[np.ndarray, np.ndarray]:
     """Returns for the detections of an image the object of each or -1, and whether each counts, `[D]`."""

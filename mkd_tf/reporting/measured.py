@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from mkd_tf.checks import MkdError
-from mkd_tf.config import Config
-from mkd_tf.data import open_dataset
 from mkd_tf.data.base import AnnotatedSplit, Dataset, Element, annotation_of, image_of
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.detectors.base import Detector
@@ -95,74 +93,78 @@ class Measured:
         return [int(i) for i in np.argsort(-objects, kind="stable") if objects[i]]
 
 
+class Sets:
+    """The test and validation images of a data set at each input size and fit, read once.
+
+    Args:
+      dataset: of the run.
+      images: how many images of each split to use at most, 0 for all.
+
+    Raises:
+      MkdError: if there is no test split.
+    """
+
+    def __init__(self, dataset: Dataset, images: int):
+        self.class_names, split = tuple(dataset.class_names), dataset.split("test")
+        self.images, self.total = Evenly(split, images), len(split)
+        has_validation = "validation" in dataset.split_names and len(dataset.split("validation"))
+        self._validation = Evenly(dataset.split("validation"), images) if has_validation else None
+        self._known: dict[tuple[bool, int, str], EvaluationSet] = {}
+
+    def test(self, size: int, fit: str) -> EvaluationSet:
+        return self._set(True, self.images, size, fit)
+
+    def validate(self, size: int, fit: str) -> EvaluationSet | None:
+        return self._set(False, self._validation, size, fit) if self._validation else None
+
+    def _set(self, is_test: bool, split: Evenly, size: int, fit: str) -> EvaluationSet:
+        key = is_test, size, fit
+        if key not in self._known:
+            self._known[key] = EvaluationSet(split, size, fit)
+        return self._known[key]
+
+    @property
+    def truth(self) -> tuple[Truth, ...]:
+        return next(tuple(found.truth) for (is_test, *_), found in self._known.items() if is_test)
+
+
 def measure(
     stages: Mapping[str, Path],
-    config: Config,
-    images: int,
+    sets: Sets,
+    fit_of: Callable[[Path], str],
     progress: Callable[[str], OnProgress] = lambda text: ignore_progress,
 ) -> Measured:
     """Runs networks over the test split of a run's data set.
 
     Args:
       stages: the folder with `best.keras` by name.
-      config: of the run.
-      images: how many test and validation images to use at most, 0 for all.
+      sets: the images.
+      fit_of: returns how images are brought to the input of the network in a folder.
       progress: returns what is called as images of the named network are done.
 
     Raises:
-      MkdError: if the data set cannot be read, or no network can be run.
+      MkdError: if no network can be run.
     """
-    dataset = open_dataset(config.data)
-    split = dataset.split("test")
-    test = Evenly(split, images)
-    sets = _Sets(dataset, test, images, config.data.fit)
     networks, missing = {}, {}
     for name, folder in stages.items():
         try:
-            networks[name] = _measured(name, folder, sets, progress(name))
+            networks[name] = _measured(name, folder, sets, fit_of(folder), progress(name))
         except MkdError as error:
             missing[name] = str(error)
     if not networks:
         raise MkdError("; ".join(missing.values()))
-    truth = sets.truth
-    return Measured(tuple(dataset.class_names), truth, test, len(split), networks, missing)
+    return Measured(sets.class_names, sets.truth, sets.images, sets.total, networks, missing)
 
 
-class _Sets:
-    """The test and validation images at each input size, read once."""
-
-    def __init__(self, dataset: Dataset, test: Evenly, images: int, fit: str):
-        self.dataset, self._test, self._fit = dataset, test, fit
-        has_validation = "validation" in dataset.split_names and len(dataset.split("validation"))
-        self.validation = Evenly(dataset.split("validation"), images) if has_validation else None
-        self._known: dict[tuple[bool, int], EvaluationSet] = {}
-
-    def test(self, size: int) -> EvaluationSet:
-        return self._set(True, self._test, size)
-
-    def validate(self, size: int) -> EvaluationSet | None:
-        return self._set(False, self.validation, size) if self.validation else None
-
-    def _set(self, is_test: bool, split: Evenly, size: int) -> EvaluationSet:
-        if (is_test, size) not in self._known:
-            self._known[is_test, size] = EvaluationSet(split, size, self._fit)
-        return self._known[is_test, size]
-
-    @property
-    def truth(self) -> tuple[Truth, ...]:
-        return next(tuple(found.truth) for (is_test, _), found in self._known.items() if is_test)
-
-
-def _measured(name: str, folder: Path, sets: _Sets, progress: OnProgress) -> Network:
+def _measured(name: str, folder: Path, sets: Sets, fit: str, progress: OnProgress) -> Network:
     detector = load_detector(folder / "best.keras")
-    classes = tuple(sets.dataset.class_names)
-    if tuple(detector.class_names) != classes:
+    if tuple(detector.class_names) != sets.class_names:
         raise MkdError(f"{folder}: it has other classes than the data set. Train it again.")
     runner, size = KerasRunner(detector), detector.image_size
-    test = sets.test(size)
+    test = sets.test(size, fit)
     found = tuple(test.detections(runner, on_progress=progress))
-    judged = judge(test.truth, found, len(classes))
-    return Network(name, found, judged, *_point(detector, runner, sets.validate(size)))
+    judged = judge(test.truth, found, len(sets.class_names))
+    return Network(name, found, judged, *_point(detector, runner, sets.validate(size, fit)))
 
 
 def _point(detector: Detector, runner: KerasRunner, validation: EvaluationSet | None) -> tuple[float, str]:

@@ -17,6 +17,10 @@ from mkd_tf.experiments.spec import Experiment, read_experiment
 from mkd_tf.schemas.training import ResultsFile
 
 EXPERIMENT = "experiment.toml"
+SHARED = "teacher (shared)"
+"""The name of an ablation's teacher where an arm is called `teacher`; no arm's name has a space."""
+# Results of earlier versions lack the columns of objects found, which a report does not read.
+_READ = tuple(name for name in records.COLUMNS if name not in records.FOUND)
 Row = dict[str, Any]
 
 
@@ -56,7 +60,7 @@ class Ablation:
 
     Attributes:
       groups: one for each data set and network.
-      experiment: what its file describes; None where the folder has no copy of it.
+      experiment: what its file describes; None where the folder has no copy that can be read.
       rule: of the verdicts, in words; empty where it is not known.
     """
 
@@ -132,7 +136,7 @@ def read_subject(folder: str | Path) -> Subject:
 
 def _ablation(root: Path) -> Subject:
     lines = read_csv(root / "summary.csv", summary.COLUMNS)
-    rows = [row for row in read_csv(root / "results.csv", records.COLUMNS) if row["AP"] is not None]
+    rows = [row for row in read_csv(root / "results.csv", _READ) if row["AP"] is not None]
     if not rows:
         fail(str(root / "results.csv"), expected="a finished cell", got="none", do="Let mkd ablate go on.")
     keys = dict.fromkeys((row["dataset"], row["network"]) for row in rows)
@@ -142,8 +146,7 @@ def _ablation(root: Path) -> Subject:
         )
         for key in keys
     )
-    stored = root / EXPERIMENT
-    experiment = read_experiment(stored) if stored.is_file() else None
+    experiment = _experiment(root / EXPERIMENT)
     first = groups[0]
     # The seed that most arms have: their networks are drawn beside each other.
     seeds = [row["seed"] for row in first.rows]
@@ -154,10 +157,18 @@ def _ablation(root: Path) -> Subject:
     stages = {arm: cell / "student" for arm, cell in cells.items()}
     workdir = next(iter(cells.values()), root)
     if cells and (workdir / "teacher").is_dir():
-        stages = {"teacher": workdir / "teacher"} | stages
+        stages = {SHARED if "teacher" in stages else "teacher": workdir / "teacher"} | stages
     results: ResultsFile = {"roles": {}, "files": {}}
     rule = str(experiment.rule) if experiment else _rule(root / "summary.md")
     return Subject(root, results, stages, workdir, Ablation(groups, experiment, rule))
+
+
+def _experiment(path: Path) -> Experiment | None:
+    """Returns what an ablation's file describes; None without a copy, or for one that is not of this version."""
+    try:
+        return read_experiment(path)
+    except MkdError:
+        return None
 
 
 def _rule(path: Path) -> str:

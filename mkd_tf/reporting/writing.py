@@ -11,10 +11,11 @@ from rich.progress import Progress
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import Config
+from mkd_tf.data import open_dataset
 from mkd_tf.evaluation.progress import bar
 from mkd_tf.files import write_bytes
-from mkd_tf.reporting.base import NotMeasured, Report, Section
-from mkd_tf.reporting.measured import Measured, measure
+from mkd_tf.reporting.base import NotMeasured, Report, Section, unexpected
+from mkd_tf.reporting.measured import Measured, Sets, measure
 from mkd_tf.reporting.page import Made, page, title_of
 from mkd_tf.reporting.sections import SECTIONS
 from mkd_tf.reporting.subject import Subject, read_subject
@@ -35,6 +36,8 @@ def sections_of(report: Report) -> dict[str, Made]:
             made[name] = error
         except (MkdError, OSError) as error:
             made[name] = NotMeasured(str(error))
+        except Exception as error:  # The other sections do not depend on this one.
+            made[name] = unexpected(error)
     return made
 
 
@@ -61,11 +64,15 @@ def _runs(
     subject: Subject, config_of: Callable[[str], Config], images: int, console: Console
 ) -> Callable[[Mapping[str, str]], Measured]:
     def run_networks(stages: Mapping[str, str]) -> Measured:
-        config = config_of(str(subject.workdir))
-        # Refreshed by hand: tfds patches imports while it loads, and Rich's thread imports as it draws.
+        # Opened before the bar: tfds patches imports while it loads, and Rich's thread imports as it draws.
+        sets = Sets(open_dataset(config_of(str(subject.workdir)).data), images)
+        folders = {name: Path(folder) for name, folder in stages.items()}
+
+        def fit_of(folder: Path) -> str:
+            return config_of(str(folder.parent)).data.fit
+
         with Progress(console=console, transient=True) as progress:
-            folders = {name: Path(folder) for name, folder in stages.items()}
-            return measure(folders, config, images, lambda name: bar(progress, name))
+            return measure(folders, sets, fit_of, lambda name: bar(progress, name))
 
     return run_networks
 

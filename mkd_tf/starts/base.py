@@ -16,10 +16,12 @@ class Inherited:
     Attributes:
       layers: names of the layers of the small network that have inherited weights.
       fresh: names of those that kept their random ones.
+      drawn: names of those of which a share of the channels was drawn anew.
     """
 
     layers: tuple[str, ...]
     fresh: tuple[str, ...]
+    drawn: tuple[str, ...] = ()
 
 
 class Start(abc.ABC):
@@ -27,9 +29,11 @@ class Start(abc.ABC):
 
     Attributes:
       images: how many images it looks at, at most.
+      run_seed: of the run; what a start draws at random depends on it.
     """
 
     images: int = 64
+    run_seed: int = 0
 
     @abc.abstractmethod
     def __call__(self, small: Detector, large: Detector, images: np.ndarray) -> Inherited:

@@ -24,16 +24,16 @@ class Fresh(Start):
 
     Args:
       share: of each level's channels, at the end of their order, as `exploration(fraction=1 - share)`.
-      seed: of the random weights.
     """
 
-    def __init__(self, share: float = 0.5, seed: int = 0):
+    def __init__(self, share: float = 0.5):
         check_fraction("fresh share", share)
-        self.share, self.seed = share, seed
+        self.share = share
 
     def __call__(self, small: Detector, large: Detector, images: np.ndarray | None = None) -> Inherited:
         del large, images
-        generator = np.random.default_rng(self.seed)
+        drawn: list[str] = []
+        generator = np.random.default_rng(self.run_seed)
         for name in sorted(n for n in small.core.output if n.startswith("P")):
             convolution, norms = _source(small.core.output[name])
             if convolution is None:
@@ -54,7 +54,8 @@ class Fresh(Start):
                 for array, value in zip(arrays, (1.0, 0.0, 0.0, 1.0), strict=True):
                     array[begin:] = value
                 norm.set_weights(arrays)
-        return Inherited((), ())
+            drawn += [convolution.name, *(norm.name for norm in norms)]
+        return Inherited((), (), tuple(drawn))
 
 
 def _source(tensor: Any) -> tuple[keras.layers.Conv2D | None, list[keras.layers.BatchNormalization]]:

@@ -75,7 +75,7 @@ class Imitation(Start):
                 loss = distance(learner(ours, training=True), wanted)
             optimizer.apply(tape.gradient(loss, variables), variables)
 
-        generator = np.random.default_rng(0)
+        generator = np.random.default_rng(self.run_seed)
         for _ in range(self.steps):
             picked = images[generator.integers(len(images), size=self.batch)]
             mirrored = generator.random(self.batch) < 0.5

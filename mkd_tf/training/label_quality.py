@@ -3,6 +3,9 @@
 The teacher's boxes become labels of the images that have none. On labelled images the same
 boxes, through the same limits and the same assignment, are compared with the truth: of the
 weight that they give to locations of true objects, the share that has the right class.
+
+The teacher was trained on these images, so that its labels of others are no better: the
+figure finds labels that contradict each other, not a teacher that has learned by heart.
 """
 
 from collections.abc import Sequence

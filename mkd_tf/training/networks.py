@@ -17,6 +17,7 @@ from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.distillation.objective import Objective
 from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.registry import parse_specs
+from mkd_tf.starts import Imitation
 from mkd_tf.strategies import STRATEGIES, Strategy
 from mkd_tf.training.plan import Stage
 from mkd_tf.training.starting import starts_of
@@ -119,7 +120,11 @@ class Networks:
                 got=", ".join(dict.fromkeys(specs)),
                 do="Choose another --teacher or --student, or leave --backbone_weights out.",
             )
-        starts_of(self._config.roles.start)
+        if tf.distribute.has_strategy() and any(
+            isinstance(s, Imitation) for s in starts_of(self._config.roles.start)
+        ):
+            do = "Use another --start, or --distribution=none."
+            fail("start imitation", expected="one replica", got="--distribution=mirrored", do=do)
         networks: dict[str, Detector] = {}
         for stage in stages:
             if stage.method:

@@ -14,6 +14,7 @@ from mkd_tf.config import Config
 from mkd_tf.data import open_dataset
 from mkd_tf.data.pipeline.image_store import Boxes
 from mkd_tf.data.pipeline.mixing import check_mixing
+from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detectors import Detector
 from mkd_tf.detectors.files import load_detector, save_detector
 from mkd_tf.detectors.teachers import assemble_teacher
@@ -140,7 +141,7 @@ class Run:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         self.say(f"peak memory: {peak:.1f} GiB")
 
-    def _boxes(self, stage: Stage, networks: dict[str, Detector]) -> Boxes:
+    def _boxes(self, stage: Stage, networks: dict[str, Detector], anchors: Anchors) -> Boxes:
         """Returns the boxes to train on: the truth, and with a teacher its boxes on unlabelled images."""
         images = self.images
         if not stage.sources or not len(images.unlabelled):
@@ -152,26 +153,28 @@ class Run:
                 shown = bar(progress, "teacher labels", len(images.unlabelled))
                 found = detect(images.store, images.unlabelled, runner, shown)
             write_rows(path, images.unlabelled, found)
-            self._judge_labels(runner, networks["teacher"])
+        if "teacher_labels" not in self.results:
+            self._judge_labels(networks["teacher"], anchors)
         data = self.config.data
         limits = data.teacher_boxes, data.teacher_boxes_iou
         return with_teacher_boxes(images.store, images.unlabelled, read_rows(path), *limits)
 
-    def _judge_labels(self, runner: KerasRunner, teacher: Detector) -> None:
-        """Says how far the teacher's boxes agree with the labels of the student's labelled images."""
+    def _judge_labels(self, teacher: Detector, anchors: Anchors) -> None:
+        """Measures how far the teacher's boxes agree with the labels of the student's labelled images."""
         store, data = self.images.store, self.config.data
         chosen = self.images.labelled[:MOST_IMAGES]
         if not len(chosen) or data.teacher_boxes >= 1:
             return
-        found = detect(store, chosen, runner, lambda done, of: None)
+        found = detect(store, chosen, KerasRunner(teacher), lambda done, of: None)
         labels = [usable(row_of(d), data.teacher_boxes, data.teacher_boxes_iou) for d in found]
         truth, count = [store.row(i) for i in chosen.tolist()], len(self.dataset.class_names)
-        quality = label_quality(teacher.anchors, truth, labels, count)
+        quality = label_quality(anchors, truth, labels, count)
         self.results = {**self.results, "teacher_labels": quality}
+        write_results(self.folder / "results.json", self.results)
         right = percent(quality["class_right"], "{:.0%}")
         self.say(
             f"the teacher's labels: {quality['boxes_per_image']:.1f} boxes an image; where objects are, "
-            f"{right} of their weight has the right class ({len(chosen)} labelled images)"
+            f"{right} of their weight has the right class ({len(chosen)} of its own training images)"
         )
 
     def _trained(self, stage: Stage, networks: dict[str, Detector]) -> Detector:
@@ -195,8 +198,9 @@ class Run:
     def _train(self, stage: Stage, networks: dict[str, Detector]) -> None:
         role, per_epoch = stage.role, self.images.steps_per_epoch(stage.role)
         steps = stage.epochs * per_epoch
-        boxes, learning = self._boxes(stage, networks), self._learning(stage, steps)
+        learning = self._learning(stage, steps)
         student = learning["student"]
+        boxes = self._boxes(stage, networks, student.anchors)
         others = networks | {r: n for r, n in learning.items() if r != "student"}
         size = parameters(student.inference())
         self.say(f"{role}: {stage.network}, {size:,} parameters, {stage.epochs} x {per_epoch} steps")
@@ -228,9 +232,7 @@ class Run:
             run_config=self.config.run,
             console=self.console,
             more_callbacks=more_callbacks,
-            on_row=HarmGuard(validations(self.folder / "student_alone" / "history.csv"), self.say)
-            if role == "student"
-            else None,
+            on_row=self._guard() if role == "student" else None,
         )
         entry: dict[str, Any] = {"epochs": stage.epochs, "steps": steps}
         entry["seconds"] = round(outcome.seconds, 1)
@@ -240,6 +242,10 @@ class Run:
             self._finish("guide", averaged["guide"], dict(entry), networks["teacher"])
         entry["best_epoch"] = outcome.best_epoch
         self._finish(role, outcome.final, entry, networks.get("teacher"))
+
+    def _guard(self) -> HarmGuard:
+        alone, before = (validations(self.folder / r / "history.csv") for r in ("student_alone", "student"))
+        return HarmGuard(alone, self.say, before)
 
     def _save_best(self, role: str, network: Detector) -> None:
         self.measuring.point(network)

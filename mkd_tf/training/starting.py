@@ -1,20 +1,23 @@
 """What the networks of a stage start from: random weights, or those of a larger network."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from mkd_tf.checks import fail
 from mkd_tf.config import Config, RolesConfig
-from mkd_tf.detectors import Detector, Ensemble
+from mkd_tf.detectors import Detector, Ensemble, takes_backbone_weights
 from mkd_tf.detectors.ensemble import Combined
-from mkd_tf.registry import parse_chains
+from mkd_tf.registry import parse_chains, parse_spec
 from mkd_tf.starts import STARTS, Start
 from mkd_tf.training.images import Images
 from mkd_tf.training.plan import Stage
 
+LEAST_SHARE = 0.5
+"""By default a network inherits where at least this share of its weights is in layers of equal names."""
 
-def starts_of(spec: str) -> list[Start]:
+
+def starts_of(spec: str, seed: int = 0) -> list[Start]:
     """Builds the starts of `--start`, which follow one another: `uniform+imitation(steps=200)`.
 
     Raises:
@@ -23,7 +26,10 @@ def starts_of(spec: str) -> list[Start]:
     chains = parse_chains(spec, "start")
     if len(chains) != 1:
         fail("start", expected="one start, or several joined by +", got=repr(spec), do="Join them by +.")
-    return [STARTS.build(link) for link in chains[0]]
+    starts = [STARTS.build(link) for link in chains[0]]
+    for start in starts:
+        start.run_seed = seed
+    return starts
 
 
 def first_network(detector: Detector) -> Detector:
@@ -52,31 +58,54 @@ def start_networks(
     """
     if stage.method:
         return
+    own = set(learning)  # Those that still have weights of their own.
     # The guide first: a student may inherit from one that learns in the same stage.
     for name in sorted(learning):
         role = "guide" if name == "guide" else stage.role
-        available = {**trained, **{n: d for n, d in learning.items() if n != name}}
-        source = source_of(role, config.roles, available)
-        if not source:
-            continue
-        network, before = learning[name], learning[name].get_weights()
-        large = first_network(available[source])
-        pool = np.concatenate([images.labelled, images.unlabelled])
-        inherited: set[str] = set()
-        for start in starts_of(config.roles.start):
-            chosen = np.sort(np.random.default_rng(config.run.seed).permutation(pool)[: start.images])
-            inherited |= {*start(network, large, images.store.images(chosen)).layers}
-        layers = [layer.name for layer in network.core.layers if layer.weights]
-        rest = [layer for layer in layers if layer not in inherited]
-        if init_of(role, config.roles) == "auto" and len(rest) > len(inherited):
-            network.set_weights(before)
-            say(
-                f"{role}: starts from random weights, as only {len(inherited)} of {len(layers)} layers are "
-                f"common with the {source}; --{role}_init={source} --start=imitation trains the others"
-            )
-            continue
-        fresh = f", but for {', '.join(rest)}" if rest else ""
-        say(f"{role}: starts from the {source}{fresh}")
+        spec = stage.guide if name == "guide" else stage.network
+        sources = [s for s in sources_of(role, spec, config.roles) if s in trained or s in learning]
+        is_auto = init_of(role, config.roles) == "auto"
+        if is_auto:
+            # What a network that learns nothing from anybody yet could hand on is noise.
+            sources = [s for s in sources if s not in own]
+        network, before, refused = learning[name], learning[name].get_weights(), []
+        sizes = {layer.name: layer.count_params() for layer in network.core.layers if layer.weights}
+        for source in sources:
+            large = first_network(learning[source] if source in learning else trained[source])
+            inherited, drawn = _start(network, large, images, config)
+            rest = [layer for layer in sizes if layer not in inherited]
+            share = 1 - sum(sizes[layer] for layer in rest) / sum(sizes.values())
+            if is_auto and share < LEAST_SHARE:
+                network.set_weights(before)
+                refused.append(f"{share:.0%} ({source})")
+                continue
+            own.discard(name)
+            fresh = f", but for {', '.join(rest)}" if rest else ""
+            partly = f"; new weights in a share of {', '.join(drawn)}" if drawn else ""
+            say(f"{role}: starts from the {source}{fresh}{partly}")
+            break
+        else:
+            if refused:
+                say(
+                    f"{role}: keeps its own initial weights, as only {', '.join(refused)} of them are in layers "
+                    f"that the larger network has too; --{role}_init={sources[-1]} --start=uniform+imitation "
+                    "takes what there is"
+                )
+
+
+def _start(
+    network: Detector, large: Detector, images: Images, config: Config
+) -> tuple[set[str], tuple[str, ...]]:
+    """Runs the starts; returns the layers that inherited, and those of which a share was drawn anew."""
+    pool = np.concatenate([images.labelled, images.unlabelled])
+    inherited: set[str] = set()
+    drawn: tuple[str, ...] = ()
+    for start in starts_of(config.roles.start, config.run.seed):
+        chosen = np.sort(np.random.default_rng(config.run.seed).permutation(pool)[: start.images])
+        done = start(network, large, images.store.images(chosen))
+        inherited |= {*done.layers}
+        drawn += done.drawn
+    return inherited, drawn
 
 
 def init_of(role: str, roles: RolesConfig) -> str:
@@ -84,11 +113,17 @@ def init_of(role: str, roles: RolesConfig) -> str:
     return {"guide": roles.guide_init, "student": roles.student_init}.get(role, "random")
 
 
-def source_of(role: str, roles: RolesConfig, available: Collection[str]) -> str:
-    """Returns the role that `role` inherits from; an empty string where it starts from weights of its own."""
+def sources_of(role: str, spec: str, roles: RolesConfig) -> list[str]:
+    """Returns the roles that `role` may inherit from, the preferred one first.
+
+    With `auto`, a network keeps pretrained weights that it was given: of a backbone, or of a student.
+    """
     init = init_of(role, roles)
     if init != "auto":
-        return "" if init == "random" else init
-    if roles.backbone_weights or (role == "student" and roles.student_weights):
-        return ""
-    return "guide" if role == "student" and "guide" in available else "teacher"
+        return [] if init == "random" else [init]
+    if role == "student" and roles.student_weights:
+        return []
+    given = roles.backbone_weights or parse_spec(spec).arguments.get("backbone_weights")
+    if given and takes_backbone_weights(spec):
+        return []
+    return ["guide", "teacher"] if role == "student" else ["teacher"]

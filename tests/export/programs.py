@@ -1,8 +1,6 @@
 """What the tests of programs share: calls of one, its errors, and a work directory to export from."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 from mkd_tf.config import from_values
@@ -10,22 +8,15 @@ from mkd_tf.data import DATASETS
 from mkd_tf.detectors import DETECTORS
 from mkd_tf.detectors.files import save_detector
 from mkd_tf.training.workdir import as_flagfile
-from tests import harness
+from tests import harness, zygote
 
 ROOT = Path(__file__).resolve().parents[2]
 DATASET = "shapes(train=4, validation=3, test=3, unlabelled=0, size=64)"
 
 
 def run(*flags: str, module: str, timeout: int = 400, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", module, *flags],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    """Runs `python -m module *flags` in a process of its own."""
+    return zygote.run(module, flags, timeout, **environment)
 
 
 def error_of(done: subprocess.CompletedProcess) -> str:

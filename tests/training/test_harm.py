@@ -25,6 +25,14 @@ def test_one_bad_validation_or_a_small_difference_is_no_harm():
     assert not told({1: 1.0, 2: 1.0}, {})
 
 
+def test_what_was_before_a_kill_counts_and_is_not_said_again():
+    alone, lines = {1: 10.0, 2: 20.0, 3: 30.0}, []
+    HarmGuard(alone, lines.append, {1: 5.0})({"epoch": 2, "val_AP": 5.0})
+    assert len(lines) == 1
+    HarmGuard(alone, lines.append, {1: 5.0, 2: 5.0})({"epoch": 3, "val_AP": 5.0})
+    assert len(lines) == 1
+
+
 def test_validations_are_read_from_a_history(tmp_path):
     path = tmp_path / "history.csv"
     assert validations(path) == {}

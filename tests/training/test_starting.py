@@ -30,7 +30,8 @@ def first_kernel(detector):
 
 def start(role, learning, trained, **options):
     said = []
-    stage = Stage(role, "tiny", 1, method=options.pop("method", ""))
+    more = {name: options.pop(name) for name in ("method", "guide") if name in options}
+    stage = Stage(role, options.pop("network", "tiny"), 1, **more)
     start_networks(stage, learning, trained, FakeImages, from_values(options), said.append)
     return said
 
@@ -83,10 +84,57 @@ def test_by_default_another_family_keeps_its_random_weights():
     teacher, student = build(1), harness.build("resnet(depth=18, width=0.125, pyramid=8)", seed=2)
     before = student.get_weights()
     (line,) = start("student", {"student": student}, {"teacher": teacher})
-    assert line.startswith("student: starts from random weights, as only 22 of 60 layers are common")
+    assert line.startswith(
+        "student: keeps its own initial weights, as it shares only 22 of its 60 layers with the"
+    )
+    assert "--student_init=teacher --start=uniform+imitation" in line
     assert all((a == b).all() for a, b in zip(before, student.get_weights(), strict=True))
     assert start("student", {"student": student}, {"teacher": teacher}, student_init="teacher")
     assert not all((a == b).all() for a, b in zip(before, student.get_weights(), strict=True))
+
+
+def test_by_default_the_teacher_is_taken_where_the_guide_is_of_another_family():
+    teacher, student = build(1), build(3)
+    trained = {"teacher": teacher, "guide": harness.build("resnet(depth=18, width=0.125, pyramid=8)", seed=2)}
+    assert start("student", {"student": student}, trained) == ["student: starts from the teacher"]
+    np.testing.assert_array_equal(first_kernel(student), first_kernel(teacher))
+
+
+def test_by_default_nothing_is_taken_of_a_guide_that_knows_nothing_yet():
+    teacher, guide, student = build(1), build(2), build(3)
+    learning = {"student": student, "guide": guide}
+    said = start("student", learning, {"teacher": teacher}, guide_init="random", guide="tiny")
+    assert said == ["student: starts from the teacher"]
+    learning = {"student": build(4), "guide": build(5)}
+    said = start("student", learning, {"teacher": teacher}, guide="tiny")
+    assert said == ["guide: starts from the teacher", "student: starts from the guide"]
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "kept"),
+    [
+        ("mobilenet_v2(backbone_weights='imagenet')", {}, True),
+        ("mobilenet_v2", {"backbone_weights": "imagenet"}, True),
+        ("mobilenet_v2", {}, False),
+        ("tiny", {"backbone_weights": "imagenet"}, False),
+    ],
+)
+def test_by_default_pretrained_backbones_are_kept(network, options, kept):
+    student = build(3)
+    said = start("student", {"student": student}, {"teacher": build(1)}, network=network, **options)
+    assert said == ([] if kept else ["student: starts from the teacher"])
+
+
+def test_channels_that_are_drawn_anew_are_named_and_depend_on_the_seed():
+    first, second = build(3), build(3)
+    for seed, student in enumerate((first, second)):
+        (line,) = start(
+            "student", {"student": student}, {"teacher": build(1)}, start="uniform+fresh", seed=seed
+        )
+        assert "starts from the teacher; new weights in a share of pyramid_out3_conv, pyramid_out3_bn" in line
+    kernels = [n.core.get_layer("pyramid_out3_conv").get_weights()[0] for n in (first, second)]
+    np.testing.assert_array_equal(kernels[0][..., :4], kernels[1][..., :4])
+    assert (kernels[0][..., 4:] != kernels[1][..., 4:]).all()
 
 
 def test_of_combined_teachers_the_first_network_counts():

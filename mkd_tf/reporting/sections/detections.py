@@ -39,11 +39,9 @@ def make(report: Report) -> Section:
             np.ones(len(truth.labels), "float32"),
             truth.labels,
         )
-        cells = [
-            _cell(
-                "truth", f"{len(truth.labels)} objects", name, size, truth, everything, measured.class_names
-            )
-        ]
+        note = f"{len(truth.labels)} objects{_cut(len(truth.labels))}"
+        given = name, size, truth, everything, measured.class_names
+        cells = [_cell("truth", note, *given, is_truth=True)]
         for title, network in networks.items():
             found = network.detections[place].above(network.threshold)
             note = f"from {network.threshold:.2f}"
@@ -97,23 +95,25 @@ def _cell(
     truth: Truth,
     found: Detections,
     class_names: tuple[str, ...],
+    is_truth: bool = False,
 ) -> Element:
     kinds = [_FOUND] * len(found)
     missed: list[int] = []
-    if title != "truth":
+    if not is_truth:
         taken, counts = taken_objects(truth, found)
         kinds = [
             _IGNORED if not c else _FOUND if t >= 0 else _FALSE for t, c in zip(taken, counts, strict=True)
         ]
         ignored = truth.is_difficult | truth.is_crowd
         missed = [i for i in range(len(truth.labels)) if i not in set(taken.tolist()) and not ignored[i]]
-        note = f"{note}: {kinds.count(_FOUND)} found, {kinds.count(_FALSE)} false, {len(missed)} missed"
-    marks = [_box(_scaled(truth, i), size, _MISSED) for i in missed]
+        counts_of = f"{kinds.count(_FOUND)} found, {kinds.count(_FALSE)} false{_cut(len(found))}"
+        note = f"{note}: {counts_of}, {len(missed)} missed{_cut(len(missed))}"
+    marks = [_box(_scaled(truth, i), size, _MISSED) for i in missed[:_MOST_BOXES]]
     order = range(min(len(found), _MOST_BOXES))
     marks += [_box(found.boxes[i], size, kinds[i]) for i in reversed(order)]
     for i in order:
         words = class_names[found.labels[i]]
-        if title != "truth":
+        if not is_truth:
             # The class of a right detection is that of the truth beside it.
             words = f"{words} {found.scores[i]:.2f}" if kinds[i] == _FALSE else f"{found.scores[i]:.2f}"
         marks.append(_tag(found.boxes[i], size, words, kinds[i]))
@@ -129,6 +129,10 @@ def _cell(
         class_="photo",
     )
     return node("figure", svg, node("figcaption", node("b", title), " ", node("span", note)))
+
+
+def _cut(count: int) -> str:
+    return f" ({_MOST_BOXES} drawn)" if count > _MOST_BOXES else ""
 
 
 def _scaled(truth: Truth, index: int) -> np.ndarray:

@@ -38,10 +38,11 @@ def make(report: Report) -> Section:
 def _chart(
     report: Report, title: str, networks: dict[str, Network], label: int | None, images: str
 ) -> Element:
-    curves, objects = {}, 0
+    curves, dots, objects = {}, {}, 0
     for name, network in networks.items():
         judged = network.judged if label is None else network.judged.of_class(label)
         curves[name], objects = f1_at_thresholds(judged), int(judged.objects.sum())
+        dots[name] = judged.f1_at(network.threshold)
     panel = Panel(Scale(0, 1, "score threshold"), Scale(0, 1, "F1"))
     texts = []
     for name, curve in curves.items():
@@ -49,7 +50,7 @@ def _chart(
         text = f"{name}: best {curve[best]:.2f} at {THRESHOLDS[best]:.2f}"
         texts.append(text)
         panel.line(zip(THRESHOLDS.tolist(), curve.tolist(), strict=True), report.style(name), text)
-        here = float(np.interp(point, THRESHOLDS, curve))
+        here = dots[name]
         panel.dots([(point, here)], report.style(name), [f"{name} at {point:.2f}: F1 {here:.2f}"])
     note = f"{counted(objects, 'object')} in {images}"
     return figure(title, note, panel.svg(f"F1 over the score threshold: {title}", "; ".join(texts)))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mkd_tf import schemas
+from mkd_tf.checks import MkdError
 from mkd_tf.evaluation.coco import METRICS
 from mkd_tf.reporting.base import NotMeasured, Report, Section, left_out
 from mkd_tf.reporting.markup import Element, node
@@ -113,22 +114,26 @@ def _mean(values: Sequence[float | None]) -> str:
 
 def _mean_by_class(report: Report, group: Group) -> list[Element | Table]:
     found: dict[str, list[Mapping[str, float | None]]] = {arm: [] for arm in group.arms}
+    missing: list[Element | Table] = []
     for row in group.rows:
         path = report.subject.folder / row["path"] / "results.json"
-        if path.is_file():
+        if not path.is_file():
+            continue
+        try:
             roles: Mapping[str, Any] = schemas.read(path, ResultsFile)["roles"]
-            found[row["arm"]].append(roles.get("student", {}).get("per_class", {}))
+        except MkdError as error:
+            text = f"{row['arm']}, seed {row['seed']}, not in AP by class: {error}"
+            missing.append(node("p", text, class_="missing"))
+            continue
+        found[row["arm"]].append(roles.get("student", {}).get("per_class", {}))
     classes = list(dict.fromkeys(name for cells in found.values() for cell in cells for name in cell))
     if not classes:
         text = f"AP by class not measured on {group.name}: the cells' folders are not here."
-        return [node("p", text, class_="missing")]
+        return missing or [node("p", text, class_="missing")]
     values: list[list[float | None]] = []
     for name in classes:
         known = [[v for c in cells if (v := c.get(name)) is not None] for cells in found.values()]
         values.append([statistics.fmean(v) if v else None for v in known])
     rows = [[name, *map(number, row)] for name, row in zip(classes, values, strict=True)]
-    return [
-        Table(
-            f"AP by class on {group.name}: mean over seeds", ["class", *found], rows, shade=shade_of(values)
-        )
-    ]
+    caption = f"AP by class on {group.name}: mean over seeds"
+    return [Table(caption, ["class", *found], rows, shade=shade_of(values)), *missing]

@@ -32,12 +32,14 @@ def _chart(
 ) -> Element:
     panel = Panel(Scale(0, 1, "recall"), Scale(0, 1, "precision"))
     dots, areas = [], []
+    # AP50 is the mean over classes, not the area of all detections ranked together.
+    area = "AP50" if label is not None else "area"
     for name, network in networks.items():
         judged = _of(network, label)
         curve = precision_at_recalls(judged)
         # What is never reached has no precision: the line ends there.
         reached = [(float(x), float(y)) for x, y in zip(RECALLS, curve, strict=True) if y > 0 or x == 0]
-        panel.line(reached, report.style(name), f"{name}: AP50 {100 * curve.mean():.1f}")
+        panel.line(reached, report.style(name), f"{name}: {area} {100 * curve.mean():.1f}")
         areas.append(f"{name} {100 * curve.mean():.1f}")
         right, shown, objects = judged.at(network.threshold)
         if shown and objects:
@@ -47,4 +49,4 @@ def _chart(
         panel.dots([(recall, precision)], report.style(name), [text])
     objects = int(_of(next(iter(networks.values())), label).objects.sum())
     note = f"{counted(objects, 'object')} in {images}"
-    return figure(title, note, panel.svg(f"Precision over recall: {title}", f"AP50: {', '.join(areas)}"))
+    return figure(title, note, panel.svg(f"Precision over recall: {title}", f"{area}: {', '.join(areas)}"))

@@ -11,7 +11,7 @@ from mkd_tf.reporting.plot import Panel, figure, panels
 from mkd_tf.reporting.scales import around
 from mkd_tf.reporting.subject import Group
 
-_NAME = re.compile(r"(?P<stem>.+)=(?P<value>-?[\d.]+(?:[eE][-+]?\d+)?)")
+_NAME = re.compile(r"(?P<stem>.+)=(?P<value>-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)")
 
 
 def sweeps_of(arms: list[str]) -> dict[str, list[tuple[float, str]]]:
