@@ -164,7 +164,7 @@ def _ablation(root: Path) -> Subject:
 
 
 def _experiment(path: Path) -> Experiment | None:
-    """Returns what an ablation's file describes; None without a copy, or for one that is not of this version."""
+    """Returns what an ablation's file describes; None without a copy that this version reads."""
     try:
         return read_experiment(path)
     except MkdError:

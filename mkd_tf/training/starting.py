@@ -87,9 +87,9 @@ def start_networks(
         else:
             if refused:
                 say(
-                    f"{role}: keeps its own initial weights, as only {', '.join(refused)} of them are in layers "
-                    f"that the larger network has too; --{role}_init={sources[-1]} --start=uniform+imitation "
-                    "takes what there is"
+                    f"{role}: keeps its own initial weights, as only {', '.join(refused)} of them are in "
+                    "layers that the larger network has too; "
+                    f"--{role}_init={sources[-1]} --start=uniform+imitation takes what there is"
                 )
 
 

@@ -20,7 +20,7 @@ RUN = [
     "--teacher_epochs=1",
     "--student_epochs=1",
 ]
-CHAINS = "prune(sparsity=0.5)+qat, cluster(clusters=8)"
+CHAINS = "prune(sparsity=0.5)+qat"
 
 
 def run(module: str, *flags: str) -> subprocess.CompletedProcess:
@@ -40,7 +40,7 @@ def test_a_finished_run_is_compressed_and_exported(tmp_path):
     assert "student: done before" in done.stdout
     results = json.loads((workdir / "results.json").read_text())
     plain = results["roles"]["student"]
-    for role in ("student_prune", "student_prune_qat", "student_cluster"):
+    for role in ("student_prune", "student_prune_qat"):
         assert results["roles"][role]["steps"] == plain["steps"]
         assert results["roles"][role]["parameters"] == plain["parameters"], (
             "of what ships, not of what trains"

@@ -1,6 +1,7 @@
 """Work directories and measurements made by hand: what a report is tested with, without a training."""
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from mkd_tf.experiments.records import row_of, write_records
 from mkd_tf.experiments.spec import read_experiment
 from mkd_tf.experiments.summary import summarize
 from mkd_tf.experiments.tables import write_summary
+from mkd_tf.reporting.base import Report
 from mkd_tf.reporting.judging import judge
 from mkd_tf.reporting.measured import Evenly, Measured, Network
+from mkd_tf.reporting.page import Made, page
+from mkd_tf.reporting.subject import read_subject
+from mkd_tf.reporting.writing import facts_of, sections_of
 from mkd_tf.schemas.training import DoneFile, ResultsFile
 from mkd_tf.training.workdir import as_flagfile
 
@@ -177,3 +182,16 @@ def measured(names: list[str], count: int = 12, classes: tuple[str, ...] = CLASS
 def no_networks(stages: dict[str, str]) -> Measured:
     """Stands for a data set that cannot be read."""
     raise MkdError(f"data set gone: expected a folder, got none, for {len(stages)} networks. Restore it.")
+
+
+def report_of(folder: Path, **changes) -> Report:
+    """Returns the report of a folder whose networks are those of `measured`."""
+    subject = read_subject(folder)
+    report = Report(subject, lambda stages: measured(list(stages)), (), facts_of("mkd report --a=b"))
+    return dataclasses.replace(report, **changes)
+
+
+def whole(report: Report) -> tuple[str, dict[str, Made]]:
+    """Returns the page of a report and its sections."""
+    sections = sections_of(report)
+    return page(report, sections), sections

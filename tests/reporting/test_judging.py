@@ -54,6 +54,7 @@ def test_judged_by_hand():
     assert judged.right.tolist() == [True, False, True, False, False]
     assert judged.objects.tolist() == [1, 1, 0]
     assert judged.at(0.7) == (2, 3, 2) and judged.at(0.95) == (0, 0, 2)
+    assert judged.f1_at(0.7) == pytest.approx(4 / 5) and judged.f1_at(0.95) == 0
     one = judged.of_class(1)
     assert (one.right.tolist(), one.objects.tolist()) == ([True, False], [1])
 

@@ -4,16 +4,20 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
-from mkd_tf.config import Config
 from mkd_tf.data.base import Dataset
 from mkd_tf.detectors import DETECTORS
 from mkd_tf.detectors.files import save_detector
+from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.options import DEFAULT_SCORE
 from mkd_tf.reporting import measured
-from mkd_tf.reporting.measured import Evenly, measure
+from mkd_tf.reporting.measured import Evenly, Sets, measure
 from tests.reporting.made import Gallery
 
 NAMES = ("a", "b", "c")
+
+
+def stretch(folder):
+    return "stretch"
 
 
 class Images(Dataset):
@@ -44,8 +48,18 @@ def test_images_are_taken_at_equal_distances():
 
 
 def test_networks_are_run_and_reasons_kept(stages, monkeypatch):
-    monkeypatch.setattr(measured, "open_dataset", lambda config: Images("test", "validation"))
-    found = measure(stages, Config(), 4)
+    fits = []
+
+    def images_of(split, size, fit):
+        fits.append((len(split), fit))
+        return EvaluationSet(split, size, fit)
+
+    monkeypatch.setattr(measured, "EvaluationSet", images_of)
+    sets = Sets(Images("test", "validation"), 4)
+    found = measure(stages, sets, lambda folder: "letterbox" if folder.name == "student" else "stretch")
+    # The images of both splits are fitted as those that the network has learned from.
+    assert fits == [(4, "letterbox")] * 2
+    assert sets.test(64, "letterbox") is sets.test(64, "letterbox") is not sets.test(64, "stretch")
     assert list(found.networks) == ["student"] and found.counted == "4 of 7 test images"
     student = found.networks["student"]
     assert len(student.detections) == len(found.truth) == 4
@@ -56,25 +70,22 @@ def test_networks_are_run_and_reasons_kept(stages, monkeypatch):
     assert set(found.classes_by_size) <= {0, 1, 2} and np.all(student.judged.scores > 0)
 
 
-def test_without_validation_the_default_is_named(stages, monkeypatch):
-    monkeypatch.setattr(measured, "open_dataset", lambda config: Images("test"))
-    student = measure({"student": stages["student"]}, Config(), 0).networks["student"]
+def test_without_validation_the_default_is_named(stages):
+    student = measure({"student": stages["student"]}, Sets(Images("test"), 0), stretch).networks["student"]
     assert (student.threshold, student.point) == (DEFAULT_SCORE, "a default: no validation split")
 
 
-def test_the_point_in_the_file_is_used(stages, monkeypatch, tmp_path):
+def test_the_point_in_the_file_is_used(tmp_path):
     detector = DETECTORS.build("tiny(size='fast')", image_size=64, class_names=NAMES)
     detector.operating_point = {"value": 0.42, "f1": 0.5, "chosen": "by hand"}
     save_detector(detector, tmp_path / "best.keras")
-    monkeypatch.setattr(measured, "open_dataset", lambda config: Images("test", "validation"))
-    student = measure({"student": tmp_path}, Config(), 2).networks["student"]
+    sets = Sets(Images("test", "validation"), 2)
+    student = measure({"student": tmp_path}, sets, stretch).networks["student"]
     assert (student.threshold, student.point) == (0.42, "by hand")
 
 
-def test_no_network_and_no_test_split_are_errors(stages, monkeypatch):
-    monkeypatch.setattr(measured, "open_dataset", lambda config: Images("test"))
+def test_no_network_and_no_test_split_are_errors(stages):
     with pytest.raises(MkdError, match="no such file"):
-        measure({"absent": stages["absent"]}, Config(), 0)
-    monkeypatch.setattr(measured, "open_dataset", lambda config: Images("train"))
+        measure({"absent": stages["absent"]}, Sets(Images("test"), 0), stretch)
     with pytest.raises(MkdError, match="expected a split among train"):
-        measure(stages, Config(), 0)
+        Sets(Images("train"), 0)

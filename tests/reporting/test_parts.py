@@ -112,6 +112,7 @@ def test_numbers():
 
 def test_sweeps_by_name():
     arms = ["soft", "cap_gradient_cap=0.5", "cap_gradient_cap=0.1", "one=3", "h_w=1e-3_t=2", "h_w=1e-3_t=4"]
+    arms += ["version=1.2.3", "version=1.2.4", "dots=..", "dots=1"]
     found = sweeps_of(arms)
     assert found["cap_gradient_cap"] == [(0.1, "cap_gradient_cap=0.1"), (0.5, "cap_gradient_cap=0.5")]
     assert set(found) == {"cap_gradient_cap", "h_w=1e-3_t"}

@@ -1,6 +1,5 @@
 """Whole reports: of a run, of an ablation, of damaged folders; and the page in a browser."""
 
-import dataclasses
 import json
 import re
 import shutil
@@ -11,12 +10,12 @@ import pytest
 
 from mkd_tf import flags
 from mkd_tf.checks import MkdError
-from mkd_tf.reporting.base import NotMeasured, Report
-from mkd_tf.reporting.page import page
+from mkd_tf.reporting.base import NotMeasured
 from mkd_tf.reporting.sections import SECTIONS
 from mkd_tf.reporting.subject import read_subject
-from mkd_tf.reporting.writing import as_latex, as_markdown, facts_of, sections_of, write_report
+from mkd_tf.reporting.writing import as_latex, as_markdown, sections_of, write_report
 from tests.reporting import made
+from tests.reporting.made import report_of, whole
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 VOID = {"meta", "link", "wbr", "input", "br", "img", "hr"}
@@ -39,17 +38,6 @@ class Structure(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
-
-
-def report_of(folder, **changes):
-    subject = read_subject(folder)
-    report = Report(subject, lambda stages: made.measured(list(stages)), (), facts_of("mkd report --a=b"))
-    return dataclasses.replace(report, **changes)
-
-
-def whole(report):
-    sections = sections_of(report)
-    return page(report, sections), sections
 
 
 @pytest.fixture(scope="module")

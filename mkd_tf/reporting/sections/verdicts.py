@@ -31,7 +31,10 @@ def make(report: Report) -> Section:
     if report.subject.ablation is None:
         return _one_run(report)
     ablation = report.ablation
-    rule = ablation.rule or "not known: the folder has no copy of the ablation's file; run mkd ablate again"
+    rule = (
+        ablation.rule
+        or "not known: the folder has no copy of the ablation's file that can be read; run mkd ablate again"
+    )
     body: list[Element | Table] = [node("p", node("b", "Rule, written down before the run: "), f"{rule}.")]
     for group in ablation.groups:
         if not group.lines:
