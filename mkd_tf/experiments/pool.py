@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import IO, Literal
 
 from mkd_tf.checks import MkdError, fail
+from mkd_tf.config import options
 from mkd_tf.experiments.grid import Job
+from mkd_tf.experiments.spec import flagfile_values, text
 from mkd_tf.files import write_json
+from mkd_tf.training.workdir import FLAGS_FILE
 
 LOG = "train.log"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
@@ -56,7 +59,7 @@ def is_locked(folder: Path) -> bool:
 
 
 def check_identity(root: Path, job: Job) -> None:
-    """Ties a job's folder to the flags that it was begun with.
+    """Ties a job's folder to the flags that it was begun with, defaults included.
 
     Raises:
       MkdError: if it was begun with others.
@@ -66,6 +69,14 @@ def check_identity(root: Path, job: Job) -> None:
         write_json(path, job.identity)
         return
     before, now = json.loads(path.read_text(encoding="utf-8")), job.identity
+    stored = path.with_name(FLAGS_FILE)
+    if stored.exists():
+        # Flags that nobody gave: their defaults were those of the version that began it.
+        values = flagfile_values(stored)
+        defaults = {
+            n: text(f.default) for n, f in options().items() if n not in now and not f.metadata["free"]
+        }
+        before, now = before | {n: values.get(n) for n in defaults}, now | defaults
     names = sorted(n for n in {*before, *now} if before.get(n) != now.get(n))
     if names:
         changes = "; ".join(f"--{n} was {before.get(n)!r}, is {now.get(n)!r}" for n in names)
@@ -73,7 +84,7 @@ def check_identity(root: Path, job: Job) -> None:
             str(path.parent),
             expected="the flags that it was begun with",
             got=changes,
-            do="Give the arm another name, restore its flags, or delete the folder.",
+            do="Give the arm another name, give these flags, or delete the folder.",
         )
 
 
