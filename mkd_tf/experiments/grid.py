@@ -91,7 +91,8 @@ def _about(flags: dict[str, str], role: str) -> dict[str, str]:
     return {n: v for n, v in flags.items() if n.startswith(role) and n not in _USE_OF_TEACHER}
 
 
-def _defaults() -> dict[str, Any]:
+def default_values() -> dict[str, Any]:
+    """Returns the default of every flag of `mkd_tf.train`."""
     return {name: field.default for name, field in options().items()}
 
 
@@ -100,7 +101,7 @@ class _Grid:
 
     def __init__(self, experiment: Experiment, root: Path):
         self._experiment, self._root = experiment, root
-        self._defaults = {name: text(default) for name, default in _defaults().items()}
+        self._defaults = {name: text(default) for name, default in default_values().items()}
         self._base = flagfile_values(experiment.flagfile) if experiment.flagfile else {}
         self._base |= {name: text(value) for name, value in experiment.flags.items()}
 

@@ -21,7 +21,7 @@ from typing import IO, Literal
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import options
-from mkd_tf.experiments.grid import Job
+from mkd_tf.experiments.grid import Job, default_values
 from mkd_tf.experiments.spec import flagfile_values, text
 from mkd_tf.files import write_json
 from mkd_tf.training.workdir import FLAGS_FILE
