@@ -73,9 +73,8 @@ def check_identity(root: Path, job: Job) -> None:
     if stored.exists():
         # Flags that nobody gave: their defaults were those of the version that began it.
         values = flagfile_values(stored)
-        defaults = {
-            n: text(f.default) for n, f in options().items() if n not in now and not f.metadata["free"]
-        }
+        free = {n for n, field in options().items() if field.metadata["free"]}
+        defaults = {n: text(v) for n, v in default_values().items() if n not in now and n not in free}
         before, now = before | {n: values.get(n) for n in defaults}, now | defaults
     names = sorted(n for n in {*before, *now} if before.get(n) != now.get(n))
     if names:
