@@ -91,7 +91,7 @@ def _become(module: str, flags: list[str], outputs: list[str], environment: dict
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [module, *flags]
-    sys.path[0] = str(ROOT)
+    sys.path[:1] = [str(ROOT), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
     sys.exit()
 
