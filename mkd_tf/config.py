@@ -174,8 +174,7 @@ class RolesConfig(Options):
     )
     student_init: str = option(
         "auto",
-        "What the student starts from; auto: the guide, else the teacher, if most weights match. The student "
-        "alone always starts from random weights.",
+        "What the student starts from; auto: the guide, else the teacher, if most weights match.",
         choices=("auto", "random", "teacher", "guide"),
     )
     start: str = option(
@@ -183,7 +182,7 @@ class RolesConfig(Options):
         "How weights of a larger network are taken: uniform, importance, least_squares, imitation (also for "
         "another family), fresh, or several joined by +.",
     )
-    baseline: bool = option(False, "Also train the same student alone, for comparison.", free=True)
+    baseline: bool = option(False, "Also train the same student alone, from random weights.", free=True)
 
     def size_of(self, role: str) -> int:
         """The input side of a role in pixels."""

@@ -62,7 +62,7 @@ def _server() -> Any:
         stdout=subprocess.PIPE,
         text=True,
     )
-    atexit.register(server.kill)
+    atexit.register(server.__exit__, None, None, None)  # Closes its input, at which it ends.
     return server
 
 

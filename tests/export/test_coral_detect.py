@@ -40,7 +40,8 @@ def exported(tmp_path_factory):
         "flags": dataclasses.asdict(TFLite()) | {"fit": "letterbox"},
         "recommended_score_threshold": {"value": THRESHOLD, "f1": 0.5, "chosen": "so"},
     }
-    return record(folder, NAME, made.file("int8"), LABELS, entry, "accepted").parent
+    path, _ = record(folder, NAME, made.file("int8"), LABELS, entry, "accepted")
+    return path.parent
 
 
 @pytest.fixture
