@@ -75,12 +75,8 @@ class AugmentationConfig(Options):
                 do="Lower mosaic or mixup: an image is one or the other.",
             )
         if self.scale_max < self.scale_min:
-            fail(
-                "scale_max",
-                expected=f"at least scale_min = {self.scale_min}",
-                got=str(self.scale_max),
-                do="Raise scale_max or lower scale_min.",
-            )
+            expected, do = f"at least scale_min = {self.scale_min}", "Raise scale_max or lower scale_min."
+            fail("scale_max", expected=expected, got=str(self.scale_max), do=do)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,8 +40,7 @@ def exported(tmp_path_factory):
         "flags": dataclasses.asdict(TFLite()) | {"fit": "letterbox"},
         "recommended_score_threshold": {"value": THRESHOLD, "f1": 0.5, "chosen": "so"},
     }
-    path, _ = record(folder, NAME, made.file("int8"), LABELS, entry, "accepted")
-    return path.parent
+    return record(folder, NAME, made.file("int8"), LABELS, entry, "accepted")[0].parent
 
 
 @pytest.fixture
