@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +66,12 @@ import json, sys
 import mkd_tf
 import keras
 import numpy as np
-path, images, outputs = sys.argv[1:]
-model = keras.saving.load_model(path, safe_mode=True)
-np.savez(outputs, **model.predict(np.load(images), verbose=0))
-print(json.dumps({"class": type(model).__name__, "name": model.name, "class_names": model.class_names,
-                  "image_size": model.image_size, "anchors": len(model.anchors),
-                  "layers": [layer.name for layer in model.core.layers]}))
+for folder in sys.argv[1:]:
+    model = keras.saving.load_model(folder + "/model.keras", safe_mode=True)
+    np.savez(folder + "/outputs.npz", **model.predict(np.load(folder + "/images.npy"), verbose=0))
+    print(json.dumps({"class": type(model).__name__, "name": model.name, "class_names": model.class_names,
+                      "image_size": model.image_size, "anchors": len(model.anchors),
+                      "layers": [layer.name for layer in model.core.layers]}))
 """
 
 
@@ -173,32 +173,34 @@ def check_calls(core: keras.Model) -> None:
         assert not shared or is_prediction, f"{layer.name} is called {len(entry['inbound_nodes'])} times"
 
 
-def check_file(detector: Detector, folder: Path) -> None:
+def check_files(detectors: Sequence[Detector], folder: Path) -> None:
     """A `.keras` file says all there is to say, in safe mode, to a process that only imports mkd_tf."""
-    images = random_images(2, detector.image_size)
-    expected = detector.predict(images, verbose=0)
-    detector.save(folder / "beside.keras")
-    path = (folder / "beside.keras").rename(folder / "model.keras")
-    np.save(folder / "images.npy", images)
-    child = subprocess.run(
-        [sys.executable, "-c", _LOAD_ELSEWHERE, path, folder / "images.npy", folder / "outputs.npz"],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    expected, folders = [], []
+    for i, detector in enumerate(detectors):
+        own = folder / f"{i}_{detector.name}"
+        own.mkdir()
+        images = random_images(2, detector.image_size)
+        expected.append(detector.predict(images, verbose=0))
+        detector.save(own / "beside.keras")
+        (own / "beside.keras").rename(own / "model.keras")
+        np.save(own / "images.npy", images)
+        folders.append(str(own))
+    # One process for all: most of its time is that of importing TensorFlow.
+    command, environment = [sys.executable, "-c", _LOAD_ELSEWHERE, *folders], {"PYTHONPATH": str(ROOT)}
+    child = subprocess.run(command, env=os.environ | environment, cwd=folder, capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
-    assert json.loads(child.stdout.splitlines()[-1]) == {
-        "class": type(detector).__name__,
-        "name": detector.name,
-        "class_names": list(detector.class_names),
-        "image_size": detector.image_size,
-        "anchors": len(detector.anchors),
-        "layers": [layer.name for layer in detector.core.layers],
-    }
-    with np.load(folder / "outputs.npz") as outputs:
-        _check_equal(outputs, expected, tolerance=1e-6)
+    told = [json.loads(line) for line in child.stdout.splitlines() if line.startswith("{")]
+    for detector, found, wanted, own in zip(detectors, told, expected, folders, strict=True):
+        assert found == {
+            "class": type(detector).__name__,
+            "name": detector.name,
+            "class_names": list(detector.class_names),
+            "image_size": detector.image_size,
+            "anchors": len(detector.anchors),
+            "layers": [layer.name for layer in detector.core.layers],
+        }
+        with np.load(Path(own, "outputs.npz")) as outputs:
+            _check_equal(outputs, wanted, tolerance=1e-6)
 
 
 def check_weights(detector: Detector, fresh: Detector, folder: Path) -> None:

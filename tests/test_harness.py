@@ -35,9 +35,14 @@ def test_contract(spec, num_classes):
     harness.check_calls(detector.core)
 
 
-@each_structure
-def test_file(spec, tmp_path):
-    harness.check_file(harness.shake(harness.build(spec)), tmp_path)
+def test_files(tmp_path):
+    fast = [spec for spec in harness.STRUCTURES if spec not in harness.SLOW]
+    harness.check_files([harness.shake(harness.build(spec)) for spec in fast], tmp_path)
+
+
+@pytest.mark.slow
+def test_slow_files(tmp_path):
+    harness.check_files([harness.shake(harness.build(spec)) for spec in harness.SLOW], tmp_path)
 
 
 @each_structure

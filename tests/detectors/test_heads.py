@@ -42,7 +42,7 @@ def test_gradients_reach_the_maps_and_no_variable(detector):
 
 def test_the_detector_is_still_saved(detector, tmp_path):
     head_of(detector, TAPS)
-    harness.check_file(detector, tmp_path)
+    harness.check_files([detector], tmp_path)
 
 
 def test_an_adapted_detector_has_the_head_behind_its_taps():
