@@ -130,13 +130,14 @@ def test_killed_ten_times_at_random_ends_with_the_same_tables(whole, tmp_path):
 def test_a_killed_child_is_started_again(whole, tmp_path):
     root, killed = tmp_path / "root", 0
     process = start(tmp_path, root, jobs=1, FAKE_PAUSE="0.1")
-    while killed < 2 and (child := child_of(process)):
+    while killed < 3 and (child := child_of(process)):
         time.sleep(0.2)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
             killed += 1
         time.sleep(0.4)
-    assert end(process).count(": killed after") == 2
+    # One of them may have ended just before.
+    assert end(process).count(": killed after") in (2, 3)
     assert tables(root) == tables(whole[0])
 
 
