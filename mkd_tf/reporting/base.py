@@ -161,6 +161,24 @@ def by_class(charts: Sequence[Element]) -> list[Element]:
     return found
 
 
+def charts_by_class(
+    report: Report, chart: Callable[[Report, str, dict[str, Network], int | None, str], Element]
+) -> tuple[dict[str, Network], list[Element], list[Element]]:
+    """Returns the networks, their charts with a legend, and notes on what is left out.
+
+    Args:
+      report: of measured networks.
+      chart: draws one class, or None for all of them together, from the report, a title, the
+        networks, the class and the number of images in words.
+    """
+    measured, networks, images = networks_of(report)
+    classes, note = shown_classes(measured)
+    charts = [chart(report, "all classes together", networks, None, images)]
+    charts += [chart(report, measured.class_names[c], networks, c, images) for c in classes]
+    missing = [node("p", text, class_="missing") for text in [*left_out(measured), note] if text]
+    return networks, [report.legend(list(networks), "dot: operating point"), *by_class(charts)], missing
+
+
 def counted(count: int, what: str) -> str:
     """Returns a count in words: `1 object`, `3 objects`."""
     plural = "es" if what.endswith("s") else "s"

@@ -60,6 +60,10 @@ class Network:
     threshold: float
     point: str
 
+    def judged_of(self, label: int | None) -> Judged:
+        """Returns the detections of a class, or for None all of them, against the truth."""
+        return self.judged if label is None else self.judged.of_class(label)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Measured:

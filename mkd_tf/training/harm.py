@@ -42,24 +42,26 @@ class HarmGuard:
         say: Callable[[str], None],
         before: Mapping[int, float] | None = None,
     ):
-        self._alone = alone
-        self._say: Callable[[str], None] = lambda text: None
-        self._below, self._told = 0, False
+        self._alone, self._say = alone, say
+        self._below = 0
+        self._told = False
         for epoch, value in (before or {}).items():
-            self({"epoch": epoch, "val_AP": value})
-        self._say = say
+            self._told |= self._is_harm(epoch, value)
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Looks at the row of a finished epoch: `epoch`, and `val_AP` or None."""
-        found, alone = row["val_AP"], self._alone.get(row["epoch"])
-        if found is None or alone is None:
-            return
-        self._below = self._below + 1 if found <= alone - MARGIN else 0
-        if self._below >= TIMES and not self._told:
+        epoch, found = row["epoch"], row["val_AP"]
+        if found is not None and self._is_harm(epoch, found) and not self._told:
             self._told = True
             self._say(
-                "student: learns less than without its teacher: validation AP "
-                f"{found:.1f} after epoch {row['epoch']}, alone {alone:.1f}. Look at the columns share_* of "
-                "history.csv; lower the weight of the term with the largest share, or end it earlier, "
-                "in another --workdir."
+                f"student: learns less than without its teacher: validation AP {found:.1f} after epoch {epoch}, "
+                f"alone {self._alone[epoch]:.1f}. Look at the columns share_* of history.csv; lower the weight "
+                "of the term with the largest share, or end it earlier, in another --workdir."
             )
+
+    def _is_harm(self, epoch: int, found: float) -> bool:
+        """Counts a validation; returns whether it is one too many in a row that is clearly below."""
+        if epoch not in self._alone:
+            return False
+        self._below = self._below + 1 if found <= self._alone[epoch] - MARGIN else 0
+        return self._below >= TIMES

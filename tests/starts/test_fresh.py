@@ -5,11 +5,8 @@ import numpy as np
 from mkd_tf.starts import Fresh, Uniform
 from tests import harness
 
-LARGE = "tiny(widths=(8,16,24,32), pyramid=16)"
 
-
-def test_only_the_exploring_channels_of_the_pyramid_are_new():
-    large = harness.shake(harness.build(LARGE, 3, seed=1))
+def test_only_the_exploring_channels_of_the_pyramid_are_new(large):
     small = harness.build("tiny(widths=(4,8,12,16), pyramid=8)", 3, seed=2)
     Uniform()(small, large)
     before = {layer.name: layer.get_weights() for layer in small.core.layers if layer.weights}

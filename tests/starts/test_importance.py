@@ -7,8 +7,7 @@ import pytest
 from mkd_tf.starts import Importance
 from mkd_tf.starts.importance import Spaces
 from tests import harness
-
-LARGE = "tiny(widths=(8,16,24,32), pyramid=16)"
+from tests.starts.scene import LARGE
 
 
 def residual():
@@ -45,8 +44,7 @@ def test_scores_by_hand():
     assert spaces.chosen(total, 3).tolist() == [0, 1, 2]
 
 
-def test_a_network_of_the_same_form_becomes_the_same():
-    large = harness.shake(harness.build(LARGE, 3, seed=1))
+def test_a_network_of_the_same_form_becomes_the_same(large):
     small = harness.build(LARGE, 3, seed=2)
     done = Importance()(small, large)
     assert not done.fresh

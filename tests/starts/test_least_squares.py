@@ -6,18 +6,11 @@ import pytest
 from mkd_tf.starts.least_squares import LeastSquares, solved
 from mkd_tf.starts.uniform import Uniform
 from tests import harness
-
-CLASSES = 3
-SPEC = "tiny(widths=(8,16,24,32), pyramid=16)"
+from tests.starts.scene import CLASSES, LARGE
 
 
 def build(spec, seed=2):
     return harness.build(spec, CLASSES, seed=seed)
-
-
-@pytest.fixture(scope="module")
-def large():
-    return harness.shake(harness.build(SPEC, CLASSES, seed=1))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +29,7 @@ def test_solution_by_hand():
 
 
 def test_a_network_of_the_same_form_computes_the_same(large, images):
-    small = build(SPEC)
+    small = build(LARGE)
     LeastSquares(ridge=1e-9)(small, large, images)
     ours, theirs = (n.predict(images, verbose=0) for n in (small, large))
     for name in ("C3", "P4", "class_logits", "box_encodings"):

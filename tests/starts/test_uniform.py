@@ -12,11 +12,6 @@ from tests import harness
 CLASSES = 3
 
 
-@pytest.fixture(scope="module")
-def large():
-    return harness.shake(harness.build("tiny(widths=(8,16,24,32), pyramid=16)", CLASSES, seed=1))
-
-
 def build(spec, seed=2):
     return harness.build(spec, CLASSES, seed=seed)
 

@@ -2,16 +2,7 @@
 
 import numpy as np
 
-from mkd_tf.reporting.base import (
-    Report,
-    Section,
-    by_class,
-    counted,
-    left_out,
-    networks_of,
-    points_of,
-    shown_classes,
-)
+from mkd_tf.reporting.base import Report, Section, charts_by_class, counted, points_of
 from mkd_tf.reporting.judging import THRESHOLDS, f1_at_thresholds
 from mkd_tf.reporting.markup import Element, node
 from mkd_tf.reporting.measured import Network
@@ -21,18 +12,13 @@ from mkd_tf.reporting.scales import Scale
 
 def make(report: Report) -> Section:
     """Returns one chart for all classes together and one for each."""
-    measured, networks, images = networks_of(report)
-    classes, note = shown_classes(measured)
-    charts = [_chart(report, "all classes together", networks, None, images)]
-    charts += [_chart(report, measured.class_names[c], networks, c, images) for c in classes]
-    body: list[Element] = [report.legend(list(networks), "dot: operating point"), *by_class(charts)]
-    body.append(node("p", f"Operating points: {points_of(networks)}.", class_="note"))
-    body += [node("p", text, class_="missing") for text in [*left_out(measured), note] if text]
+    networks, charts, missing = charts_by_class(report, _chart)
+    points = node("p", f"Operating points: {points_of(networks)}.", class_="note")
     lead = (
         "F1 is the harmonic mean of precision and recall of the detections from a score on (van Rijsbergen, "
         "1979), at IoU 0.5. Networks peak at different scores: a common threshold favours one of them."
     )
-    return Section("F1", lead, body)
+    return Section("F1", lead, [*charts, points, *missing])
 
 
 def _chart(
@@ -40,7 +26,7 @@ def _chart(
 ) -> Element:
     curves, dots, objects = {}, {}, 0
     for name, network in networks.items():
-        judged = network.judged if label is None else network.judged.of_class(label)
+        judged = network.judged_of(label)
         curves[name], objects = f1_at_thresholds(judged), int(judged.objects.sum())
         dots[name] = judged.f1_at(network.threshold)
     panel = Panel(Scale(0, 1, "score threshold"), Scale(0, 1, "F1"))

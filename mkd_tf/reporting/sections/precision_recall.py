@@ -1,8 +1,8 @@
 """Precision over recall, for each class and for all of them."""
 
-from mkd_tf.reporting.base import Report, Section, by_class, counted, left_out, networks_of, shown_classes
-from mkd_tf.reporting.judging import RECALLS, Judged, precision_at_recalls
-from mkd_tf.reporting.markup import Element, node
+from mkd_tf.reporting.base import Report, Section, charts_by_class, counted
+from mkd_tf.reporting.judging import RECALLS, precision_at_recalls
+from mkd_tf.reporting.markup import Element
 from mkd_tf.reporting.measured import Network
 from mkd_tf.reporting.plot import Panel, figure
 from mkd_tf.reporting.scales import Scale
@@ -10,21 +10,12 @@ from mkd_tf.reporting.scales import Scale
 
 def make(report: Report) -> Section:
     """Returns one chart for all classes together and one for each."""
-    measured, networks, images = networks_of(report)
-    classes, note = shown_classes(measured)
-    charts = [_chart(report, "all classes together", networks, None, images)]
-    charts += [_chart(report, measured.class_names[c], networks, c, images) for c in classes]
-    body: list[Element] = [report.legend(list(networks), "dot: operating point"), *by_class(charts)]
-    body += [node("p", text, class_="missing") for text in [*left_out(measured), note] if text]
+    _, charts, missing = charts_by_class(report, _chart)
     lead = (
         "Precision is the share of detections that are right, recall the share of objects that are found, "
         "at IoU 0.5. The area below a class's line is its AP50; a line never rises, as in the COCO protocol."
     )
-    return Section("Precision and recall", lead, body)
-
-
-def _of(network: Network, label: int | None) -> Judged:
-    return network.judged if label is None else network.judged.of_class(label)
+    return Section("Precision and recall", lead, [*charts, *missing])
 
 
 def _chart(
@@ -35,7 +26,7 @@ def _chart(
     # AP50 is the mean over classes, not the area of all detections ranked together.
     area = "AP50" if label is not None else "area"
     for name, network in networks.items():
-        judged = _of(network, label)
+        judged = network.judged_of(label)
         curve = precision_at_recalls(judged)
         # What is never reached has no precision: the line ends there.
         reached = [(float(x), float(y)) for x, y in zip(RECALLS, curve, strict=True) if y > 0 or x == 0]
@@ -47,6 +38,6 @@ def _chart(
     for name, threshold, recall, precision in dots:
         text = f"{name} from {threshold:.2f}: precision {precision:.2f}, recall {recall:.2f}"
         panel.dots([(recall, precision)], report.style(name), [text])
-    objects = int(_of(next(iter(networks.values())), label).objects.sum())
+    objects = int(next(iter(networks.values())).judged_of(label).objects.sum())
     note = f"{counted(objects, 'object')} in {images}"
     return figure(title, note, panel.svg(f"Precision over recall: {title}", f"{area}: {', '.join(areas)}"))
