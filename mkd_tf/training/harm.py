@@ -54,9 +54,10 @@ class HarmGuard:
         if found is not None and self._is_harm(epoch, found) and not self._told:
             self._told = True
             self._say(
-                f"student: learns less than without its teacher: validation AP {found:.1f} after epoch {epoch}, "
-                f"alone {self._alone[epoch]:.1f}. Look at the columns share_* of history.csv; lower the weight "
-                "of the term with the largest share, or end it earlier, in another --workdir."
+                "student: learns less than without its teacher: validation AP "
+                f"{found:.1f} after epoch {epoch}, alone {self._alone[epoch]:.1f}. "
+                "Look at the columns share_* of history.csv; lower the weight of the term with the largest "
+                "share, or end it earlier, in another --workdir."
             )
 
     def _is_harm(self, epoch: int, found: float) -> bool:
