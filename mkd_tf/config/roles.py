@@ -1,0 +1,126 @@
+"""Options of the networks: their form, their start, what they learn, and their compression."""
+
+import dataclasses
+
+from mkd_tf.checks import check_positive, fail
+from mkd_tf.options import Options, at_least, option
+
+TEACHER_VIEWS = ("none", "flip", "half_turn")
+
+
+@dataclasses.dataclass(frozen=True)
+class RolesConfig(Options):
+    """The networks, how long each trains, and what is distilled."""
+
+    teacher: str = option("tiny(size='teacher')", "The teacher's network.")
+    guide: str = option("tiny(size='guide')", "The guide's network, or none.")
+    guide_mode: str = option(
+        "frozen",
+        "The guide is trained before the student (frozen), or in the same steps (learning).",
+        choices=("frozen", "learning"),
+    )
+    student: str = option("tiny(size='student')", "The student's network.")
+    image_size: int = option(192, "Side of the student's input in pixels.")
+    teacher_image_size: int = option(0, "Side of the teacher's input; 0 for the student's.")
+    guide_image_size: int = option(0, "Side of the guide's input; 0 for the student's.")
+    teacher_epochs: int = option(75, "Passes over the labelled images.", check=at_least(1))
+    guide_epochs: int = option(60, "Passes over labelled and unlabelled images.", check=at_least(1))
+    student_epochs: int = option(60, "Passes over labelled and unlabelled images.", check=at_least(1))
+    teacher_weights: str = option(
+        "", "A teacher's .keras file to use instead of training one; several, comma-separated, are averaged."
+    )
+    teacher_views: str = option(
+        "none",
+        "The teacher answers over the image and its mirror image (flip) or half turn (half_turn), "
+        "at twice its cost; none for the image alone.",
+        choices=TEACHER_VIEWS,
+    )
+    guide_weights: str = option("", "A guide's .keras file to use instead of training one.")
+    teacher_labels: str = option(
+        "all",
+        "Whose labels the teacher is trained on: all of them, or the same as the student's.",
+        choices=("all", "same"),
+    )
+    teacher_learning_rate: float = option(
+        0.0, "The teacher's peak learning rate; 0 for --learning_rate.", check=at_least(0)
+    )
+    guide_learning_rate: float = option(
+        0.0, "The guide's peak learning rate; 0 for --learning_rate.", check=at_least(0)
+    )
+    student_weights: str = option("", "A .keras file whose weights the student starts from.")
+    backbone_weights: str = option(
+        "",
+        "imagenet or a file: what the backbones of resnet and mobilenet_v2 start from, in every role "
+        "whose own call does not say it, as in resnet(depth=50, backbone_weights='imagenet').",
+    )
+    guide_strategies: str = option(
+        "soft_classes, soft_boxes(weight=2.0)",
+        "What the guide learns from the teacher: calls, comma-separated.",
+    )
+    strategies: str = option(
+        "soft_classes, soft_boxes(weight=2.0)",
+        "What the student learns: calls, comma-separated, or mkd for the whole method.",
+    )
+    guide_init: str = option(
+        "auto",
+        "What the guide starts from; auto: the teacher, if most weights match.",
+        choices=("auto", "random", "teacher"),
+    )
+    student_init: str = option(
+        "auto",
+        "What the student starts from; auto: the guide, else the teacher, if most weights match.",
+        choices=("auto", "random", "teacher", "guide"),
+    )
+    start: str = option(
+        "uniform",
+        "How weights of a larger network are taken: uniform, importance, least_squares, imitation (also for "
+        "another family), fresh, or several joined by +.",
+    )
+    baseline: bool = option(False, "Also train the same student alone, from random weights.", free=True)
+
+    def size_of(self, role: str) -> int:
+        """The input side of a role in pixels."""
+        return getattr(self, f"{role}_image_size", 0) or self.image_size
+
+    def learning_rate_of(self, role: str, common: float) -> float:
+        """A role's peak learning rate; `common` where it has none of its own."""
+        return getattr(self, f"{role}_learning_rate", 0.0) or common
+
+    def weights_of(self, role: str) -> str:
+        """The `.keras` file that is used instead of training a role, or nothing."""
+        return {"teacher": self.teacher_weights, "guide": self.guide_weights}.get(role, "")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.student_init == "guide" and not self.has_guide:
+            fail("student_init", expected="auto, random or teacher", got="guide", do="Give a --guide.")
+
+    @property
+    def has_guide(self) -> bool:
+        return self.guide not in ("", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class CompressionConfig(Options):
+    """Further stages, in which the distilled student goes on learning in a compressed form.
+
+    All free: a finished run can be compressed later. What a stage was begun with is
+    written down in its own folder.
+    """
+
+    compress: str = option(
+        "",
+        "Further stages, comma-separated: qat, prune(sparsity=0.5), cluster(clusters=32), one after another "
+        "as in prune(sparsity=0.5)+qat, and float, the student as it is with the same further steps.",
+        free=True,
+    )
+    compress_epochs: int = option(
+        20, "Length of each, in passes as the student's.", free=True, check=at_least(1)
+    )
+    compress_learning_rate: float = option(
+        1e-3, "Peak learning rate of each.", free=True, check=check_positive
+    )
+    compress_strategies: str = option(
+        "", "What the student learns meanwhile, as in --strategies; empty for the same.", free=True
+    )
+    compress_baseline: bool = option(False, "Also each of them without a teacher.", free=True)
