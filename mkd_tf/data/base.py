@@ -10,6 +10,8 @@ An element is a dict:
       is_difficult     `[M]` bool
       is_crowd         `[M]` bool
       area             `[M]` float32, square pixels of the object's segment; NaN if unknown
+    unknown            `[K, 4]` float32 yxyx, 0..1 of the image: areas of unknown content, neither
+                         object nor background, `WHOLE` for the whole image; may be missing
     is_labelled        bool; an unlabelled image takes part in distillation only
 
 A split is a sequence with random access, so that a training step can be computed
@@ -25,9 +27,13 @@ from typing import Any
 import numpy as np
 
 from mkd_tf.checks import fail
+from mkd_tf.data.sources.notices import Notice
+from mkd_tf.data.tree import Found, Tree
 
 Element = dict[str, Any]
 SPLITS = ("train", "validation", "test", "unlabelled")
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""The unknown area of an image that lost an object whose place is not known."""
 
 
 def annotation(
@@ -39,6 +45,7 @@ def annotation(
     is_difficult: np.ndarray | None = None,
     is_crowd: np.ndarray | None = None,
     area: np.ndarray | None = None,
+    unknown: np.ndarray | Sequence[Sequence[float]] = (),
     is_labelled: bool = True,
 ) -> Element:
     """Returns an element without its image, with the image's `height_width` in pixels instead."""
@@ -53,6 +60,7 @@ def annotation(
             "is_crowd": np.zeros(count, bool) if is_crowd is None else is_crowd,
             "area": np.full(count, np.nan, "float32") if area is None else area,
         },
+        "unknown": np.asarray(unknown, "float32").reshape(-1, 4),
         "is_labelled": is_labelled,
     }
 
@@ -60,6 +68,16 @@ def annotation(
 def element(image: np.ndarray, image_id: str, bbox: np.ndarray, label: np.ndarray, **details: Any) -> Element:
     """Returns an element; `bbox` `[M, 4]` and `label` `[M]` may be empty, `details` as in `annotation`."""
     return {"image": image} | annotation(image.shape[:2], image_id, bbox, label, **details)
+
+
+def unknown_of(found: Mapping[str, Any]) -> np.ndarray:
+    """Returns an element's areas of unknown content, `[K, 4]` float32 yxyx, 0..1 of the image."""
+    return np.asarray(found.get("unknown", ()), "float32").reshape(-1, 4)
+
+
+def is_complete(found: Mapping[str, Any]) -> bool:
+    """Returns whether a labelled element names all objects of its image, outside of smaller unknown areas."""
+    return not np.any(np.all(unknown_of(found) == WHOLE, axis=1))
 
 
 class AnnotatedSplit(Sequence[Element]):
@@ -100,12 +118,20 @@ class Dataset:
       name: its name in results.
       class_names: the classes in the order of their labels.
       split_names: the splits that it has, out of `SPLITS`.
+      notices: what its reader did not use, joined, or read otherwise than written.
     """
 
     name: str
     class_names: tuple[str, ...]
     split_names: tuple[str, ...]
+    notices: tuple[Notice, ...] = ()
     _splits: Mapping[str, Sequence[Element]]
+
+    @classmethod
+    def recognise(cls, tree: Tree) -> list[Found]:
+        """Returns the data sets of this kind in a folder; none by default, several if it is ambiguous."""
+        del tree
+        return []
 
     def _split(self, name: str) -> Sequence[Element]:
         """Returns a split that is known to exist."""

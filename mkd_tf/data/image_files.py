@@ -12,7 +12,15 @@ from PIL import Image, UnidentifiedImageError
 
 from mkd_tf.checks import MkdError, check_one_of, check_positive, fail
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
+_SUFFIXES = (
+    ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .pfm .avif "
+    ".avifs .jp2 .j2k .j2c .jpc .jpf .jpx .tga .icb .vda .vst .qoi .psd .dds .ico .cur .icns .pcx .dcx "
+    ".sgi .rgb .rgba .bw .ras .blp .fli .flc .ftc .ftu .gbr .iim .im .msp .pcd .pxr .xbm .xpm"
+)
+IMAGE_SUFFIXES = tuple(_SUFFIXES.split())
+"""Suffixes of the images that Pillow decodes without another program, the common ones first."""
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that cameras use of images with 16 bits a pixel."""
 _HASH_SIDE = 8
 HASH_BITS = 2 * _HASH_SIDE**2
 _ORIENTATION_TAG = 0x0112
@@ -37,24 +45,34 @@ class Scan(NamedTuple):
       hash: `[128]` bool difference hash: whether each of 8x8 grey cells is darker than
         its right neighbour, and than its lower one. Copies that are scaled, recompressed
         or brightened differ in few bits. None where the image was not decoded.
+      orientation: of EXIF, 1 to 8.
+      depth: bits that the pixels use, one of `DEPTHS`; 8 where the image was not decoded.
+      is_wide: whether the file has 16 bits a pixel.
     """
 
     width: int
     height: int
     is_turned: bool
     hash: np.ndarray | None
+    orientation: int = 1
+    depth: int = 8
+    is_wide: bool = False
 
 
-def read_image(path: str | os.PathLike[str], content: bytes | None = None) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike[str], content: bytes | None = None, depth: int | None = None
+) -> np.ndarray:
     """Reads an image as it is displayed.
 
     The content decides the format, not the suffix; EXIF orientation is applied;
-    transparency is laid on white; grey is repeated; 16 bits become 8; of an
-    animation the first frame is taken.
+    transparency is laid on white; grey is repeated; 16 bits become 8, scaled by the bits
+    that are used: cameras store 10 to 14 bits in 16; of an animation the first frame is taken.
 
     Args:
       path: the file.
       content: its bytes, if it is not a file of its own; then `path` is its name in errors.
+      depth: the bits that all images of its data set use, one of `DEPTHS`; None for those that
+        the image itself uses.
 
     Returns:
       `[H, W, 3]` uint8 RGB.
@@ -65,7 +83,7 @@ def read_image(path: str | os.PathLike[str], content: bytes | None = None) -> np
     """
     with _opened(path, content) as image:
         image.load()
-        return np.array(_as_rgb(_upright(image), path))
+        return np.array(_as_rgb(_upright(image), path, depth))
 
 
 def measure_image(path: str | os.PathLike[str], content: bytes | None = None) -> Scan:
@@ -75,9 +93,11 @@ def measure_image(path: str | os.PathLike[str], content: bytes | None = None) ->
       MkdError: as `read_image`, for faults that the header shows.
     """
     with _opened(path, content) as image:
-        is_turned = _orientation(image) in _SIDEWAYS
+        orientation = _orientation(image)
+        is_turned = orientation in _SIDEWAYS
         width, height = image.size[::-1] if is_turned else image.size
-    return Scan(width, height, is_turned, None)
+        is_wide = image.mode.startswith("I")
+    return Scan(width, height, is_turned, None, orientation, is_wide=is_wide)
 
 
 def scan_image(path: str | os.PathLike[str]) -> Scan:
@@ -94,13 +114,42 @@ def scan_image(path: str | os.PathLike[str]) -> Scan:
         image.load()
         is_jpeg = image.format in ("JPEG", "MPO")  # then the draft is smaller than the image
         width, height = full_size if is_jpeg else image.size
-        is_turned = _orientation(image) in _SIDEWAYS
+        orientation = _orientation(image)
+        is_turned = orientation in _SIDEWAYS
+        is_wide = image.mode.startswith("I")
+        depth = depth_of(np.asarray(image)) if is_wide else 8
         grey = _as_rgb(_upright(image), path).convert("L")
     cells = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE + 1), Image.Resampling.BOX), "int16")
     is_darker = cells[:-1, :-1] < np.stack([cells[:-1, 1:], cells[1:, :-1]])
     if is_turned:
         width, height = height, width
-    return Scan(width, height, is_turned, is_darker.ravel())
+    return Scan(width, height, is_turned, is_darker.ravel(), orientation, depth, is_wide)
+
+
+def depth_of(pixels: np.ndarray) -> int:
+    """Returns how many bits integer pixels use, one of `DEPTHS`."""
+    bits = int(pixels.max(initial=0)).bit_length()
+    return next((depth for depth in DEPTHS if bits <= depth), DEPTHS[-1])
+
+
+def upright_box(
+    box: tuple[float, float, float, float], width: int, height: int, orientation: int
+) -> tuple[float, float, float, float]:
+    """Returns a box of the stored image as a box of the displayed one.
+
+    Args:
+      box: xmin, ymin, xmax, ymax in pixels of the stored image.
+      width, height: of the displayed image.
+      orientation: of EXIF, 1 to 8.
+    """
+    x0, y0, x1, y1 = box
+    if orientation in _SIDEWAYS:
+        x0, y0, x1, y1 = y0, x0, y1, x1  # the transpose; the rest is mirrored
+    if orientation in (2, 3, 6, 7):
+        x0, x1 = width - x1, width - x0
+    if orientation in (3, 4, 7, 8):
+        y0, y1 = height - y1, height - y0
+    return x0, y0, x1, y1
 
 
 def fit_image(image: np.ndarray, size: int, fit: str = "stretch") -> np.ndarray:
@@ -179,13 +228,14 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
 
 
-def _as_rgb(image: Image.Image, path: str | os.PathLike[str]) -> Image.Image:
+def _as_rgb(image: Image.Image, path: str | os.PathLike[str], depth: int | None = None) -> Image.Image:
     if image.mode == "F":
         do = "Save it with 8 or 16 bits a channel."
         fail(f"image {os.fspath(path)}", expected="integer pixels", got="float pixels", do=do)
     if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip
         wide = np.asarray(image).astype("float64")
-        image = Image.fromarray(np.clip(wide / 257 + 0.5, 0, 255).astype("uint8"))
+        most = 2 ** (depth or depth_of(wide)) - 1
+        image = Image.fromarray(np.clip(wide * (255 / most) + 0.5, 0, 255).astype("uint8"))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -71,7 +71,7 @@ def beyond(
             check_records(truth, detections, f"detections of the {role}")
     do = "Pass the class names of the data set that was evaluated."
     for t in truth:
-        check_labels("labels of the truth", t.labels, len(class_names), do)
+        check_labels("labels of the truth", t.named().labels, len(class_names), do)
     ours, theirs = Ranking.of(truth, student, iou), Ranking.of(truth, teacher, iou)
     taught = found_in(theirs, threshold=teacher_score)
     own = found_in(ours, threshold=score)

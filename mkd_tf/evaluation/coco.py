@@ -8,6 +8,7 @@ which faster-coco-eval follows).
 Crowds and difficult objects do not count as missed. A detection that lies in a
 crowd is left out of the count, however many do. A difficult object is what COCO
 calls ignored: the best detection on it is left out; a second one is false.
+An area of unknown content is a crowd of every class.
 An object's area, which decides small, medium or large, is that of its segment, as on
 COCO itself, and where only the box is known that of its box.
 """
@@ -20,6 +21,7 @@ import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
 
 from mkd_tf.checks import check_shape, fail
+from mkd_tf.data.base import unknown_of
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.schemas.training import CocoMetrics
 
@@ -28,6 +30,8 @@ METRICS = tuple(name for name in CocoMetrics.__annotations__ if name != "per_cla
 # No range of areas holds it, and an object outside of the range is ignored: the
 # reference implementation overwrites an annotation's own "ignore".
 _IGNORED_AREA = -1.0
+ANY_CLASS = -1
+"""Label of an area of unknown content in a `Truth`: it is a crowd of every class."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,7 +43,7 @@ class Truth:
       height: of the original image, in pixels.
       width: of the original image, in pixels.
       boxes: `[M, 4]` float yxyx in pixels of the original image.
-      labels: `[M]` int.
+      labels: `[M]` int, `ANY_CLASS` for areas of unknown content, which are crowds.
       is_difficult: `[M]` bool.
       is_crowd: `[M]` bool.
       areas: `[M]` float, square pixels of the segments, NaN where unknown; None where all are.
@@ -59,7 +63,13 @@ class Truth:
         """Returns the truth of a data element with or without its image (see `data.base`)."""
         height, width = element["image"].shape[:2] if "image" in element else element["height_width"]
         objects = element["objects"]
-        boxes = np.asarray(objects["bbox"], "float64").reshape(-1, 4) * [height, width, height, width]
+        unknown = unknown_of(element)
+        count = len(unknown)
+        boxes = np.concatenate([np.asarray(objects["bbox"], "float64").reshape(-1, 4), unknown])
+        boxes = boxes * [height, width, height, width]
+        areas = objects.get("area")
+        if areas is not None:
+            areas = np.append(areas, np.full(count, np.nan, "float32"))
         return cls(
             image_id=element["image/id"],
             height=height,
@@ -67,11 +77,45 @@ class Truth:
             # Fractions are float32: rounding restores the whole pixels of a source, which
             # decide whether a 32 px object is small.
             boxes=np.round(boxes, 3),
-            labels=np.asarray(objects["label"]),
-            is_difficult=np.asarray(objects["is_difficult"], bool),
-            is_crowd=np.asarray(objects["is_crowd"], bool),
-            areas=objects.get("area"),
+            labels=np.append(np.asarray(objects["label"]), np.full(count, ANY_CLASS, "int32")),
+            is_difficult=np.append(np.asarray(objects["is_difficult"], bool), np.zeros(count, bool)),
+            is_crowd=np.append(np.asarray(objects["is_crowd"], bool), np.ones(count, bool)),
+            areas=areas,
         )
+
+    def named(self) -> "Truth":
+        """Returns the truth without its areas of unknown content."""
+        keep = self.labels != ANY_CLASS
+        return dataclasses.replace(
+            self,
+            boxes=self.boxes[keep],
+            labels=self.labels[keep],
+            is_difficult=self.is_difficult[keep],
+            is_crowd=self.is_crowd[keep],
+            areas=None if self.areas is None else self.areas[keep],
+        )
+
+    def expanded(self, num_classes: int) -> "Truth":
+        """Returns the truth with an area of unknown content as a crowd of each class."""
+        if not np.any(self.labels == ANY_CLASS):
+            return self
+        times = np.where(self.labels == ANY_CLASS, num_classes, 1)
+        labels = np.repeat(self.labels, times)
+        labels[labels == ANY_CLASS] = np.tile(np.arange(num_classes), np.sum(self.labels == ANY_CLASS))
+        return dataclasses.replace(
+            self,
+            boxes=np.repeat(self.boxes, times, axis=0),
+            labels=labels,
+            is_difficult=np.repeat(self.is_difficult, times),
+            is_crowd=np.repeat(self.is_crowd, times),
+            areas=None if self.areas is None else np.repeat(self.areas, times),
+        )
+
+
+def same_class(labels: np.ndarray, truth_labels: np.ndarray) -> np.ndarray:
+    """Returns whether detections of `labels` `[D]` may be objects of `truth_labels` `[M]`: `[D, M]` bool."""
+    theirs = np.asarray(truth_labels)[None]
+    return (np.asarray(labels)[:, None] == theirs) | (theirs == ANY_CLASS)
 
 
 def check_labels(where: str, labels: np.ndarray, num_classes: int, do: str) -> None:
@@ -105,7 +149,7 @@ def _annotations(
 
 def _truth_annotations(truth: Sequence[Truth], num_classes: int) -> list[dict]:
     annotations: list[dict] = []
-    for image, t in enumerate(truth):
+    for image, t in enumerate(each.expanded(num_classes) for each in truth):
         made = _annotations(f"truth of {t.image_id}", t.boxes, t.labels, image, num_classes)
         box_areas = np.prod(np.asarray(t.boxes)[:, 2:] - np.asarray(t.boxes)[:, :2], axis=1)
         areas = box_areas if t.areas is None else np.where(np.isnan(t.areas), box_areas, t.areas)

@@ -8,9 +8,10 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mkd_tf.detection.postprocess import Detections
+from mkd_tf.evaluation.lettering import Lettering, shown_name
 from mkd_tf.options import DEFAULT_SCORE
 
 MIN_LONG_SIDE_PX = 640
@@ -58,7 +59,7 @@ class _Canvas:
         self.draw = ImageDraw.Draw(image)
         long_side = max(image.size)
         self.line = max(3, round(long_side / 320))
-        self.font = ImageFont.load_default(max(12, round(long_side / 46)))
+        self.letters = Lettering(max(12, round(long_side / 46)))
         self.tags: list[Rectangle] = []
 
     def pixels(self, fractions: np.ndarray) -> Rectangle:
@@ -92,14 +93,13 @@ class _Canvas:
     def tag(self, box: Rectangle, text: str, color: tuple[int, int, int]) -> None:
         """Writes `text` on a patch of `color` where it hides the fewest other tags."""
         pad = max(2, self.line)
-        # Of a capital and a tail, whatever the text: all tags are equally high.
-        _, top, _, bottom = self.font.getbbox("Ag")
-        width, height = self.font.getlength(text) + 2 * pad, bottom - top + 1.5 * pad
+        top, bottom = self.letters.extent(text)
+        width, height = self.letters.width(text) + 2 * pad, bottom - top + 1.5 * pad
         places = self._places(box, width, height)
         place = min(places, key=lambda p: sum(_overlap(p, other) for other in self.tags))
         self.tags.append(place)
         self.draw.rectangle(place, fill=color)
-        self.draw.text((place[0] + pad, place[1] + pad - top), text, fill=_ink(color), font=self.font)
+        self.letters.write(self.draw, (place[0] + pad, place[1] + pad - top), text, _ink(color))
 
 
 def draw(
@@ -121,7 +121,7 @@ def draw(
     for box, label in reversed(list(zip(boxes, shown.labels.tolist(), strict=True))):
         canvas.outline(box, class_color(label))
     for box, label, score in zip(boxes, shown.labels.tolist(), shown.scores.tolist(), strict=True):
-        canvas.tag(box, f"{class_names[label]} {score:.2f}", class_color(label))
+        canvas.tag(box, f"{shown_name(class_names[label], label)} {score:.2f}", class_color(label))
     return np.asarray(canvas.image)
 
 

@@ -30,17 +30,23 @@ def _titled(image: np.ndarray, title: str) -> np.ndarray:
 
 
 def _true_boxes(truth: Truth) -> Detections:
+    truth = truth.named()
     size = [truth.height, truth.width, truth.height, truth.width]
     return Detections(truth.boxes / size, np.ones(len(truth.labels), "float32"), truth.labels)
 
 
 def write_examples(
-    folder: Path, split: Sequence[Element], runners: Mapping[str, KerasRunner], fit: str
+    folder: Path,
+    split: Sequence[Element],
+    runners: Mapping[str, KerasRunner],
+    fit: str,
+    answers: Mapping[str, tuple[Sequence[Detections], float]] | None = None,
 ) -> None:
     """Writes `examples.png`, a row per image and a column per role, and a folder of the untouched images.
 
     `ROWS` labelled elements of `split` are taken at equal distances; `runners` are by the title
-    of their column, and show what they find at their operating points.
+    of their column, and show what they find at their operating points. `answers` are further
+    columns: detections in every image of the split, and their operating point.
     """
     cells = []
     points = {title: runner.operating_point for title, runner in runners.items()}
@@ -51,9 +57,15 @@ def write_examples(
         image, truth = found["image"], Truth.of(found)
         write_bytes(folder / "examples" / f"{Path(found['image/id']).stem}.png", png_bytes(image))
         cells.append(_titled(draw(image, _true_boxes(truth), names), "truth"))
+        for title, (found_by, score) in (answers or {}).items():
+            drawn = draw(image, found_by[int(index)], names, score)
+            cells.append(_titled(drawn, f"{title}, score {score:.2f}"))
         for title, runner in runners.items():
             seen = runner(fit_image(image, runner.image_size, fit)[None])[0]
             seen = on_original(seen, image.shape[:2], fit)
             drawn = draw(image, seen, names, scores[title])
             cells.append(_titled(drawn, f"{title}, score {scores[title]:.2f}"))
-    write_bytes(folder / "examples.png", png_bytes(contact_sheet(cells, len(runners) + 1, _CELL_PX)))
+    write_bytes(
+        folder / "examples.png",
+        png_bytes(contact_sheet(cells, len(runners) + len(answers or {}) + 1, _CELL_PX)),
+    )

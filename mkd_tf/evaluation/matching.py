@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mkd_tf.detection.postprocess import Detections
-from mkd_tf.evaluation.coco import Truth
+from mkd_tf.evaluation.coco import Truth, same_class
 from mkd_tf.evaluation.voc import overlaps
 
 _NONE, _IGNORED = -1, -2
@@ -29,9 +29,10 @@ def take_objects(truth: Truth, found: Detections, iou: float) -> np.ndarray:
         return taken_by
     ious, shares = overlaps(found.boxes.astype("float64") * size, truth.boxes)
     overlap = np.where(truth.is_crowd, shares, ious)
+    same = same_class(found.labels, truth.labels)
     ignored, taken = truth.is_difficult | truth.is_crowd, np.zeros(len(truth.labels), bool)
     for i in np.argsort(-found.scores, kind="stable"):
-        fits = (truth.labels == found.labels[i]) & (overlap[i] >= iou) & ~taken
+        fits = same[i] & (overlap[i] >= iou) & ~taken
         best = max(np.flatnonzero(fits), key=lambda j: (not ignored[j], overlap[i, j]), default=-1)
         taken_by[i] = best
         taken[best] |= best >= 0 and not truth.is_crowd[best]

@@ -14,6 +14,8 @@ from rich.progress import track
 from mkd_tf import schemas
 from mkd_tf.checks import MkdError, check_fraction, fail
 from mkd_tf.data.image_files import IMAGE_SUFFIXES, fit_image, read_image
+from mkd_tf.data.sources.notices import Notices
+from mkd_tf.data.sources.paths import name_unused, visible_tree
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.drawing import draw, png_bytes
 from mkd_tf.evaluation.runners import Runner, on_original
@@ -25,7 +27,7 @@ from mkd_tf.schemas.training import Detection, DetectionsFile, Failure
 def find_images(input_path: str | Path) -> list[Path]:
     """Returns the images at `input_path`, an image or a folder of them, sorted by name.
 
-    Subfolders, hidden files and files that are no images by their name are left alone.
+    Subfolders, hidden files and files that are no images by their name are left alone; `unused` names them.
 
     Raises:
       MkdError: if there is nothing, or no image.
@@ -41,11 +43,29 @@ def find_images(input_path: str | Path) -> list[Path]:
     if not images:
         fail(
             f"input {path}",
-            expected=f"images ({', '.join(IMAGE_SUFFIXES)})",
+            expected=f"images ({', '.join(IMAGE_SUFFIXES[:8])}, ...)",
             got=f"{len(files)} other files" if files else "an empty folder",
             do="Give an image or a folder that holds some.",
         )
     return images
+
+
+def unused(input_path: str | Path, output_dir: Path) -> list[str]:
+    """Returns a line for each kind of file in a folder that `find_images` leaves alone.
+
+    What lies in `output_dir` is that of an earlier run, and not named.
+    """
+    folder, notices = Path(input_path), Notices()
+    for path in visible_tree(folder) if folder.is_dir() else ():
+        is_image = path.suffix.lower() in IMAGE_SUFFIXES
+        if output_dir.resolve() in path.resolve().parents or (is_image and path.parent == folder):
+            continue
+        if path.parent == folder:
+            name_unused([path], folder.parent, notices)
+        elif is_image:
+            name = path.relative_to(folder).as_posix()
+            notices.add("unused", f"{folder.name}/", "images in sub-folders are not read", name)
+    return [str(notice) for notice in notices]
 
 
 def _drawn_names(images: Sequence[Path]) -> list[str]:
@@ -78,7 +98,7 @@ def predict_folder(
     """Draws what `runner` finds into PNG images and lists it in `detections.json`.
 
     One image is in memory at a time. One that cannot be read is reported, listed
-    under `failed` and passed over.
+    under `failed` and passed over. Files that are no input are named.
 
     Args:
       runner: the model.
@@ -105,6 +125,8 @@ def predict_folder(
             do="Choose another --output.",
         )
     console = console or Console(stderr=True)
+    for line in unused(input_path, output_dir):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     failed: list[Failure] = []
     content: DetectionsFile = {
         "class_names": list(runner.class_names),

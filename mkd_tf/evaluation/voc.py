@@ -14,7 +14,7 @@ and its development kit (`VOCevaldet.m`). Departures: boxes are continuous, wher
 kit adds 1 to width and height; recalls are compared exactly; at most 100 detections
 per image and class take part, as everywhere here. VOC knows no crowds: of other
 sets, a detection that would be false is not counted if at least half of it lies in a
-crowd of its class, and a crowd does not count as missed.
+crowd of its class or in an area of unknown content, and a crowd does not count as missed.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mkd_tf.detection.postprocess import Detections
-from mkd_tf.evaluation.coco import Truth, check_records
+from mkd_tf.evaluation.coco import Truth, check_records, same_class
 from mkd_tf.schemas.training import VocMetrics
 
 VOC_METRICS = tuple(VocMetrics.__annotations__)
@@ -46,7 +46,7 @@ def _match(truth: Truth, found: Detections) -> tuple[np.ndarray, np.ndarray]:
     """
     size = [truth.height, truth.width, truth.height, truth.width]
     ious, shares = overlaps(found.boxes.astype("float64") * size, truth.boxes)
-    same = np.asarray(found.labels)[:, None] == truth.labels[None]
+    same = same_class(found.labels, truth.labels)
     in_crowd = np.any(same & truth.is_crowd & (shares >= _MIN_IN_CROWD), axis=1)
     # The column of zeros stands for no object at all.
     candidates = np.pad(np.where(same & ~truth.is_crowd, ious, 0.0), ((0, 0), (0, 1)))

@@ -128,6 +128,19 @@ def test_a_detector_detects(folder, tmp_path, console):
     assert image["detections"]
 
 
+def test_what_is_not_read_is_named(folder, tmp_path, console):
+    for name in ("deeper/x.png", "deeper/y.jpg", "z.heic"):
+        save(folder / name, format="PNG")
+    predict_folder(Half(), folder, folder / "out", console=console)
+    for _ in range(2):  # the drawings of the first run are no input of the second
+        predict_folder(Half(), folder, folder / "out", console=console)
+    said = console.file.getvalue()
+    assert f"{folder.name}/: images in sub-folders are not read (deeper/x.png, deeper/y.jpg)" in said
+    assert f"{folder.name}/: files of .heic are not read (z.heic)" in said
+    assert f"{folder.name}/: files of .txt are not read (notes.txt)" in said
+    assert "out/" not in said
+
+
 def test_mistakes_are_told(folder, tmp_path, console):
     with pytest.raises(MkdError, match="got nothing there"):
         find_images(tmp_path / "missing")

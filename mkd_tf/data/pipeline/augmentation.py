@@ -72,18 +72,23 @@ def move_boxes(boxes: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Te
 
 
 def crop_boxes(
-    boxes: tf.Tensor, weights: tf.Tensor, window_low: tf.Tensor | int, window_high: tf.Tensor | int
+    boxes: tf.Tensor,
+    weights: tf.Tensor,
+    window_low: tf.Tensor | int,
+    window_high: tf.Tensor | int,
+    cut_weight: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Clips boxes to a window.
 
-    A box of which less than `MIN_VISIBLE` remains, or with a side under `MIN_SIDE_PX`,
-    gets weight 0. An ignored area keeps its weight, however small the rest of it.
+    A box of which less than `MIN_VISIBLE` remains gets the weight `cut_weight`, one with a side
+    under `MIN_SIDE_PX` weight 0. An ignored area keeps its weight, however small the rest of it.
 
     Args:
       boxes: `[..., M, 4]` float32 yxyx in pixels, not clipped.
       weights: `[..., M]` float32, negative for ignored areas.
       window_low: first corner of the window (y, x) in pixels, `[..., 1, 2]` or one number.
       window_high: last corner, likewise.
+      cut_weight: 0 makes what is left of an object background, a negative one an ignored area.
 
     Returns:
       The clipped boxes and their weights, of the same shapes.
@@ -94,7 +99,8 @@ def crop_boxes(
     visible = tf.reduce_prod((seen_high - seen_low) / tf.maximum(high - low, 1e-6), axis=-1)
     big = tf.reduce_min(seen_high - seen_low, axis=-1) >= MIN_SIDE_PX
     enough = tf.logical_or(visible >= MIN_VISIBLE, weights < 0)
-    kept = tf.where(tf.logical_and(enough, big), weights, 0.0)
+    rest = tf.where(weights > 0, cut_weight, 0.0)
+    kept = tf.where(big, tf.where(enough, weights, rest), 0.0)
     return tf.concat([seen_low, seen_high], axis=-1), kept
 
 

@@ -17,7 +17,8 @@ from mkd_tf.checks import fail
 from mkd_tf.config import AugmentationConfig
 from mkd_tf.data.base import Element
 from mkd_tf.data.pipeline import augmentation, mixing
-from mkd_tf.data.pipeline.image_store import Boxes, ImageStore
+from mkd_tf.data.pipeline.image_store import IGNORED, Boxes, ImageStore
+from mkd_tf.data.pipeline.teacher_places import TeacherPlaces
 from mkd_tf.detection import targets as target_math
 from mkd_tf.detection.anchors import Anchors
 
@@ -55,20 +56,23 @@ def _walk(indices: tf.Tensor, take: int, step: tf.Tensor, seed: int) -> tuple[tf
 
 
 def _mixed(
-    examples: mixing.Examples, streams: Sequence[Stream], counts: Sequence[tuple[int, int]], seed: tf.Tensor
+    examples: mixing.Examples,
+    streams: Sequence[Stream],
+    counts: Sequence[tuple[int, int]],
+    seed: tf.Tensor,
+    cut_weight: float,
 ) -> mixing.Examples:
     """Mixes each stream's part of a batch separately; without mixing only clips the boxes.
 
     Boxes are padded to the image with the most boxes in the batch, not in the store.
     """
     if not any(map(any, counts)):
-        return mixing.join([mixing.in_view(examples)])
+        return mixing.join([mixing.in_view(examples, cut_weight)])
     groups, start = [], 0
     for i, (stream, (mosaics, mixups)) in enumerate(zip(streams, counts, strict=True)):
         part = mixing.Examples(*(x[start : start + stream.per_batch] for x in examples))
-        groups += mixing.mix(
-            part, mosaics, mixups, seed + tf.constant([_MIXING_SEED + 7919 * i, 0], tf.int64)
-        )
+        own = seed + tf.constant([_MIXING_SEED + 7919 * i, 0], tf.int64)
+        groups += mixing.mix(part, mosaics, mixups, own, cut_weight)
         start += stream.per_batch
     return mixing.join(groups)
 
@@ -85,6 +89,7 @@ def training_batches(
     image_size: int,
     first_step: int,
     steps: int,
+    soft: TeacherPlaces | None = None,
 ) -> tf.data.Dataset:
     """Returns the batches of steps `first_step` to `steps - 1`.
 
@@ -97,6 +102,7 @@ def training_batches(
       config, seed: of the augmentation, the seed also of the order.
       image_size: side of the largest input.
       first_step, steps: number of the first batch, and that after the last.
+      soft: what a teacher that only answers with detections says of every image, if there is one.
 
     Raises:
       MkdError: if a stream is empty, or has too few images per batch for mosaic or mixup.
@@ -104,8 +110,9 @@ def training_batches(
     Returns:
       Batches `{"images": [B, S, S, 3] float32, "targets": {role: {...}}}`, a role's
       targets being those of `targets.assign`, `known` `[B]` and `labelled` `[B]`, 1 for the
-      images of a labelled stream; and, if any image has a crowd, `ignored` `[B, N]` of
-      `targets.ignored`.
+      images of a labelled stream; and, if any image has an ignored area, `ignored` `[B, N]` of
+      `targets.ignored`. With `soft` also `answers`, `{"teacher": ...}`, the outputs of
+      `TeacherPlaces.split`.
     """
     for stream in streams:
         if not len(stream.indices) or stream.per_batch < 1:
@@ -113,12 +120,15 @@ def training_batches(
     counts = [mixing.mixed_counts(config, s.labelled, s.per_batch) for s in streams]
     side = store.images(np.array([0])).shape[1]
     # As tensors they are inputs of the graph; arrays would be copied into it at each use.
+    if soft is not None:
+        boxes, profiles = soft.beside(boxes), tf.constant(soft.profiles)
     all_boxes, all_labels = tf.constant(boxes.boxes), tf.constant(boxes.labels)
     all_weights, all_known = tf.constant(boxes.weights), tf.constant(boxes.known)
     orders = [tf.constant(s.indices, tf.int64) for s in streams]
     labelled = tf.constant([float(s.labelled) for s in streams for _ in range(s.per_batch)])
-    # Without crowds, neither the batch nor the step has entries for them.
-    has_crowds = bool((boxes.weights < 0).any())
+    # Without ignored areas, neither the batch nor the step has entries for them.
+    cut_weight = IGNORED if config.cut_objects == "unknown" else 0.0
+    has_ignored = cut_weight < 0 or bool((boxes.weights < 0).any())
 
     def make(step: tf.Tensor) -> dict[str, Any]:
         walks = [
@@ -141,17 +151,22 @@ def training_batches(
             streams,
             counts,
             tf.stack([tf.constant(seed, tf.int64), step]),
+            cut_weight,
         )
         images, moved, labels, weights, known = examples
+        answers = {}
+        if soft is not None:
+            weights, outputs = soft.split(anchors, moved, labels, weights, image_size, profiles)
+            answers = {"answers": {"teacher": outputs}}
         assigned = {}
         for role, grid in anchors.items():
             scaled = moved * (grid.image_size / image_size)
             found = target_math.assign(grid, scaled, labels, weights, num_classes)
             found |= {"known": known, "labelled": labelled}
-            if has_crowds:
+            if has_ignored:
                 found["ignored"] = target_math.ignored(grid, scaled, weights, found["weights"])
             assigned[role] = found
-        return {"images": images, "targets": assigned}
+        return {"images": images, "targets": assigned} | answers
 
     numbers = tf.data.Dataset.range(first_step, steps)
     return numbers.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from mkd_tf.checks import fail
-from mkd_tf.data.base import Element, annotation_of, image_of
+from mkd_tf.data.base import Element, annotation_of, image_of, unknown_of
 from mkd_tf.data.image_files import fit_boxes, fit_image
 
 CANVAS_SCALE = 1.25
 IGNORED = -1.0
 """Weight of an area whose objects are unknown, see `targets.ignored`; any negative weight means the same."""
 _THREADS = 4
+_SAMPLED, _AT_ONCE = 256, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Boxes:
     Attributes:
       boxes: `[N, M, 4]` float32 yxyx, 0..1 of the canvas.
       labels: `[N, M]` int32.
-      weights: `[N, M]` float32, `IGNORED` for the area of a crowd.
+      weights: `[N, M]` float32, `IGNORED` for the area of a crowd or of unknown content.
       known: `[N]` float32, 0 for images without labels, where no box does not mean no object.
     """
 
@@ -67,7 +68,7 @@ class ImageStore:
       on_progress: called with the number of images read so far, and of all images.
 
     Attributes:
-      truth: the labels' boxes with weight 1, crowds as ignored areas.
+      truth: the labels' boxes with weight 1, crowds and unknown areas as ignored areas.
       is_labelled: `[N]` bool.
       gigabytes: the memory that all decoded images take.
       is_cached: whether they are kept.
@@ -121,7 +122,13 @@ class ImageStore:
         # A crowd is a box around many objects: no location is assigned to it, and none in
         # it is background.
         weights = np.where(objects["is_crowd"], IGNORED, 1.0).astype("float32")
-        return boxes, objects["label"], weights
+        unknown = fit_boxes(unknown_of(found), found["height_width"], self._fit)
+        count = len(unknown)
+        if not count:
+            return boxes, objects["label"], weights
+        labels = np.append(objects["label"], np.zeros(count, "int32"))
+        weights = np.append(weights, np.full(count, IGNORED, "float32"))
+        return np.concatenate([np.reshape(boxes, (-1, 4)), unknown]), labels, weights
 
     def digest(self) -> str:
         """Returns a hash of the images' ids, in order, and of their labels."""
@@ -130,6 +137,19 @@ class ImageStore:
             digest.update(np.ascontiguousarray(array).tobytes())
         if (self.truth.weights < 0).any():
             digest.update(self.truth.weights.tobytes())
+        return digest.hexdigest()
+
+    def content_digest(self) -> str:
+        """Returns a hash of the images' pixels, as they are fitted to the canvas.
+
+        Of all images if they are in memory, else of `_SAMPLED` spread evenly: each would
+        have to be decoded once more.
+        """
+        count = len(self) if self.is_cached else min(_SAMPLED, len(self))
+        digest = hashlib.sha256(f"{count} of {len(self)}".encode())
+        chosen = np.arange(count) * len(self) // count
+        for start in range(0, count, _AT_ONCE):
+            digest.update(np.ascontiguousarray(self.images(chosen[start : start + _AT_ONCE])).tobytes())
         return digest.hexdigest()
 
     def row(self, i: int) -> Row:

@@ -76,13 +76,13 @@ def check_mixing(config: AugmentationConfig, parts: Iterable[tuple[bool, int]]) 
         fail("mixed_images", expected="images to mix", got=got, do=do)
 
 
-def in_view(examples: Examples) -> Examples:
-    """Returns the examples with their boxes clipped to the images."""
-    boxes, weights = crop_boxes(examples.boxes, examples.weights, 0, examples.images.shape[1])
+def in_view(examples: Examples, cut_weight: float = 0.0) -> Examples:
+    """Returns the examples with their boxes clipped to the images; `cut_weight` as in `crop_boxes`."""
+    boxes, weights = crop_boxes(examples.boxes, examples.weights, 0, examples.images.shape[1], cut_weight)
     return examples._replace(boxes=boxes, weights=weights)
 
 
-def mosaic(examples: Examples, count: int, draws: tf.Tensor) -> Examples:
+def mosaic(examples: Examples, count: int, draws: tf.Tensor, cut_weight: float = 0.0) -> Examples:
     """Makes `count` mosaics: the i-th of images i to i + 3 (modulo B), row by row.
 
     Args:
@@ -90,6 +90,7 @@ def mosaic(examples: Examples, count: int, draws: tf.Tensor) -> Examples:
       count: K, at most B.
       draws: `[K, MOSAIC_DRAWS]` uniform in 0..1: the seam's y and x, then the beginning
         of the upper, lower, left and right parts in their images.
+      cut_weight: as in `crop_boxes`.
 
     Returns:
       K examples of `4 * M` boxes, clipped to their parts; known if all four images are.
@@ -122,7 +123,7 @@ def mosaic(examples: Examples, count: int, draws: tf.Tensor) -> Examples:
 
     low, high = of_quarters(start), of_quarters(start + extent)
     boxes = tf.gather(examples.boxes, parts) + tf.tile(of_quarters(move), [1, 1, 1, 2])
-    boxes, weights = crop_boxes(boxes, tf.gather(examples.weights, parts), low, high)
+    boxes, weights = crop_boxes(boxes, tf.gather(examples.weights, parts), low, high, cut_weight)
     return Examples(
         images,
         tf.reshape(boxes, [count, -1, 4]),
@@ -132,20 +133,21 @@ def mosaic(examples: Examples, count: int, draws: tf.Tensor) -> Examples:
     )
 
 
-def mixup(examples: Examples, count: int, share: tf.Tensor) -> Examples:
+def mixup(examples: Examples, count: int, share: tf.Tensor, cut_weight: float = 0.0) -> Examples:
     """Blends each of the last `count` images with the one after it (modulo B).
 
     Args:
       examples: with boxes that are not clipped.
       count: K, at most B.
       share: lambda, `[K]` in 0..1, the weight of the first image of each pair.
+      cut_weight: as in `crop_boxes`.
 
     Returns:
       K examples of `2 * M` boxes; known if both images are.
     """
     total = examples.images.shape[0]
     own = tf.range(total - count, total)
-    shown = in_view(examples)
+    shown = in_view(examples, cut_weight)
     a, b = (Examples(*(tf.gather(x, which) for x in shown)) for which in (own, (own + 1) % total))
     blend = share[:, None, None, None]
     return Examples(
@@ -177,13 +179,16 @@ def join(groups: list[Examples]) -> Examples:
     return of_boxes(joined, lambda x: tf.gather(x, order, batch_dims=1))
 
 
-def mix(examples: Examples, mosaics: int, mixups: int, seed: tf.Tensor) -> list[Examples]:
+def mix(
+    examples: Examples, mosaics: int, mixups: int, seed: tf.Tensor, cut_weight: float = 0.0
+) -> list[Examples]:
     """Makes mosaics of the first and mixups of the last images of one stream's part of a batch.
 
     Args:
       examples: with boxes that are not clipped.
       mosaics, mixups: how many.
       seed: `[2]` int64, which all draws depend on.
+      cut_weight: as in `augmentation.crop_boxes`.
 
     Returns:
       Groups of examples in the order of the images, boxes clipped.
@@ -192,10 +197,11 @@ def mix(examples: Examples, mosaics: int, mixups: int, seed: tf.Tensor) -> list[
     groups = []
     if mosaics:
         draws = tf.random.stateless_uniform([mosaics, MOSAIC_DRAWS], seed)
-        groups.append(mosaic(examples, mosaics, draws))
+        groups.append(mosaic(examples, mosaics, draws, cut_weight))
     if mosaics + mixups < total:
-        groups.append(in_view(Examples(*(x[mosaics : total - mixups] for x in examples))))
+        rest = Examples(*(x[mosaics : total - mixups] for x in examples))
+        groups.append(in_view(rest, cut_weight))
     if mixups:
         pair = tf.random.stateless_gamma([2, mixups], seed + tf.constant([1, 0], tf.int64), ALPHA)
-        groups.append(mixup(examples, mixups, pair[0] / (pair[0] + pair[1])))
+        groups.append(mixup(examples, mixups, pair[0] / (pair[0] + pair[1]), cut_weight))
     return groups

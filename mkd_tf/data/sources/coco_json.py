@@ -8,28 +8,24 @@ annotations is an image without objects (a negative); an image that no file list
 used, unless it is in `unlabelled_images`.
 """
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from mkd_tf.checks import fail
-from mkd_tf.data.image_files import IMAGE_SUFFIXES, Scan, measure_image, scan_image
+from mkd_tf.data.image_files import Scan, measure_image, scan_image
+from mkd_tf.data.sources.coco_categories import joined_classes
 from mkd_tf.data.sources.coco_file import CocoFile, CocoImage, read_coco_file
-from mkd_tf.data.sources.examples import (
-    BadExample,
-    Example,
-    Job,
-    Problem,
-    check_objects,
-    check_size,
-    existing_folder,
-    scanned,
-    survey,
-    visible_files,
-)
+from mkd_tf.data.sources.examples import Example, Job, existing_folder, scanned, survey
 from mkd_tf.data.sources.file_dataset import ALL, FileDataset
+from mkd_tf.data.sources.finishing import finish_example
+from mkd_tf.data.sources.layouts import coco_layouts
+from mkd_tf.data.sources.notices import BadExample, Notices, Problem
+from mkd_tf.data.sources.paths import ImageFolder, name_unused, visible_tree
+from mkd_tf.data.tree import Found, Tree
 
 Source = str | os.PathLike[str]
 ScanFunction = Callable[[Path], Scan]
@@ -47,7 +43,7 @@ class CocoJson(FileDataset):
       validation_annotations, test_annotations: files of their own. With one of them,
         `annotations` is train; validation is taken out of train if only test is given.
       validation_images, test_images: their folders; by default `images`.
-      unlabelled_images: a folder of images without labels, without its subfolders; images
+      unlabelled_images: a folder of images without labels, with its sub-folders; images
         that an annotation file lists are left out.
       check_images: True decodes every image, JPEG at an eighth of its size, which finds
         damaged images and near-copies. False reads headers alone, which saves minutes on
@@ -59,6 +55,10 @@ class CocoJson(FileDataset):
       MkdError: as `FileDataset`; for a file that is not a COCO instances file, or files
         that differ in their categories.
     """
+
+    @classmethod
+    def recognise(cls, tree: Tree) -> list[Found]:
+        return coco_layouts(tree)
 
     def __init__(
         self,
@@ -75,24 +75,30 @@ class CocoJson(FileDataset):
     ):
         super().__init__(**options)
         folders, files = _sources(
+            self.collector,
             train=(images, annotations),
             validation=(validation_images, validation_annotations),
             test=(test_images, test_annotations),
         )
         where = f"coco_json {files['train'].path}"
         self.name = files["train"].path.stem
-        self.class_names = _class_names(files)
+        categories = {split: file.categories for split, file in files.items()}
+        paths = {split: file.path for split, file in files.items()}
+        self.class_names = joined_classes(categories, paths, self.collector)
 
         scan = scan_image if check_images else measure_image
-        examples, problems = _examine(files, folders, scan)
+        rows = _rows(files, folders, self.collector)
+        examples, problems = _examine(rows, files, folders, scan, self.collector)
         unlabelled: list[Example] = []
+        used = {row.path.resolve() for row in rows if isinstance(row.path, Path)}
         if unlabelled_images is not None:
-            folder = existing_folder("unlabelled_images", unlabelled_images)
-            listed = {(folders[s] / i.file_name).resolve() for s in files for i in files[s].images}
-            paths = [p for p in visible_files(folder, IMAGE_SUFFIXES) if p.resolve() not in listed]
-            found, more = survey([_unlabelled_job(path, scan) for path in paths])
+            bare = ImageFolder(existing_folder("unlabelled_images", unlabelled_images), self.collector)
+            free = [path for path in bare.images() if path.resolve() not in used]
+            found, more = survey([_unlabelled_job(path, bare, scan) for path in free])
             unlabelled = [example for example in found if example]
             problems += more
+            used |= {path.resolve() for path in free}
+        _name_unlisted(folders, used | {path.resolve() for path in paths.values()}, self.collector)
         self.report(where, problems, _NUMBERING)
         if examples["train"] and not any(e.objects for found in examples.values() for e in found):
             fail(where, expected="annotated objects", got="none", do="Annotate some objects.")
@@ -100,83 +106,126 @@ class CocoJson(FileDataset):
         self.assign_splits(where, labelled, unlabelled)
 
 
-def _sources(**given: tuple[Source | None, Source | None]) -> tuple[dict[str, Path], dict[str, CocoFile]]:
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """An image of a file: its split, what was read, its path or why it has none."""
+
+    split: str
+    image: CocoImage
+    path: Path | BadExample
+
+
+def _sources(
+    notices: Notices, **given: tuple[Source | None, Source | None]
+) -> tuple[dict[str, ImageFolder], dict[str, CocoFile]]:
     """Returns the folder and the file of each split that has one, from (folder, file) by split."""
-    folders: dict[str, Path] = {}
+    folders: dict[str, ImageFolder] = {}
     paths: dict[str, Path] = {}
     for split, (folder, file) in given.items():
         if file is not None:
-            folders[split] = (
-                folders["train"] if folder is None else existing_folder(f"{split} images", folder)
-            )
+            own = None if folder is None else existing_folder(f"{split} images", folder)
+            folders[split] = folders["train"] if own is None else ImageFolder(own, notices)
             paths[split] = Path(file).expanduser()
         elif folder is not None:
             do = f"Pass {split}_annotations, or unlabelled_images for images without."
             fail(f"{split}_images", expected="annotations of these images", got="none", do=do)
     alike = len({path.name for path in paths.values()}) < len(paths)
     names = {s: f"{path.parent.name}/{path.name}" if alike else path.name for s, path in paths.items()}
-    return folders, {split: read_coco_file(path, names[split]) for split, path in paths.items()}
+    return folders, {split: read_coco_file(path, names[split], notices) for split, path in paths.items()}
 
 
-def _class_names(files: Mapping[str, CocoFile]) -> tuple[str, ...]:
-    train = files["train"]
-    for file in files.values():
-        if file.categories != train.categories:
-            differing = sorted(set(train.categories.items()) ^ set(file.categories.items()))
-            number, name = differing[0]
-            expected, do = f"the categories of {train.path}", "Write both files with the same categories."
-            got = f"a difference in {len(differing)}, such as {number}: {name!r}"
-            fail(f"annotations {file.path}", expected=expected, got=got, do=do)
-    return tuple(train.categories.values())
+def _rows(files: Mapping[str, CocoFile], folders: Mapping[str, ImageFolder], notices: Notices) -> list[_Row]:
+    """Returns the images of all files, rows of one file that mean the same image as one."""
+    rows: dict[tuple[str, object], _Row] = {}
+    for split in (s for s in _PRECEDENCE if s in files):
+        for image in files[split].images:
+            path = _located(image, folders[split])
+            key = (split, path if isinstance(path, Path) else image.image_id)
+            if (first := rows.get(key)) is None:
+                rows[key] = _Row(split, image, path)
+                continue
+            message = "images that are listed several times are one, with the objects of all rows"
+            notices.add("merged", files[split].name, message, image.file_name)
+            both = dataclasses.replace(
+                first.image,
+                size=first.image.size or image.size,
+                objects=first.image.objects + image.objects,
+                lost=first.image.lost + image.lost,
+            )
+            rows[key] = dataclasses.replace(first, image=both)
+    return list(rows.values())
+
+
+def _located(image: CocoImage, folder: ImageFolder) -> Path | BadExample:
+    try:
+        return folder.find(image.file_name)
+    except BadExample as error:
+        return error
 
 
 def _examine(
-    files: Mapping[str, CocoFile], folders: Mapping[str, Path], scan: ScanFunction
+    rows: list[_Row],
+    files: Mapping[str, CocoFile],
+    folders: Mapping[str, ImageFolder],
+    scan: ScanFunction,
+    notices: Notices,
 ) -> tuple[dict[str, list[Example]], list[Problem]]:
     """Returns the sound examples by split, and all problems in the order of the files."""
     problems = [problem for file in files.values() for problem in file.problems]
     owners: dict[Path, str] = {}
     splits: list[str] = []
     jobs: list[Job] = []
-    for split in (s for s in _PRECEDENCE if s in files):
-        name, folder = files[split].name, folders[split]
-        for image in files[split].images:
-            owner = owners.setdefault((folder / image.file_name).absolute(), split)
-            message = f"is also in {files[owner].name}"
-            problem = Problem(name, image.image_id, message, image.file_name, "image")
-            if owner != split:
-                problems.append(problem)
-            else:
-                splits.append(split)
-                jobs.append((problem, functools.partial(_read_example, image, name, folder, scan)))
+    for row in rows:
+        file, image = files[row.split], row.image
+        owner = owners.setdefault(row.path, row.split) if isinstance(row.path, Path) else row.split
+        problem = Problem(
+            file.name, image.image_id, f"is also in {files[owner].name}", image.file_name, "image"
+        )
+        if owner != row.split:
+            problems.append(problem)
+        else:
+            splits.append(row.split)
+            read = functools.partial(_read_example, row, file, folders[row.split], scan, notices)
+            jobs.append((problem, read))
     found, more = survey(jobs)
     owned = [(split, example) for split, example in zip(splits, found, strict=True) if example]
     return {split: [e for s, e in owned if s == split] for split in files}, problems + more
 
 
 def _read_example(
-    image: CocoImage, file: str, folder: Path, scan: ScanFunction
+    row: _Row, file: CocoFile, folder: ImageFolder, scan: ScanFunction, notices: Notices
 ) -> tuple[Example, list[Problem]]:
-    path = _image_path(folder, image.file_name)
-    seen = scanned(path, folder.parent, scan)
-    check_size(image.size, seen, "the file says")
-    good, bad = check_objects(image.objects, file, seen.width, seen.height, "annotation")
-    return Example(image.file_name, path, seen, tuple(good)), bad
+    if isinstance(row.path, BadExample):
+        raise row.path
+    image, path = row.image, row.path
+    return finish_example(
+        folder.relative(path),
+        path,
+        scanned(path, folder.folder.parent, scan),
+        image.objects,
+        file=file.name,
+        notices=notices,
+        kind="annotation",
+        size=image.size,
+        lost=image.lost,
+        are_fractions=file.are_fractions,
+    )
 
 
-def _unlabelled_job(path: Path, scan: ScanFunction) -> Job:
+def _unlabelled_job(path: Path, folder: ImageFolder, scan: ScanFunction) -> Job:
     def read() -> tuple[Example, list[Problem]]:
-        return Example(path.name, path, scanned(path, path.parent.parent, scan)), []
+        return Example(folder.relative(path), path, scanned(path, folder.folder.parent, scan)), []
 
     return Problem(path.name, None, ""), read
 
 
-def _image_path(folder: Path, file_name: str) -> Path:
-    """Returns the path of an image; a path out of the folder is never opened."""
-    windows = PureWindowsPath(file_name)  # knows / and \\ and drives
-    if windows.anchor or PurePosixPath(file_name).is_absolute() or ".." in windows.parts:
-        raise BadExample("its file_name leads out of the folder")
-    path = folder / file_name
-    if not path.is_file():
-        raise BadExample(f"no image {file_name} in {folder.name}/")
-    return path
+def _name_unlisted(folders: Mapping[str, ImageFolder], used: set[Path], notices: Notices) -> None:
+    """Adds notices of the files in the images' folders that are not read."""
+    for folder in {each.folder: each for each in folders.values()}.values():
+        images = set(folder.images())
+        for path in images:
+            if path.resolve() not in used:
+                message = "images that no annotation file lists are not used; unlabelled_images takes them"
+                notices.add("unused", folder.where, message, folder.relative(path))
+        others = [p for p in visible_tree(folder.folder) if p not in images and p.resolve() not in used]
+        name_unused(others, folder.folder.parent, notices)

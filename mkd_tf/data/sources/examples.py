@@ -16,48 +16,8 @@ from tqdm import tqdm
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.data.base import AnnotatedSplit, Element, annotation
 from mkd_tf.data.image_files import Scan, read_image
-
-Box = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax
-_SLACK_PX = 2.0  # tools round and count from 1; a box further outside belongs to another image
-_ROUNDING_PX = 1  # tools differ by one when they scale
-
-
-@dataclasses.dataclass(frozen=True)
-class Problem:
-    """Something wrong in a data set.
-
-    Attributes:
-      file: the file that is wrong, relative to the data set.
-      object_index: the object (or image) of the file: its position from 0, or its id if
-        the format has ids; None for the whole file.
-      message: what is wrong.
-      class_name: the object's class, if it has one; of an image, its file name.
-      kind: what `object_index` counts: objects, annotations or images.
-    """
-
-    file: str
-    object_index: int | str | None
-    message: str
-    class_name: str | None = None
-    kind: str = "object"
-
-    def __str__(self) -> str:
-        if self.object_index is None:
-            return f"{self.file}: {self.message}"
-        name = f" ({self.class_name})" if self.class_name else ""
-        return f"{self.file} {self.kind} {self.object_index}{name}: {self.message}"
-
-
-class BadExample(Exception):
-    """The whole image cannot be used; the message says why.
-
-    Args:
-      file: the file that is wrong; empty for the one that the image's reader names.
-    """
-
-    def __init__(self, message: str, file: str = ""):
-        super().__init__(message)
-        self.file = file
+from mkd_tf.data.sources.notices import BadExample, Problem
+from mkd_tf.data.sources.values import Box
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,11 +26,12 @@ class ImageObject:
 
     Attributes:
       index: its position in its file from 0, or its id.
-      name: its class.
-      box: as in the file; `check_objects` clips it to the image.
+      name: its class; empty if the file gives none that can be read.
+      box: as in the file; `finishing.finish_example` brings it to pixels of the displayed image.
       is_difficult: whether evaluation ignores it.
       is_crowd: whether the box holds a group that was not annotated one by one.
       area: of its segment in square pixels, None if only the box is known.
+      fault: why it cannot be used although its box can be read; empty if it can.
     """
 
     index: int | str
@@ -79,6 +40,7 @@ class ImageObject:
     is_difficult: bool
     is_crowd: bool = False
     area: float | None = None
+    fault: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,62 +52,24 @@ class Example:
       path: its file.
       scan: its size, and its hash if it was decoded.
       objects: of its annotation, clipped to the image.
+      unknown: areas of unknown content, neither object nor background, in pixels of the image.
     """
 
     name: str
     path: Path
     scan: Scan
     objects: tuple[ImageObject, ...] = ()
+    unknown: tuple[Box, ...] = ()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all objects outside of smaller unknown areas are named."""
+        return (0.0, 0.0, float(self.scan.width), float(self.scan.height)) not in self.unknown
 
 
 # The problem to report if an image is bad, without its message; and the function that reads
 # the image: it returns the example and the problems of its objects, or raises `BadExample`.
 Job = tuple[Problem, Callable[[], tuple[Example, list[Problem]]]]
-
-
-def check_objects(
-    objects: Collection[ImageObject], file: str, width: int, height: int, kind: str = "object"
-) -> tuple[list[ImageObject], list[Problem]]:
-    """Separates usable objects, clipped to the image, from bad ones.
-
-    Args:
-      objects: as read.
-      file: their file, relative to the data set.
-      width, height: of the displayed image, pixels.
-      kind: what an object's index counts.
-    """
-    good, problems = [], []
-    seen: dict[tuple[str, Box], int | str] = {}
-    for item in objects:
-        fault = _box_fault(item.box, width, height)
-        first = seen.setdefault((item.name, item.box), item.index)
-        if not fault and first != item.index:
-            fault = f"repeats {kind} {first}"
-        if fault:
-            problems.append(Problem(file, item.index, fault, item.name, kind))
-            continue
-        xmin, ymin, xmax, ymax = item.box
-        inside = (max(xmin, 0.0), max(ymin, 0.0), min(xmax, width), min(ymax, height))
-        good.append(dataclasses.replace(item, box=inside))
-    return good, problems
-
-
-def check_size(size: tuple[int, int] | None, scan: Scan, said_by: str) -> None:
-    """Raises `BadExample` if an annotation was made for an image of another size.
-
-    A tool may have written the size of the image before EXIF orientation. Its boxes are
-    taken as displayed all the same; most boxes that are not would leave the image.
-
-    Args:
-      size: (width, height) as annotated, None if unknown.
-      scan: of the image.
-      said_by: the beginning of the message, as in "<size> says".
-    """
-    if size is None or (scan.is_turned and size == (scan.height, scan.width)):
-        return
-    if max(abs(size[0] - scan.width), abs(size[1] - scan.height)) > _ROUNDING_PX:
-        says, has = f"{size[0]}x{size[1]}", f"{scan.width}x{scan.height}"
-        raise BadExample(f"{said_by} {says}, the image has {has}")
 
 
 def scanned(path: Path, root: Path, scan: Callable[[Path], Scan]) -> Scan:
@@ -210,47 +134,47 @@ class ExampleImages(AnnotatedSplit):
       examples: in their order.
       labels: label of each class.
       is_labelled: False hides the objects.
+      depth: bits that the data set's images of 16 bits a pixel use; None if it has none.
     """
 
-    def __init__(self, examples: Sequence[Example], labels: dict[str, int], is_labelled: bool):
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        labels: dict[str, int],
+        is_labelled: bool,
+        depth: int | None = None,
+    ):
         self.ids = [example.name for example in examples]
         self._examples = examples
         self._labels = labels
         self._is_labelled = is_labelled
+        self._depth = depth
 
     def __len__(self) -> int:
         return len(self._examples)
 
+    def example(self, index: int) -> Example:
+        """Returns the example behind an element: its file, its size and its hash."""
+        return self._examples[index]
+
     def image(self, index: int) -> np.ndarray:
-        return read_image(self._examples[index].path)
+        return read_image(self._examples[index].path, depth=self._depth)
 
     def annotation(self, index: int) -> Element:
         example = self._examples[index]
         objects = example.objects if self._is_labelled else ()
         height_width = example.scan.height, example.scan.width
+        size = [*height_width, *height_width]
         boxes = np.array([item.box for item in objects], "float64").reshape(-1, 4)[:, [1, 0, 3, 2]]
+        unknown = np.array(example.unknown if self._is_labelled else (), "float64").reshape(-1, 4)
         return annotation(
             height_width,
             example.name,
-            boxes / [*height_width, *height_width],
+            boxes / size,
             np.array([self._labels[item.name] for item in objects], "int32"),
             is_difficult=np.array([item.is_difficult for item in objects], bool),
             is_crowd=np.array([item.is_crowd for item in objects], bool),
             area=np.array([item.area for item in objects], "float32"),  # None becomes NaN
+            unknown=unknown[:, [1, 0, 3, 2]] / size,
             is_labelled=self._is_labelled,
         )
-
-
-def _box_fault(box: Box, width: int, height: int) -> str | None:
-    xmin, ymin, xmax, ymax = box
-    shown = f"[{', '.join(f'{v:g}' for v in box)}]"
-    if xmin > xmax or ymin > ymax:
-        return f"inverted box {shown}"
-    if xmin == xmax or ymin == ymax:
-        return f"zero-area box {shown}"
-    if xmin >= width or ymin >= height or xmax <= 0 or ymax <= 0:
-        return f"box {shown} lies outside the {width}x{height} image"
-    beyond = max(-xmin, -ymin, xmax - width, ymax - height)
-    if beyond > _SLACK_PX:
-        return f"box {shown} reaches {beyond:g} px beyond the {width}x{height} image"
-    return None

@@ -13,14 +13,18 @@ import numpy as np
 from mkd_tf.checks import MkdError, check_one_of, fail
 from mkd_tf.data.base import SPLITS, Dataset
 from mkd_tf.data.image_files import HASH_BITS
-from mkd_tf.data.sources.examples import Example, ExampleImages, Problem
+from mkd_tf.data.sources.examples import Example, ExampleImages
+from mkd_tf.data.sources.learnable import note_learnable, note_unknown
+from mkd_tf.data.sources.names import warn_of_alike
 from mkd_tf.data.sources.near_duplicates import group_alike, nearest_copies
+from mkd_tf.data.sources.notices import Notices, Problem
 from mkd_tf.data.sources.voc_splits import check_fractions, seeded_split
 
 _LOGGER = logging.getLogger(__name__)
 Splits = dict[str, list[Example]]
 ALL = "all"
 _SHOWN = 10  # problems listed in an error
+_SHOWN_NOTICES = 25
 
 
 class FileDataset(Dataset):
@@ -34,6 +38,7 @@ class FileDataset(Dataset):
       split_seed: seed of the splits that the files do not give.
       fractions: shares of train, validation and test if the files give no splits. If only
         validation is missing, it is taken out of train in this proportion.
+      test_from_train: whether test is taken out of train as well if only test is missing.
       drop_copies: leaves out unlabelled images that resemble one of validation or test: a
         teacher's label on one would show the student the answer.
       data_dir: accepted as by every data set; files are read where they are.
@@ -42,6 +47,8 @@ class FileDataset(Dataset):
 
     Attributes:
       problems: what is wrong in the files, and was left out.
+      notices: what was not used, joined, or read otherwise than written; what is unknown.
+      collector: collects the notices until `assign_splits`; subclasses add to it.
 
     Raises:
       MkdError: for bad examples, files without annotated images, illegal arguments.
@@ -54,6 +61,7 @@ class FileDataset(Dataset):
         *,
         split_seed: int = 0,
         fractions: Sequence[float] = (0.7, 0.15, 0.15),
+        test_from_train: bool = False,
         drop_copies: bool = True,
         data_dir: str | os.PathLike[str] | None = None,
         on_bad_example: str = "fail",
@@ -61,7 +69,9 @@ class FileDataset(Dataset):
         del data_dir
         check_one_of("on_bad_example", on_bad_example, ("fail", "skip"))
         self._shares = check_fractions(fractions)
+        self._made = ("validation", "test") if test_from_train else ("validation",)
         self._seed, self._drop_copies, self._on_bad_example = split_seed, drop_copies, on_bad_example
+        self.collector = Notices()
 
     def report(self, where: str, problems: Sequence[Problem], numbering: str) -> None:
         """Keeps the problems, and warns of them or raises one error that lists them.
@@ -97,24 +107,42 @@ class FileDataset(Dataset):
         if ALL in splits:
             splits = _by_seed(splits[ALL], shares, seed)
             _LOGGER.info("No lists of splits: split by seed %d into %s", seed, _sizes(splits))
-        elif "validation" not in splits:
-            del shares["test"]
+        elif missing := [s for s in self._made if s not in splits]:
+            shares = {split: shares[split] for split in ("train", *missing)}
             splits |= _by_seed(splits["train"], shares, seed)
-            _LOGGER.info("No list for validation: taken out of train by seed %d: %s", seed, _sizes(splits))
+            names = " and ".join(missing)
+            _LOGGER.info("No list for %s: taken out of train by seed %d: %s", names, seed, _sizes(splits))
         if not splits.get("train"):
             fail(where, expected="usable images for train", got="none", do="Add or repair some.")
         claimed = {example.path for examples in labelled.values() for example in examples}
         splits["unlabelled"] = [example for example in unlabelled if example.path not in claimed]
+        # What nothing is known of teaches nothing as a label, and can be labelled by a teacher.
+        blank = [e for e in splits["train"] if not e.objects and not e.is_complete]
+        splits["unlabelled"] += blank
+        splits["train"] = [e for e in splits["train"] if e.objects or e.is_complete]
+        if not splits["train"]:
+            got = f"{len(blank)} that lost every object"
+            fail(where, expected="labelled images for train", got=got, do="Correct their objects.")
         if self._drop_copies:
             _drop_copies(splits)
         _warn_of_copies(splits)
         labels = {name: label for label, name in enumerate(self.class_names)}
+        depth = _common_depth(splits, self.collector)
         self._splits = {
-            split: ExampleImages(splits[split], labels, split != "unlabelled")
+            split: ExampleImages(splits[split], labels, split != "unlabelled", depth)
             for split in SPLITS
             if splits.get(split)
         }
         self.split_names = tuple(self._splits)
+        warn_of_alike(self.class_names, "classes", self.collector)
+        note_unknown(splits, blank, self.collector)
+        note_learnable(splits, self.class_names, self.collector)
+        self.notices = tuple(self.collector)
+        if self.notices:
+            lines = "\n  ".join(f"{notice.kind}: {notice}" for notice in self.notices[:_SHOWN_NOTICES])
+            more = len(self.notices) - _SHOWN_NOTICES
+            lines += f"\n  and {more} more, which mkd inspect_data lists" if more > 0 else ""
+            _LOGGER.warning("%s: read, with notices:\n  %s", where, lines)
 
 
 def _by_seed(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> Splits:
@@ -139,6 +167,24 @@ def _evaluated(splits: Splits) -> list[Example]:
 
 def _sizes(splits: Splits) -> str:
     return ", ".join(f"{split} {len(examples)}" for split, examples in splits.items())
+
+
+def _common_depth(splits: Splits, notices: Notices) -> int | None:
+    """Returns the bits that the images of 16 bits a pixel use, None if none is known."""
+    examples = {e.path: e for found in splits.values() for e in found}.values()
+    wide = [e for e in examples if e.scan.is_wide and e.scan.hash is not None]
+    if not wide:
+        return None
+    depth = max(e.scan.depth for e in wide)
+    for example in wide:
+        name = example.path.name
+        if depth < 16:
+            message = f"images of 16 bits use {depth}: their values 0 to {2**depth - 1} become 0 to 255"
+            notices.add("changed", "images", message, name)
+        if example.scan.depth <= depth - 4:
+            message = f"images use {example.scan.depth} bits where others use {depth}: they are nearly black"
+            notices.add("suspect", "images", message, name)
+    return depth
 
 
 def _drop_copies(splits: Splits) -> None:

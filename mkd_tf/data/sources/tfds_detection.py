@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from mkd_tf.checks import check_one_of, fail
-from mkd_tf.data.base import SPLITS, AnnotatedSplit, Dataset, Element, annotation
+from mkd_tf.data.base import SPLITS, WHOLE, AnnotatedSplit, Dataset, Element, annotation
 from mkd_tf.data.image_files import measure_image, read_image
 from mkd_tf.data.sources.coco_names import COCO_NAMES
+from mkd_tf.data.sources.notices import Notice
 from mkd_tf.data.sources.tfds_preparing import find_prepared, prepare, quiet_tfds
 from mkd_tf.data.sources.tfrecords import TfRecords
 
@@ -64,7 +65,7 @@ class TfdsDetection(Dataset):
       data_dir: where prepared sets are kept; by default tfds's own folder
         (`TFDS_DATA_DIR`, else `~/tensorflow_datasets`).
       on_bad_example: accepted as by every data set. Boxes without area (COCO has two)
-        are left out.
+        are left out, and their images are unknown outside of their other objects.
 
     Raises:
       MkdError: for an illegal argument, or a set that is not prepared and cannot be
@@ -93,12 +94,15 @@ class TfdsDetection(Dataset):
         self.name = name
         builder = _prepared(name, source, data_dir)
         names = tuple(builder.info.features["objects"].feature["label"].names)
+        if source.module == _COCO:
+            message = "images with a box without area are unknown outside of their other objects"
+            self.notices = (Notice("unknown", name, 1, message),)
         self.class_names = COCO_NAMES if names == tuple(map(str, range(len(COCO_NAMES)))) else names
-        self._splits: dict[str, _Images] = {}
+        self._splits: dict[str, TfdsImages] = {}
         for split, theirs in source.splits.items():
             if split != "unlabelled" or unlabelled:
-                records = _records(builder, theirs)
-                self._splits[split] = _Images(builder, records, range(len(records)), split)
+                records = records_of(builder, theirs)
+                self._splits[split] = TfdsImages(builder, records, range(len(records)), split)
         if "validation" not in self._splits:
             self._take_validation(validation_share, split_seed)
         self.split_names = tuple(split for split in SPLITS if split in self._splits)
@@ -109,10 +113,10 @@ class TfdsDetection(Dataset):
         chosen = np.random.default_rng(seed).permutation(len(train))[:count]
         rest = np.setdiff1d(np.arange(len(train)), chosen)
         for split, indices in (("train", rest), ("validation", np.sort(chosen))):
-            self._splits[split] = _Images(train.builder, train.records, indices.tolist(), split)
+            self._splits[split] = TfdsImages(train.builder, train.records, indices.tolist(), split)
 
 
-class _Images(AnnotatedSplit):
+class TfdsImages(AnnotatedSplit):
     """A split: serialised records, chosen by `indices`, read one by one."""
 
     def __init__(self, builder: Any, records: Sequence[bytes], indices: Sequence[int], split: str):
@@ -130,16 +134,22 @@ class _Images(AnnotatedSplit):
         serialised = self.records[self._indices[index]]
         return self.builder.info.features.deserialize_example_np(serialised, decoders=self._decoders)
 
+    def _name(self, record: dict[str, Any], index: int) -> str:
+        """Returns the name of a record's image, or of its place where its set has no names."""
+        name = record.get("image/filename", record.get("image/id", f"{self._split}-{self._indices[index]}"))
+        return name.decode() if isinstance(name, bytes) else str(name)
+
     def image(self, index: int) -> np.ndarray:
         record = self._record(index)
-        return read_image(_name(record), record["image"])
+        return read_image(self._name(record, index), record["image"])
 
     def annotation(self, index: int) -> Element:
         record = self._record(index)
-        name, objects = _name(record), record["objects"]
+        name, objects = self._name(record, index), record["objects"]
         scan = measure_image(name, record["image"])
         bbox = np.asarray(objects["bbox"], "float32").reshape(-1, 4)
-        keep = (bbox[:, 2] > bbox[:, 0]) & (bbox[:, 3] > bbox[:, 1]) & (self._split != "unlabelled")
+        has_area = (bbox[:, 2] > bbox[:, 0]) & (bbox[:, 3] > bbox[:, 1])
+        keep = has_area & (self._split != "unlabelled")
         flags = [key for key in ("is_difficult", "is_crowd") if key in objects]
         details: dict[str, Any] = {key: np.asarray(objects[key])[keep] for key in flags}
         if "area" in objects:
@@ -147,12 +157,9 @@ class _Images(AnnotatedSplit):
             details["area"] = np.where(area > 0, area, np.float32(np.nan))
         size, label = (scan.height, scan.width), np.asarray(objects["label"])[keep]
         details["is_labelled"] = self._split != "unlabelled"
+        if details["is_labelled"] and not has_area.all():  # the object may be anywhere
+            details["unknown"] = [WHOLE]
         return annotation(size, Path(name).stem, bbox[keep], label, **details)
-
-
-def _name(record: dict[str, Any]) -> str:
-    name = record["image/filename"]
-    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _prepared(name: str, source: _Source, data_dir: str | os.PathLike[str] | None) -> Any:
@@ -176,7 +183,7 @@ def _prepared(name: str, source: _Source, data_dir: str | os.PathLike[str] | Non
     return tfds.builder_from_directory(found)
 
 
-def _records(builder: Any, split: str) -> Sequence[bytes]:
+def records_of(builder: Any, split: str) -> Sequence[bytes]:
     """Returns a split's serialised records, for any file format that tfds writes."""
     import tensorflow_datasets as tfds
 

@@ -1,4 +1,8 @@
-"""Reads one VOC annotation file: its objects, and the problems in it."""
+"""Reads one VOC annotation file: its objects, and the problems in it.
+
+An <object> with several <bndbox> is several objects; without one, its box is that around
+its <polygon>, or around the turned box <robndbox> of roLabelImg.
+"""
 
 import dataclasses
 import math
@@ -7,9 +11,15 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
-from mkd_tf.data.sources.examples import BadExample, Box, ImageObject, Problem
+from mkd_tf.data.sources.examples import ImageObject
+from mkd_tf.data.sources.masks import points_box
+from mkd_tf.data.sources.names import class_name
+from mkd_tf.data.sources.notices import BadExample, Notices, Problem
+from mkd_tf.data.sources.outlines import turned_box
+from mkd_tf.data.sources.values import Box, flag, number
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+_TURNED = ("cx", "cy", "w", "h", "angle")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +32,7 @@ class Annotation:
     problems: tuple[Problem, ...]
 
 
-def read_annotation(path: Path, file: str) -> Annotation:
+def read_annotation(path: Path, file: str, notices: Notices) -> Annotation:
     """Reads an annotation file, which problems call `file`.
 
     Raises:
@@ -37,41 +47,76 @@ def read_annotation(path: Path, file: str) -> Annotation:
         raise BadExample(f"cannot be read as XML ({error})") from error
     if root.tag != "annotation":
         raise BadExample(f"begins with <{root.tag}> instead of <annotation>")
-    objects, problems = [], []
+    objects: list[ImageObject] = []
+    problems: list[Problem] = []
     for index, node in enumerate(root.findall("object")):
-        name = (node.findtext("name") or "").strip()
+        name, fault = _name(node, file, notices)
+        is_difficult = False
         try:
-            if not name:
-                raise BadExample("no <name>")
-            is_difficult = (node.findtext("difficult") or "").strip().lower() in ("1", "true", "yes")
-            objects.append(ImageObject(index, name, _read_box(node), is_difficult))
+            is_difficult = flag(node.findtext("difficult"), "<difficult>")
         except BadExample as error:
-            problems.append(Problem(file, index, str(error), name or None))
+            fault = fault or str(error)
+        try:
+            boxes = _read_boxes(node)
+        except BadExample as error:
+            problems.append(Problem(file, index, fault or str(error), name or None))
+            continue
+        if len(boxes) > 1:
+            notices.add("changed", file, "an object with several boxes is read as several objects", name)
+        objects += [ImageObject(index, name, box, is_difficult, fault=fault) for box in boxes]
     filename = (root.findtext("filename") or "").strip() or None
     return Annotation(filename, _read_size(root), tuple(objects), tuple(problems))
 
 
-def _read_box(node: Element) -> Box:
-    bndbox = node.find("bndbox")
-    if bndbox is None:
+def _name(node: Element, file: str, notices: Notices) -> tuple[str, str]:
+    """Returns an object's class, and what is wrong with it."""
+    text = node.findtext("name")
+    if not (text or "").strip():
+        return "", "no <name>"
+    try:
+        return class_name(text, file, notices), ""
+    except BadExample as error:
+        return "", str(error)
+
+
+def _read_boxes(node: Element) -> list[Box]:
+    found = [_sides(bndbox) for bndbox in node.findall("bndbox")]
+    for turned in node.findall("robndbox"):
+        x, y, width, height, radians = (_number(turned, key) for key in _TURNED)
+        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        found.append(turned_box(box, math.degrees(radians)))
+    if not found and (polygons := node.findall("polygon")):
+        found = [points_box(_points(polygon)) for polygon in polygons]
+    if not found:
         raise BadExample("no <bndbox>")
-    values = []
-    for side in _SIDES:
-        text = bndbox.findtext(side)
-        try:
-            value = float(text or "")
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise BadExample(f"no <{side}>" if text is None else f"{side} is {text!r}, not a number")
-        values.append(value)
-    return (values[0], values[1], values[2], values[3])
+    return found
+
+
+def _sides(bndbox: Element) -> Box:
+    xmin, ymin, xmax, ymax = (_number(bndbox, side) for side in _SIDES)
+    return (xmin, ymin, xmax, ymax)
+
+
+def _number(parent: Element, key: str) -> float:
+    text = parent.findtext(key)
+    if text is None:
+        raise BadExample(f"no <{key}>")
+    return number(text, key)
+
+
+def _points(polygon: Element) -> list[str | None]:
+    """Returns x, y, x, y, ... of <pt><x/><y/></pt> elements, or of <x1/><y1/><x2/>."""
+    points = polygon.findall("pt")
+    if points:
+        return [point.findtext(axis) for point in points for axis in "xy"]
+    count = sum(child.tag.startswith("x") for child in polygon)
+    return [polygon.findtext(f"{axis}{i}") for i in range(1, count + 1) for axis in "xy"]
 
 
 def _read_size(root: Element) -> tuple[int, int] | None:
     """Returns (width, height); None for a missing or zero <size>, as many tools write."""
     try:
-        width, height = (round(float(root.findtext(f"size/{side}") or 0)) for side in ("width", "height"))
-    except (ValueError, OverflowError):
+        width, height = (round(number(root.findtext(f"size/{side}"), side)) for side in ("width", "height"))
+    except BadExample:
         return None
     return (width, height) if width > 0 and height > 0 else None

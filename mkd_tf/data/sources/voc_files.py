@@ -2,53 +2,79 @@
 
 import functools
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path, PureWindowsPath
 
 from mkd_tf.checks import fail
 from mkd_tf.data.image_files import IMAGE_SUFFIXES, scan_image
-from mkd_tf.data.sources.examples import (
-    BadExample,
-    Example,
-    Job,
-    Problem,
-    check_objects,
-    check_size,
-    existing_folder,
-    scanned,
-    survey,
-    visible_files,
-)
+from mkd_tf.data.sources.examples import Example, Job, existing_folder, scanned, survey
+from mkd_tf.data.sources.finishing import finish_example
+from mkd_tf.data.sources.notices import BadExample, Notices, Problem
+from mkd_tf.data.sources.paths import ImageFolder, name_unused, nfc, relative_stem, visible_tree
 from mkd_tf.data.sources.voc_annotation import read_annotation
 
 _LAYOUT = "Put images into JPEGImages and VOC XML files into Annotations, or both into one folder."
+_ANNOTATIONS = ("annotations", "annotation", "annots", "xml", "xmls", "labels")
+_IMAGES = ("jpegimages", "images", "image", "imgs", "img", "pngimages")
+LISTS = "imagesets"
 
 
 class VocFiles:
-    """The annotation and image files of a folder, by name without suffix.
+    """The annotation and image files of a folder, by path below their folder without suffix, in NFC.
 
     Nothing outside the folder is read: images are looked up among those listed here, and
     never opened by a path that an annotation or a list gives.
 
     Args:
-      root: holds `Annotations` and `JPEGImages`, or all files directly.
+      root: holds `Annotations` and `JPEGImages`, in any case, or `images`, or all files
+        directly; each with sub-folders.
+      notices: hears of files that are not read.
 
     Raises:
       MkdError: if the folder does not exist or holds no annotation or no image.
     """
 
-    def __init__(self, root: str | os.PathLike[str]):
+    def __init__(self, root: str | os.PathLike[str], notices: Notices):
         self.root = root = existing_folder("voc_folder", root)
-        self.annotations = {
-            path.stem: path for path in visible_files(_folder(root, "Annotations"), (".xml",))
-        }
+        self.notices = notices
+        folders = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+        self._annotation_folder = _first(folders, _ANNOTATIONS) or root
+        self.image_folder = _first(folders, _IMAGES) or root
+        self.lists = folders.get(LISTS, root / "ImageSets") / "Main"
+        self.annotations: dict[str, Path] = {}
         self.images: dict[str, list[Path]] = {}
-        self._image_folder = _folder(root, "JPEGImages")
-        for path in visible_files(self._image_folder, IMAGE_SUFFIXES):
-            self.images.setdefault(path.stem, []).append(path)
+        unused = []
+        for path in visible_tree(self._annotation_folder):
+            if path.suffix.lower() == ".xml":
+                name = relative_stem(path, self._annotation_folder)
+                if other := self.annotations.pop(name, None):  # of another Unicode form: both keep their own
+                    self.annotations[self._written(other)] = other
+                    name = self._written(path)
+                    name = f"{name}.xml" if name in self.annotations else name
+                self.annotations[name] = path
+            elif self._annotation_folder != self.image_folder:
+                unused.append(path)
+        for path in visible_tree(self.image_folder):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                self.images.setdefault(relative_stem(path, self.image_folder), []).append(path)
+            elif path.suffix.lower() != ".xml" and self.lists.parent not in path.parents:
+                unused.append(path)
         for what, found in (("annotations", self.annotations), ("images", self.images)):
             if not found:
                 fail(f"voc_folder {root}", expected=f"some {what}", got="none", do=_LAYOUT)
+        name_unused(unused, root, notices)
+        if root not in (self._annotation_folder, self.image_folder):
+            used = (self._annotation_folder, self.image_folder, self.lists.parent)
+            for folder in folders.values():
+                if folder not in used and not folder.name.startswith("."):
+                    notices.add("unused", "./", "folders are not read", folder.name)
+        self._by_base: dict[str, list[str]] = {}
+        for name in self.images:
+            self._by_base.setdefault(name.rpartition("/")[2], []).append(name)
+        self._names = ImageFolder(self.image_folder, notices, self.relative(self.image_folder) + "/")
+
+    def _written(self, path: Path) -> str:
+        return path.relative_to(self._annotation_folder).with_suffix("").as_posix()
 
     def relative(self, path: Path) -> str:
         """Returns a file's path within the folder, as problems give it."""
@@ -60,19 +86,44 @@ class VocFiles:
         Raises:
           BadExample: if there is none, or several fit.
         """
-        found = self.images.get(name, [])
+        found = self.images.get(nfc(name), [])
         if not found and filename:
-            if filename != PureWindowsPath(filename).name:  # knows / and \\ and drives
-                raise BadExample(f"no image {name}.*, and <filename> {filename!r} leads elsewhere")
-            stem = Path(filename).stem
-            found = self.images.get(stem, []) if stem not in self.annotations else []
+            found = self._called(name, filename)
+        if not found:
+            found = self._elsewhere(name)
         if len(found) > 1:
-            found = [path for path in found if path.name == filename] or found
+            own = self.annotations.get(name, Path(name)).stem
+            found = [path for path in found if nfc(path.name) == nfc(filename or "")] or found
+            found = [path for path in found if path.stem == own] or found
         if len(found) > 1:
             raise BadExample(f"several images of one name: {', '.join(path.name for path in found)}")
         if not found:
-            raise BadExample(f"no image {name}.* in {self.relative(self._image_folder)}/")
+            raise BadExample(f"no image {name}.* in {self.relative(self.image_folder)}/")
         return found[0]
+
+    def _called(self, name: str, filename: str) -> list[Path]:
+        """Returns the image that a <filename> means, unless it is that of another annotation."""
+        try:
+            path = self._names.find(filename)
+        except BadExample as error:
+            if filename != PureWindowsPath(filename).name:  # knows / and \\ and drives
+                message = f"no image {name}.*, and <filename> {filename!r} leads elsewhere"
+                raise BadExample(message) from error
+            stem = nfc(Path(filename).stem)  # images are converted, and <filename> keeps the old suffix
+            return self.images.get(stem, []) if stem not in self.annotations else []
+        is_free = relative_stem(path, self.image_folder) not in self.annotations
+        return [path] if is_free and path.suffix.lower() in IMAGE_SUFFIXES else []
+
+    def _elsewhere(self, name: str) -> list[Path]:
+        """Returns the image of that name in another sub-folder, unless it has an annotation there."""
+        others = [n for n in self._by_base.get(name.rpartition("/")[2], ()) if n not in self.annotations]
+        if len(others) > 1:
+            shown = ", ".join(sorted(self.relative(self.images[other][0]) for other in others)[:3])
+            raise BadExample(f"no image {name}.*, and several in sub-folders: {shown}")
+        if others:
+            message = "images are found in another sub-folder than their annotations"
+            self.notices.add("changed", "images", message, name)
+        return self.images[others[0]] if others else []
 
 
 def examine(
@@ -102,21 +153,25 @@ def _labelled_job(files: VocFiles, name: str, classes: Collection[str] | None) -
     file = files.relative(annotation_path)
 
     def read() -> tuple[Example, list[Problem]]:
-        annotation = read_annotation(annotation_path, file)
+        annotation = read_annotation(annotation_path, file, files.notices)
         path = files.image(name, annotation.filename)
-        scan = scanned(path, files.root, scan_image)
-        check_size(annotation.size, scan, "<size> says")
-        good, bad = check_objects(annotation.objects, file, scan.width, scan.height)
-        problems = [*annotation.problems, *bad]
-        if classes is not None:
-            strange = [item for item in good if item.name not in classes]
-            problems += [Problem(file, i.index, "class is not among those given", i.name) for i in strange]
-            good = [item for item in good if item.name in classes]
+        example, problems = finish_example(
+            name,
+            path,
+            scanned(path, files.root, scan_image),
+            annotation.objects,
+            file=file,
+            notices=files.notices,
+            size=annotation.size,
+            said_by="<size> says",
+            lost=annotation.problems,
+            classes=classes,
+        )
         problems.sort(key=lambda problem: int(problem.object_index or 0))
-        return Example(name, path, scan, tuple(good)), problems
+        return example, problems
 
     return Problem(file, None, ""), read
 
 
-def _folder(root: Path, name: str) -> Path:
-    return root / name if (root / name).is_dir() else root
+def _first(folders: Mapping[str, Path], names: Collection[str]) -> Path | None:
+    return next((folders[name] for name in names if name in folders), None)

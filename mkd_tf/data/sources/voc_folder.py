@@ -1,22 +1,30 @@
 """`voc_folder`: a user's own images with Pascal VOC annotations.
 
     folder/Annotations/a.xml   folder/JPEGImages/a.jpg   folder/ImageSets/Main/train.txt
+    folder/annotations/x/a.xml folder/images/x/a.jpg
 
-or all images and annotations in one flat folder. An annotation belongs to the image of
-the same name; its <filename> is used only if there is no such image. An XML without
-objects is an image without objects (a negative). Images without an annotation that no
-list of labelled images names are the split `unlabelled`.
+or all images and annotations in one folder; each with sub-folders. An annotation belongs to
+the image of the same path; its <filename> is used only if there is no such image. An XML
+without objects is an image without objects (a negative). Images without an annotation that
+no list of labelled images names are the split `unlabelled`. Without lists, sub-folders called
+train, val and test give the splits.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mkd_tf.checks import fail
-from mkd_tf.data.sources import voc_splits
 from mkd_tf.data.sources.file_dataset import ALL, FileDataset
+from mkd_tf.data.sources.layouts import voc_layouts
+from mkd_tf.data.sources.names import class_name
+from mkd_tf.data.sources.notices import BadExample, Notices
+from mkd_tf.data.sources.split_names import split_of_path
 from mkd_tf.data.sources.voc_files import VocFiles, examine
+from mkd_tf.data.sources.voc_lists import read_lists
+from mkd_tf.data.tree import Found, Tree
 
 Lists = dict[str, list[str]]  # names of images by split
 
@@ -34,16 +42,21 @@ class VocFolder(FileDataset):
       MkdError: as `FileDataset`.
     """
 
+    @classmethod
+    def recognise(cls, tree: Tree) -> list[Found]:
+        return voc_layouts(tree)
+
     def __init__(
         self, path: str | os.PathLike[str], *, classes: Sequence[str] | str | None = None, **options: Any
     ):
         super().__init__(**options)
-        known = None if classes is None else _class_names(classes)
-        files = VocFiles(path)
+        known = None if classes is None else _class_names(classes, self.collector)
+        files = VocFiles(path, self.collector)
         self.name = files.root.resolve().name
         where = f"voc_folder {files.root}"
 
-        lists, problems = voc_splits.read_lists(files.root, files.annotations, files.images)
+        lists, problems = read_lists(files)
+        lists = lists or _by_folder(files)
         labelled, unlabelled = _names_by_use(files, lists)
         examples, more = examine(files, labelled, unlabelled, known)
         self.report(where, problems + more, "Objects count from 0.")
@@ -61,7 +74,7 @@ class VocFolder(FileDataset):
         self.assign_splits(where, given, [examples[n] for n in unlabelled if n in examples])
 
 
-def _class_names(classes: Sequence[str] | str) -> tuple[str, ...]:
+def _class_names(classes: Sequence[str] | str, notices: Notices) -> tuple[str, ...]:
     if isinstance(classes, str):
         file = Path(classes).expanduser()
         if not file.is_file():
@@ -69,11 +82,22 @@ def _class_names(classes: Sequence[str] | str) -> tuple[str, ...]:
             fail("classes", expected="a text file with one class a line", got=repr(classes), do=do)
         classes = file.read_text("utf-8-sig").splitlines()
         classes = [line.strip() for line in classes if line.strip()]
-    names = tuple(classes)
-    if not names or not all(isinstance(n, str) and n for n in names) or len(set(names)) < len(names):
+    names: tuple[str, ...] = ()
+    if all(isinstance(name, str) for name in classes):
+        with contextlib.suppress(BadExample):
+            names = tuple(class_name(name, "classes", notices) for name in classes)
+    if not names or len(set(names)) < len(names):
         do = "Name each class once."
         fail("classes", expected="distinct class names", got=repr(classes), do=do)
     return names
+
+
+def _by_folder(files: VocFiles) -> Lists:
+    """Returns the names by the split that their sub-folder is named after; empty unless all are."""
+    lists: Lists = {}
+    for name in files.annotations:
+        lists.setdefault(split_of_path(f"{name}.xml") or "", []).append(name)
+    return lists if "train" in lists and "" not in lists else {}
 
 
 def _names_by_use(files: VocFiles, lists: Lists) -> tuple[list[str], list[str]]:

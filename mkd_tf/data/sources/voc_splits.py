@@ -1,81 +1,14 @@
-"""Splits by name: from the lists in a VOC folder, or by seed."""
+"""Splits by seed, near-duplicates on one side."""
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path, PureWindowsPath
+from collections.abc import Mapping, Sequence
 
 from mkd_tf.checks import fail
-from mkd_tf.data.image_files import IMAGE_SUFFIXES
-from mkd_tf.data.sources.examples import Problem
 
-_LIST_NAMES = {
-    "train": ("train",),
-    "validation": ("val", "validation"),
-    "test": ("test",),
-    "unlabelled": ("unlabelled", "unlabeled"),
-}
 # A group of more images than this, and of more than half of all, is one scene of a fixed camera.
 _SCENE_COUNT = 20
 _RUN_SHARE = 0.05
-
-
-def read_lists(
-    folder: Path, annotations: Collection[str], images: Collection[str]
-) -> tuple[dict[str, list[str]], list[Problem]]:
-    """Reads those of `ImageSets/Main/{train,val,test,unlabelled}.txt` that exist.
-
-    A line is the name of an image, with or without suffix; VOC's numbers after it (`1`,
-    `-1`) are ignored. A name in several lists belongs to the one furthest from training:
-    test, then validation, train, unlabelled.
-
-    Args:
-      folder: the data set.
-      annotations: the names, without suffix, that have an annotation.
-      images: the names that have an image.
-
-    Returns:
-      The names by split, each name once; and the problems in the lists.
-
-    Raises:
-      MkdError: if two files are for one split, a list is empty, or there is a list for
-        validation or test but none for train.
-    """
-    lists: dict[str, list[str]] = {}
-    problems: list[Problem] = []
-    taken: dict[str, str] = {}
-    for split in ("test", "validation", "train", "unlabelled"):
-        files = [folder / "ImageSets" / "Main" / f"{name}.txt" for name in _LIST_NAMES[split]]
-        files = [file for file in files if file.is_file()]
-        if len(files) > 1:
-            got = " and ".join(file.name for file in files)
-            fail(str(files[0].parent), expected=f"one list for {split}", got=got, do="Remove one of them.")
-        if not files:
-            continue
-        where = f"ImageSets/Main/{files[0].name}"
-        names: dict[str, None] = {}
-        for line in files[0].read_text("utf-8-sig", errors="replace").splitlines():
-            entry = line.strip()
-            if entry and not _is_file_name(entry):
-                problems.append(Problem(where, None, f"names {entry!r}, a path instead of an image's name"))
-            elif entry:
-                names[_name_of(entry, annotations, images)] = None
-        if not names and not problems:
-            do = "Fill it or remove it."
-            fail(str(files[0]), expected="names of images, one a line", got="none", do=do)
-        what, present = ("image", images) if split == "unlabelled" else ("annotation", annotations)
-        for name in names:
-            if name in taken:
-                problems.append(Problem(where, None, f"names {name!r}, which is also in {taken[name]}"))
-            elif name not in present:
-                problems.append(Problem(where, None, f"names {name!r}, which has no {what}"))
-        lists[split] = [name for name in names if name not in taken]
-        taken.update(dict.fromkeys(lists[split], where))
-    if lists.keys() & {"validation", "test"} and "train" not in lists:
-        got = ", ".join(lists)
-        do = "Add train.txt, or remove the lists for a seeded split."
-        fail(str(folder / "ImageSets" / "Main"), expected="a list for train", got=f"only {got}", do=do)
-    return lists, problems
 
 
 def check_fractions(fractions: Sequence[float]) -> tuple[float, float, float]:
@@ -136,17 +69,3 @@ def seeded_split(
         neediest = max(wanted, key=lambda split: targets[split] - len(assigned[split]))
         assigned[neediest] += piece
     return {split: sorted(names) for split, names in assigned.items() if names}
-
-
-def _is_file_name(entry: str) -> bool:
-    """Returns whether an entry is a name without a folder, on any system."""
-    return entry == PureWindowsPath(entry).name and entry not in (".", "..")
-
-
-def _name_of(entry: str, annotations: Collection[str], images: Collection[str]) -> str:
-    candidates = [entry, entry.split()[0]]
-    for text in (entry, entry.split()[0]):
-        path = Path(text)
-        if path.suffix.lower() in (*IMAGE_SUFFIXES, ".xml"):
-            candidates.append(path.stem)
-    return next((name for name in candidates if name in annotations or name in images), entry)

@@ -204,3 +204,14 @@ def test_any_part_of_an_ignored_area_stays_one():
     seen, weights = crop_boxes(boxes, np.float32([[1.0, -0.5, -1.0]]), 0, SIZE)
     assert weights.numpy().tolist() == [[0, -0.5, 0]]
     np.testing.assert_array_equal(seen[0, 1], [0, 0, 10, 50])
+
+
+def test_what_is_left_of_a_cut_object_can_be_unknown():
+    # A tenth of the first is in view, a half of the second, a pixel of the third, nothing of the fourth.
+    boxes = np.float32(
+        [[[-90, 0, 10, 50], [-10, 0, 10, 50], [-99, 0, 1, 50], [-99, 0, -9, 50], [0, 0, 0, 0]]]
+    )
+    given = np.float32([[1.0, 0.7, 1.0, 1.0, 0.0]])
+    assert crop_boxes(boxes, given, 0, SIZE)[1].numpy().tolist() == [[0, np.float32(0.7), 0, 0, 0]]
+    cut = crop_boxes(boxes, given, 0, SIZE, cut_weight=-1.0)[1].numpy().tolist()
+    assert cut == [[-1, np.float32(0.7), 0, 0, 0]]

@@ -5,6 +5,7 @@ import pytest
 
 from mkd_tf.checks import MkdError
 from mkd_tf.data.base import AnnotatedSplit, annotation, element
+from mkd_tf.data.pipeline import image_store
 from mkd_tf.data.pipeline.image_store import CANVAS_SCALE, ImageStore, pad_boxes
 
 BOX = [0.1, 0.2, 0.5, 0.6]
@@ -91,6 +92,15 @@ def test_the_digest_is_the_one_of_earlier_versions():
     """A changed digest would refuse to go on in a work directory that was begun before."""
     made = store([[image(10, [2]), image(20)], [image(30, [1, 0], is_labelled=False)]])
     assert made.digest() == "4918eba7bdd68f81eba0cd52b8e29551d4a24a67c72b4983ad21d2dbda2aad56"
+
+
+def test_the_content_digest_is_of_the_pixels(monkeypatch):
+    kept, other = store([[image(1), image(2)]]), store([[image(1), image(3)]])
+    decoded = store([[image(1), image(2)]], cache_gb=0.0)
+    assert kept.content_digest() == decoded.content_digest() != other.content_digest()
+    # Of images that are decoded at each use only some are read.
+    monkeypatch.setattr(image_store, "_SAMPLED", 1)
+    assert decoded.content_digest() != kept.content_digest()
 
 
 def test_boxes_are_padded_with_weight_zero():

@@ -11,11 +11,12 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.object_detection import coco, voc
 
 from mkd_tf.checks import MkdError
-from mkd_tf.data import DATASETS
+from mkd_tf.config import DataConfig
+from mkd_tf.data import DATASETS, open_dataset
 from mkd_tf.data.base import annotation_of
 from mkd_tf.data.sources import tfds_preparing
 from mkd_tf.data.sources.coco_names import COCO_NAMES
-from mkd_tf.evaluation.coco import Truth
+from mkd_tf.evaluation.coco import ANY_CLASS, Truth
 from tests.data.sources.tfds_server import coco_archives, serving, url_infos, voc_archive, voc_object
 
 CAT, DOG = voc_object("cat", (16, 12, 32, 36)), voc_object("dog", (0, 0, 64, 24), difficult=1)
@@ -74,6 +75,32 @@ def ids(dataset):
 
 def by_id(split):
     return {element["image/id"]: element for element in split}
+
+
+class TestFolder:
+    """The same prepared sets, from the plain paths of their folders."""
+
+    @pytest.mark.parametrize("name", ["voc/2007", "voc/2007/5.0.0"])
+    def test_a_set_and_a_version(self, prepared, name, caplog):
+        if not (prepared / name).is_dir():
+            name = str(next((prepared / "voc/2007").iterdir()).relative_to(prepared))
+        data = open_dataset(DataConfig(dataset=str(prepared / name)))
+        assert ids(data) == ids(DATASETS.build("voc/2007", data_dir=prepared))
+        assert data.class_names == DATASETS.build("voc/2007", data_dir=prepared).class_names
+        shown = "dataset: tfds, 20 classes, train 2 / validation 2 / test 2, from "
+        assert [
+            line for line in caplog.messages if line.startswith(shown) and line.endswith("dataset_info.json")
+        ]
+
+    def test_missing_labels_and_splits(self, prepared):
+        data = open_dataset(DataConfig(dataset=str(prepared / "voc/2012")))
+        assert data.split_names == ("train", "validation", "test", "unlabelled")
+        assert "test: no object in its first images: it is read as unlabelled" in str(data.notices[0])
+        assert sum(len(data.split(split)) for split in data.split_names) == 6
+
+    def test_several_sets_are_asked_for(self, prepared):
+        with pytest.raises(MkdError, match=r"(?s)got 2 in it.*tfds\(path='.*2012"):
+            open_dataset(DataConfig(dataset=str(prepared / "voc")))
 
 
 class TestVoc:
@@ -136,7 +163,18 @@ class TestCoco:
         assert objects["label"].tolist() == [0, 79]
         assert objects["is_crowd"].tolist() == [False, True]
         assert objects["is_difficult"].tolist() == [False, False]
-        assert Truth.of(dataset.split("train")[0]).areas.tolist() == [200, 700]
+        truth = Truth.of(dataset.split("train")[0])
+        assert truth.named().areas.tolist() == [200, 700]
+        # The object of the box without area may be anywhere: nothing found there is false.
+        assert dataset.split("train")[0]["unknown"].tolist() == [[0, 0, 1, 1]]
+        assert (truth.labels[-1], truth.is_crowd[-1], truth.boxes[-1].tolist()) == (
+            ANY_CLASS,
+            True,
+            [0, 0, 48, 64],
+        )
+        assert [str(notice) for notice in dataset.notices] == [
+            "coco/2017: images with a box without area are unknown outside of their other objects"
+        ]
 
     def test_numbers_for_names_are_replaced(self, prepared, monkeypatch):
         numbers = property(lambda _: [str(i) for i in range(80)])
