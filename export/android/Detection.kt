@@ -11,33 +11,51 @@ import kotlin.math.max
 import kotlin.math.min
 import org.json.JSONObject
 
-/** The files of the export folder, as they are called in app/src/main/assets. */
+/** The file of the export folder, as it is called in app/src/main/assets. */
 const val MODEL_ASSET = "student_int8.tflite"
-const val MANIFEST_ASSET = "manifest.json"
 
 /** One object: its label, its score in 0..1, and its box in pixels of the upright image. */
 data class Found(val label: String, val score: Float, val box: RectF)
 
-/** What both libraries are used through. Not for two threads at once; close it when done. */
+/** What all three libraries are used through. Not for two threads at once; close it when done. */
 interface Detector : Closeable {
     /** Returns what is in [image], which must be upright (see [upright]); the best first. */
     fun detect(image: Bitmap): List<Found>
 }
 
-private fun manifestEntry(context: Context): JSONObject {
-    val text = context.assets.open(MANIFEST_ASSET).bufferedReader().use { it.readText() }
-    return JSONObject(text).getJSONObject("files").getJSONObject(MODEL_ASSET)
+/**
+ * What a file says of itself: it is the same whether its manifest is there or not.
+ *
+ * [sourceSha256] is that of the network it was made from, [scoreThreshold] the operating point, 0.3 where none was
+ * measured; [isLetterbox] whether the network was trained on letterboxed images.
+ */
+data class ModelFacts(
+    val version: String,
+    val sourceSha256: String,
+    val imageSize: Int,
+    val isLetterbox: Boolean,
+    val scoreThreshold: Float,
+    val labels: List<String>,
+)
+
+/** Returns the facts in the files of [packedFiles]. */
+fun factsOf(files: Map<String, ByteArray>): ModelFacts {
+    val text = requireNotNull(files["mkd_tf.json"]) { "The model says nothing of itself: export it with mkd export." }
+    val told = JSONObject(String(text, Charsets.UTF_8))
+    val labels = told.getJSONArray("labels")
+    return ModelFacts(
+        version = told.getString("version"),
+        sourceSha256 = told.getString("source_sha256"),
+        imageSize = told.getInt("image_size"),
+        isLetterbox = told.getString("fit") == "letterbox",
+        scoreThreshold = told.optJSONObject("operating_point")?.getDouble("value")?.toFloat() ?: 0.3f,
+        labels = List(labels.length()) { labels.getString(it) },
+    )
 }
 
-/** Returns the score threshold that the export recommends, or [otherwise] where it measured none. */
-fun recommendedThreshold(context: Context, otherwise: Float = 0.3f): Float {
-    val recommended = manifestEntry(context).optJSONObject("recommended_score_threshold")
-    return recommended?.getDouble("value")?.toFloat() ?: otherwise
-}
-
-/** Returns whether the model was trained on letterboxed images. */
-fun trainedWithLetterbox(context: Context): Boolean =
-    manifestEntry(context).getJSONObject("flags").getString("fit") == "letterbox"
+/** Returns what the model in the assets says of itself. */
+fun modelFacts(context: Context, asset: String = MODEL_ASSET): ModelFacts =
+    factsOf(packedFiles(context.assets.open(asset).use { it.readBytes() }))
 
 /** Returns [image] turned clockwise by [rotationDegrees], as CameraX and EXIF count them, in ARGB_8888. */
 fun upright(image: Bitmap, rotationDegrees: Int): Bitmap {

@@ -15,9 +15,10 @@ import com.google.mediapipe.tasks.vision.objectdetector.ObjectDetector
  */
 class MediaPipeDetector(
     context: Context,
-    scoreThreshold: Float = recommendedThreshold(context),
-    maxResults: Int = 100,
-    private val letterbox: Boolean = trainedWithLetterbox(context),
+    val facts: ModelFacts = modelFacts(context),
+    scoreThreshold: Float = facts.scoreThreshold,
+    maxResults: Int = 25,
+    private val letterbox: Boolean = facts.isLetterbox,
     delegate: Delegate = Delegate.CPU,
 ) : Detector {
     private val client: ObjectDetector

@@ -9,10 +9,11 @@ import org.tensorflow.lite.task.vision.detector.ObjectDetector
 /** The exported file in the TFLite Task Library's ObjectDetector. Labels come from the file. */
 class TaskLibraryDetector(
     context: Context,
-    scoreThreshold: Float = recommendedThreshold(context),
-    maxResults: Int = 100,
+    val facts: ModelFacts = modelFacts(context),
+    scoreThreshold: Float = facts.scoreThreshold,
+    maxResults: Int = 25,
     threads: Int = 2,
-    private val letterbox: Boolean = trainedWithLetterbox(context),
+    private val letterbox: Boolean = facts.isLetterbox,
 ) : Detector {
     private val client: ObjectDetector
 

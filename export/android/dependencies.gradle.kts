@@ -15,6 +15,10 @@ dependencies {
     implementation("org.tensorflow:tensorflow-lite-task-vision:0.4.4")
     implementation("org.tensorflow:tensorflow-lite-gpu-delegate-plugin:0.4.4")
 
+    // LiteRtDetector.kt; the second line is for Accelerator.GPU alone.
+    implementation("com.google.ai.edge.litert:litert:2.3.0")
+    implementation("com.google.ai.edge.litert:litert-gpu:2.3.0")
+
     // CameraAnalyzer.kt
     val camerax = "1.3.4"
     implementation("androidx.camera:camera-core:$camerax")

@@ -3,101 +3,42 @@
 
     python3 detect.py --model student_int8_edgetpu.tflite --input images --output drawn
 
-One file to copy: Python 3.7 or newer with NumPy, Pillow and one of `WAYS`. The model
-is the int8 `detection` file of `mkd export`, as it is or compiled. Labels
-are inside it; score threshold and fit are in the `manifest.json` beside it.
+Copy it with `runtimes.py` and `model_file.py`; it needs Python 3.7 or newer, NumPy, Pillow and a TFLite
+runtime. The model is a `.tflite` file of `mkd export`, as it is or compiled: with suppression
+inside, or with raw heads. Labels, score threshold and fit are inside it, and in the `manifest.json` beside
+it for a compiled one.
 """
 
 import argparse
-import ctypes
-import hashlib
+import collections
 import importlib
-import io
 import itertools
 import json
 import os
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+if __package__:
+    from . import model_file
+    from .runtimes import DetectError, open_interpreter
+else:  # copied to a board, the files side by side
+    import model_file
+    from runtimes import DetectError, open_interpreter
+
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
-LIBRARY = "libedgetpu.so.1"
-WAYS = ("pycoral", f"tflite_runtime with {LIBRARY}", "ai_edge_litert", "tflite_runtime")
 UPRIGHT = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF orientation to the method of `transpose`
 COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (213, 94, 0))
-
-
-class DetectError(Exception):
-    """What a user can mend; shown as one line."""
-
-
-def attach(way: str, content: bytes, threads: int):
-    """Returns an interpreter made in one of `WAYS`, of which the first two attach an Edge TPU."""
-    if way == "pycoral":
-        return importlib.import_module("pycoral.utils.edgetpu").make_interpreter(content)
-    runtime = importlib.import_module(way.split()[0] + ".interpreter")
-    if not way.endswith(LIBRARY):
-        return runtime.Interpreter(model_content=content, num_threads=threads)
-    ctypes.CDLL(LIBRARY)  # where it is missing this says so; load_delegate would leave noise on stderr
-    return runtime.Interpreter(model_content=content, experimental_delegates=[runtime.load_delegate(LIBRARY)])
-
-
-def open_interpreter(path: Path, content: bytes, threads: int):
-    """Returns the first interpreter that takes the model, and what to call it."""
-    is_compiled, failures = b"edgetpu-custom-op" in content, []
-    for way in WAYS[:2] if is_compiled else WAYS:
-        try:
-            interpreter = attach(way, content, threads)
-            interpreter.allocate_tensors()
-            return interpreter, f"{way}, {'Edge TPU' if is_compiled else 'CPU (model not compiled)'}"
-        except Exception as error:  # the next way may do; tflite_runtime beside NumPy 2: SystemError
-            failures.append(f"{way}: {error}")
-    what = "is compiled for an Edge TPU, and none was found" if is_compiled else "could not be opened"
-    raise DetectError(f"model {path} {what} ({'; '.join(failures)})")
-
-
-def read_manifest(path: Path, content: bytes) -> dict:
-    """Returns what the manifest beside a model says of it, or of what it was compiled from; {} without."""
-    place = path.with_name("manifest.json")
-    try:
-        manifest = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {"files": {}}
-        same, source = (manifest["files"].get(n) for n in (path.name, path.name.replace("_edgetpu.", ".")))
-        entry = same or source
-        if not entry:
-            return {}
-        if same and same["sha256"] != hashlib.sha256(content).hexdigest():
-            raise DetectError(f"model {path}: cut off, or not the one that {place} tells of; copy both again")
-        threshold = (entry["recommended_score_threshold"] or {}).get("value")
-        return {"labels": list(manifest["labels"]), "fit": entry["flags"]["fit"], "threshold": threshold}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DetectError(f"{place}: damaged ({error}); copy it again or delete it") from None
-
-
-def read_labels(given: str, content: bytes, manifest: dict) -> list:
-    """Returns the labels of the file `given`, which must be as many as are known, or those known."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            known = archive.read("labels.txt").decode("utf-8").splitlines()
-    except (zipfile.BadZipFile, KeyError, ValueError):
-        if b"edgetpu-custom-op" not in content:  # old runtimes crash on half a file
-            raise DetectError("model: no labels inside; it was cut off, or mkd_tf did not make it") from None
-        known = manifest.get("labels", [])
-    try:
-        labels = Path(given).read_text(encoding="utf-8-sig").splitlines() if given else known
-    except (OSError, ValueError) as error:
-        raise DetectError(f"labels {given}: cannot be read ({error})") from None
-    if not labels or (known and len(labels) != len(known)):
-        wanted = f"{len(known)} ({', '.join(known)})" if known else "one per class"
-        raise DetectError(f"labels {given or 'inside'}: expected {wanted}, got {len(labels)}; see --labels")
-    return labels
+MAX_THREADS = 64
+MAX_DETECTIONS = 100  # of raw heads
+TIMES_KEPT = 1000  # a camera runs for days
 
 
 class Detector:
-    """A model's file, ready to run; `fit` and `threshold` are what the manifest says, or None."""
+    """A model's file, ready to run; `fit` and `threshold` are what it or the manifest says, or None."""
 
     def __init__(self, path: Path, labels: str, threads: int):
         if not path.is_file():
@@ -105,27 +46,45 @@ class Detector:
         self._content = path.read_bytes()  # kept: the interpreter reads the weights from here
         if self._content[4:8] != b"TFL3":
             raise DetectError(f"model {path}: not a .tflite file")
-        manifest = read_manifest(path, self._content)
-        self.fit, self.threshold = manifest.get("fit"), manifest.get("threshold")
-        self.labels = read_labels(labels, self._content, manifest)
+        archive = model_file.read_archive(self._content)
+        told = model_file.read_manifest(path, self._content) or model_file.read_facts(archive)
+        self.fit, self.threshold = told.get("fit"), told.get("threshold")
+        self.labels = model_file.read_labels(labels, self._content, archive, told)
         self._interpreter, self.runtime = open_interpreter(path, self._content, threads)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        shape, dtype = [int(n) for n in inputs[0]["shape"]], np.dtype(inputs[0]["dtype"])
-        if len(outputs) != 4 or dtype != np.uint8 or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
-            wanted = "uint8 [1, H, W, 3] and 4 outputs (--quantization=int8 --postprocess=detection)"
-            raise DetectError(f"model {path}: expected {wanted}, got {dtype} {shape} and {len(outputs)}")
+        shape, self._dtype = [int(n) for n in inputs[0]["shape"]], np.dtype(inputs[0]["dtype"])
+        known = len(outputs) in (2, 4) and self._dtype in (np.uint8, np.float32)
+        if not known or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
+            wanted = "uint8 or float32 [1, H, W, 3] and 4 or 2 outputs, as mkd export writes"
+            raise DetectError(f"model {path}: expected {wanted}, got {self._dtype} {shape}, {len(outputs)}")
         self.height, self.width = shape[1:3]
         self._input, self._outputs = inputs[0]["index"], [entry["index"] for entry in outputs]
-        # Private, yet Coral's own client reads it; else they are boxes, classes, scores, count in order.
+        names = ["box_encodings", "class_logits"]
+        if len(outputs) == 4:
+            names = [f"output_{i}" for i in (3, 2, 1, 0)]
+        # Private, yet Coral's own client reads it; else they are in this order.
         for signature in getattr(self._interpreter, "_get_full_signature_list", dict)().values():
-            self._outputs = [signature["outputs"][f"output_{i}"] for i in (3, 2, 1, 0)]
+            self._outputs = [signature["outputs"][name] for name in names]
+        self._anchors = model_file.read_anchors(path, archive) if len(outputs) == 2 else None
+        if self._anchors is not None and len(self._anchors) != outputs[0]["shape"][1]:
+            got = f"{len(self._anchors)}; is the .csv file of another export?"
+            raise DetectError(f"model {path}: expected {outputs[0]['shape'][1]} anchors, got {got}")
         self._invoke(np.zeros((self.height, self.width, 3), np.uint8))  # the first run loads the weights
 
     def _invoke(self, image: np.ndarray) -> float:
-        self._interpreter.set_tensor(self._input, image[None])
+        self._interpreter.set_tensor(self._input, image[None].astype(self._dtype))  # floats in 0..255
         start = time.perf_counter()
         self._interpreter.invoke()
         return (time.perf_counter() - start) * 1000
+
+    def _found(self, threshold: float):
+        """Returns boxes as fractions of the input, classes and scores."""
+        tensors = [self._interpreter.get_tensor(index) for index in self._outputs]
+        if self._anchors is not None:
+            encodings, logits = (tensor[0] for tensor in tensors)
+            return model_file.decode(encodings, logits, self._anchors, threshold, MAX_DETECTIONS)
+        count = int(tensors[3][0])
+        return (tensor[0][:count] for tensor in tensors[:3])
 
     def __call__(self, image: Image.Image, fit: str, threshold: float):
         """Returns detections, best first, in pixels of `image`, and the milliseconds of the inference."""
@@ -138,10 +97,10 @@ class Detector:
         pixels = np.zeros((self.height, self.width, 3), np.uint8)  # top left, the rest zero: as in training
         pixels[: target[1], : target[0]] = np.asarray(image.resize(target, Image.BILINEAR))
         elapsed = self._invoke(pixels)
-        boxes, classes, scores = (self._interpreter.get_tensor(i)[0] for i in self._outputs[:3])
+        boxes, classes, scores = self._found(threshold)
         boxes = np.clip(boxes / used, 0, 1) * [height, width, height, width]
         found = []
-        for i in range(int(self._interpreter.get_tensor(self._outputs[3])[0])):
+        for i in range(len(scores)):
             label, box = int(classes[i]), boxes[i].round(2).tolist()
             if scores[i] < threshold or box[2] <= box[0] or box[3] <= box[1]:
                 continue
@@ -242,7 +201,8 @@ def images_from_camera(camera: str, frames: int, output: Path):
 
 def run(options: argparse.Namespace) -> None:
     """Detects, draws and prints; what concerns the whole goes to standard error."""
-    detector, skipped, times, total = Detector(options.model, options.labels, options.threads), [], [], 0
+    detector, skipped = Detector(options.model, options.labels, options.threads), []
+    times, count, total = collections.deque(maxlen=TIMES_KEPT), 0, 0
     fit = options.fit or detector.fit or "stretch"
     threshold = next(x for x in (options.threshold, detector.threshold, 0.3) if x is not None)
     print(f"{detector.runtime}; {fit}; scores from {threshold:.2f}", file=sys.stderr)
@@ -261,12 +221,13 @@ def run(options: argparse.Namespace) -> None:
                 lines = [form.format(name, *entry["box"], **entry) for entry in found]
             print("".join(line + "\n" for line in lines), end="", flush=True)
             times.append(elapsed)
-            total += len(found)
+            count, total = count + 1, total + len(found)
     except KeyboardInterrupt:  # the way to end a camera
         if options.input:
             raise DetectError("interrupted; the copies made so far are whole") from None
     if times:
-        summary = f"{len(times)} images, {total} detections; inference {np.median(times):.2f} ms (median)"
+        last = f"of the last {len(times)}" if count > len(times) else "median"
+        summary = f"{count} images, {total} detections; inference {np.median(times):.2f} ms ({last})"
         print(f"{summary}; copies in {options.output}", file=sys.stderr)
     if skipped:
         raise DetectError(f"{len(skipped)} images could not be read: {', '.join(skipped)}")
@@ -274,21 +235,22 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Reads the command line and runs."""
-    parser = argparse.ArgumentParser(description="Finds objects in images with an int8 TFLite detector.")
+    parser = argparse.ArgumentParser(description="Finds objects in images with a TFLite detector.")
     parser.add_argument("--model", required=True, type=Path, help="the .tflite file, compiled or not")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--input", type=Path, help="an image or a folder of images")
     source.add_argument("--camera", help="number or path of a camera: 0 or /dev/video1")
     parser.add_argument("--output", type=Path, default=Path("detections"), help="folder for drawn copies")
     parser.add_argument("--labels", default="", help="a text, one label per line, instead of the model's")
-    parser.add_argument("--fit", choices=("stretch", "letterbox"), help="default: as in training (manifest)")
-    parser.add_argument("--threshold", type=float, help="lowest score; default: the manifest's")
+    parser.add_argument("--fit", choices=("stretch", "letterbox"), help="default: as in training")
+    parser.add_argument("--threshold", type=float, help="lowest score; default: the model's")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--frames", type=int, default=0, help="of the camera; 0: until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="one JSON object per image")
     options = parser.parse_args()
-    if not 0 <= (options.threshold or 0) <= 1 or options.threads < 1 or options.frames < 0:
-        parser.error("expected --threshold in 0..1, --threads of at least 1, --frames of at least 0")
+    is_right = 0 <= (options.threshold or 0) <= 1 and 1 <= options.threads <= MAX_THREADS
+    if not is_right or options.frames < 0:
+        parser.error(f"expected --threshold in 0..1, --threads in 1..{MAX_THREADS}, --frames of at least 0")
     run(options)
 
 

@@ -7,6 +7,7 @@ the top of its file is light; converters and interpreters are imported when they
 from typing import TYPE_CHECKING, Any
 
 from mkd_tf.conversion.base import Format
+from mkd_tf.conversion.micro.format import Micro
 from mkd_tf.conversion.onnx.format import Onnx
 from mkd_tf.conversion.tflite.format import TFLite
 from mkd_tf.registry import Table
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "Format", "format_endings", "to_tflite"]
 
-FORMATS: Table[Format] = Table("format", {"tflite": TFLite, "onnx": Onnx})
+FORMATS: Table[Format] = Table("format", {"tflite": TFLite, "onnx": Onnx, "micro": Micro})
 
 
 def format_endings() -> dict[str, type[Format]]:

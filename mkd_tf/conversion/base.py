@@ -23,19 +23,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from mkd_tf.checks import fail
+from mkd_tf.checks import check_fraction, fail
 from mkd_tf.options import Options
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mkd_tf.conversion.calibration import Calibration
+    from mkd_tf.conversion.facts import FileFacts
     from mkd_tf.detection.postprocess import Detections
     from mkd_tf.detectors.base import Detector
     from mkd_tf.evaluation.progress import OnProgress
 
 CALIBRATION_IMAGES = 128
 """How many training images give an integer file its ranges."""
+AUTO = "auto"
+DEVICE_DETECTIONS = 25
+"""The most that a file returns: the operator's scratch memory grows with it."""
 Heads = dict[str, "np.ndarray"]
 
 
@@ -60,6 +64,25 @@ class FileRunner(Protocol):
     def __call__(self, images: np.ndarray) -> list[Detections]:
         """Returns what is in each of `images` `[B, S, S, 3]`, uint8 or float in 0..255."""
         ...
+
+
+def check_threshold(name: str, value: str | float) -> None:
+    """Raises `MkdError` unless `value` is `AUTO` or a score, as a number or as text."""
+    try:
+        number = None if value == AUTO else float(value)
+    except ValueError:
+        do = f"Give --{name}={AUTO}, or a score as --{name}=0.3."
+        fail(name, expected=f"{AUTO} or a number in 0..1", got=repr(value), do=do)
+    if number is not None:
+        check_fraction(name, number)
+
+
+def chosen_suppression(
+    score_threshold: str | float, max_detections: int, is_inside: bool
+) -> tuple[float | None, int] | None:
+    """Returns `Format.suppression` of a format with these options."""
+    threshold = None if score_threshold == AUTO else float(score_threshold)
+    return (threshold, max_detections) if is_inside else None
 
 
 def import_extra(module: str, feature: str, extra: str) -> ModuleType:
@@ -166,12 +189,25 @@ class Format(Options, abc.ABC):
         """Returns whether `convert` needs calibration images."""
         return needs_calibration(detector, self.quantization)
 
+    def suppression(self) -> tuple[float | None, int] | None:
+        """Returns score threshold and largest number of detections of the file that ships.
+
+        A threshold of None is chosen by what it costs; the result is None for a format without
+        suppression in its files.
+        """
+        return None
+
+    def finish(self, content: bytes, facts: FileFacts) -> bytes:
+        """Returns the file that ships, made of the one that was measured."""
+        del facts
+        return content
+
     def report(self, content: bytes) -> dict[str, Any]:
         """Returns what the manifest says of this file beside what is measured of every file."""
         del content
         return {}
 
-    def companions(self, name: str, detector: Detector) -> Mapping[str, str]:
-        """Returns texts to be written beside the file of this name, by their file names."""
-        del name, detector
+    def companions(self, name: str, detector: Detector, content: bytes) -> Mapping[str, str]:
+        """Returns texts to be written beside the file of this name and content, by their file names."""
+        del name, detector, content
         return {}

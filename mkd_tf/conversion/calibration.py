@@ -1,4 +1,9 @@
-"""Calibration: training images that give the tensors of integer files their ranges."""
+"""Calibration: training images that give the tensors of integer files their ranges.
+
+One in `OTHER_FIT_EVERY` images is fitted in the way that the model was not trained with:
+clients choose the fit, not the file, and values outside the ranges are cut off. The padding of a
+letterbox is zero, as in Coral's, MediaPipe's and our own clients.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,7 +14,9 @@ from mkd_tf.checks import check_positive, fail
 from mkd_tf.conversion.base import CALIBRATION_IMAGES
 from mkd_tf.data.base import Dataset, Element
 from mkd_tf.data.image_files import fit_image
+from mkd_tf.options import FITS
 
+OTHER_FIT_EVERY = 8
 Source = Dataset | Sequence[Element] | np.ndarray
 
 
@@ -42,7 +49,7 @@ def choose_calibration(
       image_size: side of the model's input in pixels.
       count: the largest number of images.
       seed: of the choice.
-      fit: how images are brought to the input, as in training.
+      fit: how images are brought to the input, as in training; a share has the other fit.
 
     Raises:
       MkdError: if there is no image, or an array is of another size or type.
@@ -63,9 +70,11 @@ def choose_calibration(
             fail("calibration", expected=expected, got=got, do=do)
         return Calibration(candidates[chosen], tuple(str(i) for i in chosen))
     fitted, ids = [], []
-    for index in chosen:
+    other = next(f for f in FITS if f != fit)
+    for place, index in enumerate(chosen):
         element = candidates[int(index)]
-        fitted.append(fit_image(element["image"], image_size, fit))
+        is_other = place % OTHER_FIT_EVERY == 1
+        fitted.append(fit_image(element["image"], image_size, other if is_other else fit))
         ids.append(str(element["image/id"]))
     return Calibration(np.stack(fitted), tuple(ids))
 

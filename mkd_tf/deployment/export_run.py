@@ -1,5 +1,6 @@
 """The loop of every export: convert, run, measure, judge, and only then record."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,40 @@ from rich.progress import Progress
 
 from mkd_tf.checks import fail
 from mkd_tf.conversion.base import Format
+from mkd_tf.conversion.facts import FileFacts
 from mkd_tf.deployment.context import ExportContext
 from mkd_tf.deployment.manifest import record
-from mkd_tf.deployment.measuring import Measurement, figures, refuse_rejected
+from mkd_tf.deployment.measuring import Measurement, figures, latency, loses_too_much, refuse_rejected
+from mkd_tf.deployment.shipping import LARGEST_COST, Found, shipped
 from mkd_tf.evaluation.progress import bar
+from mkd_tf.version import __version__
+
+
+def _finished(
+    context: ExportContext, form: Format, measured: dict[str, Any], sets: Sequence[Found]
+) -> tuple[FileFacts, dict[str, Any]]:
+    """Returns what the file that ships says of itself, and what the manifest says of its thresholds."""
+    point, suppression = measured["recommended_score_threshold"], form.suppression()
+    facts = FileFacts(
+        version=__version__,
+        source_sha256=context.origin["sha256"],
+        fit=context.fit,
+        labels=context.labels,
+        operating_point=point,
+        image_size=context.detector.image_size,
+    )
+    if suppression is None:
+        return facts, {}
+    chosen = shipped(suppression, sets, context.detector.class_names, point)
+    threshold, count = chosen["score_threshold"], chosen["max_detections"]
+    if chosen["cost"] > LARGEST_COST:
+        context.console.print(
+            f"a score threshold of {threshold:g} and {count} detections in the file cost"
+            f" {chosen['cost']:.2f} AP; see --score_threshold and --max_detections",
+            highlight=False,
+        )
+    facts = dataclasses.replace(facts, score_threshold=threshold, max_detections=count)
+    return facts, {"shipped": chosen}
 
 
 def export_files(context: ExportContext, formats: Sequence[Format]) -> dict[str, dict[str, Any]]:
@@ -45,14 +76,18 @@ def export_files(context: ExportContext, formats: Sequence[Format]) -> dict[str,
             shown = bar(progress, f"converting to {name}", count)
             content = form.convert(detector, calibration, labels, context.fit, shown)
             shown(1, 1)
+            measured, sets = figures(form, content, measurement, context.fit)
+            facts, chosen = _finished(context, form, measured, sets)
+            content = form.finish(content, facts)
             entry = {
                 **context.facts(form, calibration, form.packages),
                 **form.report(content),
-                **figures(form, content, measurement, context.fit),
+                **measured,
+                **chosen,
+                **latency(form, content, measurement, context.fit),
             }
-            drop, companions = entry["AP_drop"], form.companions(name, detector)
-            # A file without a measured AP is rejected.
-            verdict = "rejected" if drop is None or drop > options.max_ap_drop else "accepted"
+            companions = form.companions(name, detector, content)
+            verdict = "rejected" if loses_too_much(entry, options.max_ap_drop) else "accepted"
             path, entries[path.name] = record(
                 Path(options.workdir), name, content, labels, entry, verdict, companions=companions
             )

@@ -4,15 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.progress import Progress
 from rich.table import Table
 
 from mkd_tf.checks import MkdError, fail
-from mkd_tf.conversion.base import Format
+from mkd_tf.conversion.base import Format, Heads
 from mkd_tf.conversion.parity import IMAGES as PARITY_IMAGES
 from mkd_tf.conversion.parity import differences, keras_heads
 from mkd_tf.data.base import Dataset
 from mkd_tf.deployment.manifest import FOLDER
+from mkd_tf.deployment.shipping import Found
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.coco import coco_metrics
@@ -23,9 +25,11 @@ from mkd_tf.evaluation.progress import bar
 from mkd_tf.evaluation.results import percent
 from mkd_tf.evaluation.runners import KerasRunner, Runner
 from mkd_tf.options import DEFAULT_SCORE, FITS
-from mkd_tf.schemas.training import CocoMetrics, OperatingPoint
+from mkd_tf.schemas.deployment import Difference
 
 THREADS = 1
+SHOWN = 0.2
+"""Scores from which the error against the float model is told: lower ones are not shown."""
 
 
 def other_fit(fit: str) -> str:
@@ -69,10 +73,10 @@ class Measurement:
         check_classes(detector, dataset)
         self._size = detector.image_size
         self.sets = {fit: self.evaluation_set(split, fit) for fit in FITS}
-        self.images = next(self.sets[FITS[0]].batches(PARITY_IMAGES))
+        self.images = {fit: next(self.sets[fit].batches(PARITY_IMAGES)) for fit in FITS}
         runner = KerasRunner(detector)
-        self.float_ap = {fit: self.metrics(runner, fit)["AP"] for fit in FITS}
-        self.float_heads = keras_heads(detector, self.images)
+        self.float_ap = {fit: self.found(runner, fit).ap for fit in FITS}
+        self.float_heads = {fit: keras_heads(detector, self.images[fit]) for fit in FITS}
 
     def evaluation_set(self, split: str, fit: str) -> EvaluationSet:
         """Returns a split at the model's size."""
@@ -85,53 +89,105 @@ class Measurement:
         shown = bar(self._progress, f"detecting ({ready.fit})", len(ready))
         return ready.detections(runner, on_progress=shown)
 
-    def metrics(self, runner: Runner, fit: str) -> CocoMetrics:
-        """Returns the COCO metrics of `runner` on the evaluation split."""
+    def found(self, runner: Runner, fit: str) -> Found:
+        """Returns what `runner` finds in the evaluation split, and its AP."""
         ready = self.sets[fit]
-        return coco_metrics(ready.truth, self.detections(runner, ready), self.class_names)
+        detections = self.detections(runner, ready)
+        ap = coco_metrics(ready.truth, detections, self.class_names)["AP"]
+        return Found(ready.truth, detections, ap)
 
-    def threshold(self, runner: Runner, fit: str) -> OperatingPoint | None:
-        """Returns the operating point on the validation split; None where there is none."""
+    def validated(self, runner: Runner, fit: str) -> Found | None:
+        """Returns what `runner` finds in the validation split; None where there is none."""
         if "validation" not in self._dataset.split_names:
             self._progress.console.print(
                 f"no validation split: no score threshold is recommended, {DEFAULT_SCORE} is the default"
             )
             return None
         ready = self.evaluation_set("validation", fit)
-        return operating_point(ready.truth, self.detections(runner, ready), self.class_names)
+        detections = self.detections(runner, ready)
+        ap = coco_metrics(ready.truth, detections, self.class_names)["AP"]
+        return Found(ready.truth, detections, ap)
 
 
-def figures(form: Format, content: bytes, measurement: Measurement, fit: str) -> dict[str, Any]:
+def _drop(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else before - after
+
+
+def score_error(found: Heads, expected: Heads) -> Difference | None:
+    """Returns the largest and the mean absolute difference of scores above `SHOWN` in `expected`."""
+    shown = expected["scores"] > SHOWN
+    apart = np.abs(found["scores"] - expected["scores"])[shown]
+    return {"max": float(apart.max()), "mean": float(apart.mean())} if len(apart) else None
+
+
+def figures(
+    form: Format, content: bytes, measurement: Measurement, fit: str
+) -> tuple[dict[str, Any], list[Found]]:
     """Runs a file; returns what is measured of every file, in the keys of the manifest.
 
     Args:
       form: the file's format.
-      content: the file's.
+      content: the file's, with the lowest threshold.
       measurement: of the float model.
       fit: how the model was trained to see images; AP in the other fit is measured too.
+
+    Returns:
+      The figures, and what the file finds: in the evaluation split in this fit and in the other, and
+      in the validation split, if there is one.
     """
-    expected = form.expected_heads(measurement.detector, measurement.float_heads)
-    parity = differences(form.heads(content, measurement.images), expected)
-    runner, other = form.runner(content, threads=THREADS), other_fit(fit)
-    ap, other_ap = (measurement.metrics(runner, f)["AP"] for f in (fit, other))
-    float_ap = measurement.float_ap[fit]
-    return {
-        "AP": ap,
-        f"AP_{other}": other_ap,
-        "AP_drop": None if ap is None or float_ap is None else float_ap - ap,
-        "AP_float": {f: measurement.float_ap[f] for f in (fit, other)},
-        "latency_ms": latency_ms(runner.invoke, measurement.images[0]),
-        "threads": THREADS,
-        "parity": parity,
-        "recommended_score_threshold": measurement.threshold(runner, fit),
+    other = other_fit(fit)
+    heads = {
+        f: (
+            form.heads(content, measurement.images[f]),
+            form.expected_heads(measurement.detector, measurement.float_heads[f]),
+        )
+        for f in FITS
     }
+    runner = form.runner(content, threads=THREADS)
+    sets = [measurement.found(runner, f) for f in (fit, other)]
+    validated = measurement.validated(runner, fit)
+    sets += [] if validated is None else [validated]
+    point = validated and operating_point(validated.truth, validated.detections, measurement.class_names)
+    entry = {
+        "AP": sets[0].ap,
+        f"AP_{other}": sets[1].ap,
+        "AP_drop": _drop(measurement.float_ap[fit], sets[0].ap),
+        f"AP_drop_{other}": _drop(measurement.float_ap[other], sets[1].ap),
+        "AP_float": {f: measurement.float_ap[f] for f in (fit, other)},
+        "parity": differences(*heads[FITS[0]]),
+        "score_error": {f: score_error(*pair) for f, pair in heads.items()},
+        "recommended_score_threshold": point,
+    }
+    return entry, sets
+
+
+def latency(form: Format, content: bytes, measurement: Measurement, fit: str) -> dict[str, Any]:
+    """Returns how long the file that ships takes for one image."""
+    runner = form.runner(content, threads=THREADS)
+    return {"latency_ms": latency_ms(runner.invoke, measurement.images[fit][0]), "threads": THREADS}
+
+
+def loses_too_much(entry: Mapping[str, Any], max_ap_drop: float) -> bool:
+    """Returns whether a file lost more AP than allowed in one of the fits, or was not measured."""
+    drops = [entry[key] for key in entry if key.startswith("AP_drop")]
+    # A file without a measured AP is rejected.
+    return any(drop is None or drop > max_ap_drop for drop in drops)
+
+
+def _loss(entry: Mapping[str, Any]) -> str:
+    """Returns the larger loss of AP, and in which fit where that is not the trained one."""
+    other = next((f for f in FITS if f"AP_drop_{f}" in entry), "")
+    drops = entry["AP_drop"], entry.get(f"AP_drop_{other}")
+    elsewhere = None not in drops and drops[1] > drops[0] + 0.005
+    shown = percent(drops[1] if elsewhere else drops[0], "{:.2f}")
+    return f"{shown} AP" + (f" in images fitted by {other}" if elsewhere else "")
 
 
 def refuse_rejected(workdir: str | Path, entries: Mapping[str, dict[str, Any]], max_ap_drop: float) -> None:
     """Raises `MkdError` if a file of `export_run.export_files` was rejected."""
     rejected = [file for file, entry in entries.items() if entry["verdict"] == "rejected"]
     if rejected:
-        losses = ", ".join(f"{f} lost {percent(entries[f]['AP_drop'], '{:.2f}')} AP" for f in rejected)
+        losses = ", ".join(f"{f} lost {_loss(entries[f])}" for f in rejected)
         raise MkdError(
             f"{workdir}/{FOLDER}: {losses}; at most {max_ap_drop} is allowed. Calibrate on more "
             "images, choose another --quantization, or allow more with --max_ap_drop."

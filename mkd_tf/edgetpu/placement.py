@@ -2,22 +2,29 @@
 
 The compiler makes one Edge TPU program: all operators after one that is not mapped run on
 the CPU too. A detector is accepted if no operators are left to the CPU but QUANTIZE,
-DEQUANTIZE and, as the last one, TFLite_Detection_PostProcess.
+DEQUANTIZE and, as the last one, TFLite_Detection_PostProcess; CAST and QUANTIZE may convert the
+input before the first operator that is mapped. It is doubtful if it would be accepted but for an
+operator beyond the sizes seen mapped (`seen`).
 
 The check goes by the documented rules in `rules`. If the compiler is on PATH, `compiler`
 runs it, and its verdict decides.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from mkd_tf.edgetpu.compiler import COMPILER
 from mkd_tf.edgetpu.operators import Graph, Operator, read_graph
 from mkd_tf.edgetpu.rules import EIGHT_BIT, PARSER_VERSION, POSTPROCESS, doubt, map_problem, parse_problem
+from mkd_tf.edgetpu.seen import unseen
 
 # Places of operators, and verdicts on a file.
 EDGE_TPU, CPU, REJECTED = "Edge TPU", "CPU", "rejected"
-ACCEPTED, PARTLY = "accepted", "partly on the CPU"
+ACCEPTED, DOUBTFUL, PARTLY = "accepted", "doubtful", "partly on the CPU"
 ALLOWED_ON_CPU = ("QUANTIZE", "DEQUANTIZE", POSTPROCESS)
+# What may convert the input on the CPU before operators that are mapped.
+_ENTRY = ("CAST", "QUANTIZE")
 
 MEBIBYTE = 2**20
 # The chip has about 8 MiB of memory, a part of which the program takes.
@@ -84,13 +91,15 @@ def place(graph: Graph) -> list[Placement]:
     placements: list[Placement] = []
     # Tensors that come from the CPU, with the operator that caused it.
     from_cpu: dict[int, Operator] = {}
+    # Tensors that depend on more than conversions of the input.
     computed: set[int] = set()
     for op in graph.operators:
         blamed = next((from_cpu[t.index] for t in op.inputs if t is not None and t.index in from_cpu), None)
-        placement = _place(op, blamed, op is graph.operators[-1])
-        # A float input is quantised on the CPU first; operators after it can still be mapped.
-        enters = op.name == "QUANTIZE" and not any(t and t.index in computed for t in op.inputs)
-        computed |= {t.index for t in op.outputs}
+        # The input is converted on the CPU first; operators after it can still be mapped.
+        enters = op.name in _ENTRY and not any(t and t.index in computed for t in op.inputs)
+        placement = _place(op, blamed, op is graph.operators[-1], enters)
+        if not enters:
+            computed |= {t.index for t in op.outputs}
         if placement.place != EDGE_TPU and not enters:
             cause = op if blamed is None or op.name == POSTPROCESS else blamed
             from_cpu |= {t.index: cause for t in op.outputs}
@@ -98,7 +107,7 @@ def place(graph: Graph) -> list[Placement]:
     return placements
 
 
-def _place(op: Operator, blamed: Operator | None, is_last: bool) -> Placement:
+def _place(op: Operator, blamed: Operator | None, is_last: bool, enters: bool) -> Placement:
     if problem := parse_problem(op):
         return Placement(op, REJECTED, problem, passes=False)
     if op.name == POSTPROCESS and is_last:
@@ -112,7 +121,7 @@ def _place(op: Operator, blamed: Operator | None, is_last: bool) -> Placement:
     if op.name == "DEQUANTIZE":
         return Placement(op, CPU, "as it should: the way back to float")
     if problem := map_problem(op):
-        return Placement(op, CPU, problem, passes=op.name in ALLOWED_ON_CPU)
+        return Placement(op, CPU, problem, passes=enters or op.name in ALLOWED_ON_CPU)
     if blamed is not None:
         reason = f"follows {blamed.name} (operator {blamed.index}), which is not mapped"
         return Placement(op, CPU, reason, passes=op.name in ALLOWED_ON_CPU, follows=True)
@@ -174,6 +183,19 @@ def _operator_problems(placements: list[Placement]) -> list[str]:
     return lines
 
 
+def _repeated(placements: list[Placement], reason_of: Callable[[Operator], str | None]) -> list[str]:
+    """Returns a line for each kind of mapped operator and reason that `reason_of` finds."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for p in placements:
+        if p.place == EDGE_TPU and (reason := reason_of(p.operator)):
+            found.setdefault((p.operator.name, reason), []).append(p.operator.index)
+    lines = []
+    for (name, reason), indices in found.items():
+        times = f", {len(indices)} times" if len(indices) > 1 else ""
+        lines.append(f"operator {name} (operator {indices[0]}{times}) {reason}")
+    return lines
+
+
 def _warnings(graph: Graph, placements: list[Placement], size: int) -> list[str]:
     warnings = []
     if PARAMETER_BUDGET < size <= MEMORY:
@@ -184,14 +206,7 @@ def _warnings(graph: Graph, placements: list[Placement], size: int) -> list[str]
     if not graph.runtime:
         warnings.append("the file names no min_runtime_version")
     reshaped = {t.index for op in graph.operators if op.name == "RESHAPE" for t in op.outputs}
-    doubts: dict[tuple[str, str], list[int]] = {}
-    for p in placements:
-        if p.place == EDGE_TPU and (reason := doubt(p.operator, reshaped)):
-            doubts.setdefault((p.operator.name, reason), []).append(p.operator.index)
-    for (name, reason), found in doubts.items():
-        times = f", {len(found)} times" if len(found) > 1 else ""
-        warnings.append(f"operator {name} (operator {found[0]}{times}) {reason}")
-    return warnings
+    return warnings + _repeated(placements, lambda op: doubt(op, reshaped))
 
 
 def check(content: bytes, where: str = "model") -> EdgeTpuReport:
@@ -203,10 +218,12 @@ def check(content: bytes, where: str = "model") -> EdgeTpuReport:
     graph = read_graph(content, where)
     placements, size = place(graph), parameter_bytes(graph)
     fatal = _file_problems(graph, size)
-    problems = _operator_problems(placements) + fatal
+    problems, doubts = _operator_problems(placements) + fatal, _repeated(placements, unseen)
     rejected = bool(fatal) or any(p.place == REJECTED for p in placements)
+    verdict = REJECTED if rejected else PARTLY if problems else DOUBTFUL if doubts else ACCEPTED
+    problems += [f"{line}: only {COMPILER} can decide" for line in doubts]
     return EdgeTpuReport(
-        verdict=REJECTED if rejected else PARTLY if problems else ACCEPTED,
+        verdict=verdict,
         placements=tuple(placements),
         problems=tuple(problems),
         warnings=tuple(_warnings(graph, placements, size)),

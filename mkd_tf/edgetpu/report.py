@@ -14,6 +14,7 @@ from mkd_tf.edgetpu.compiler import COMPILER, SUFFIX, CompilerLog, compile_model
 from mkd_tf.edgetpu.placement import (
     ACCEPTED,
     ALLOWED_ON_CPU,
+    DOUBTFUL,
     MEBIBYTE,
     PARTLY,
     REJECTED,
@@ -24,7 +25,14 @@ from mkd_tf.edgetpu.rules import POSTPROCESS
 from mkd_tf.files import write_bytes
 
 COMPILER_USES = ("auto", "never")
-_COLOURS = {ACCEPTED: "green", PARTLY: "yellow", REJECTED: "red", "CPU": "yellow", "Edge TPU": "green"}
+_COLOURS = {
+    ACCEPTED: "green",
+    DOUBTFUL: "yellow",
+    PARTLY: "yellow",
+    REJECTED: "red",
+    "CPU": "yellow",
+    "Edge TPU": "green",
+}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ rejects the whole file. An operator that it parses and cannot map runs on the CP
 
 Sources: coral.ai/docs/edgetpu/models-intro (supported operations and their
 limitations), the versions that TensorFlow 2.5 registered, the highest versions in
-compiled files, and reports of users.
+compiled files, public pairs of files before and after the compiler
+(`tests/edgetpu/compiled_pairs.json`), and reports of users.
 """
 
 import math
@@ -15,6 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from mkd_tf.edgetpu.operators import Operator, Tensor
+from mkd_tf.edgetpu.seen import resize_problem
 
 POSTPROCESS = "TFLite_Detection_PostProcess"
 PARSER_VERSION = (2, 5, 0)
@@ -50,7 +52,9 @@ _MAPPED_VERSIONS = {"DEPTHWISE_CONV_2D": 3, "RESIZE_BILINEAR": 3, "RESIZE_NEARES
 def parse_problem(op: Operator) -> str | None:
     """Returns why the compiler cannot parse the operator and rejects the file; None if it can."""
     if op.custom:
-        return None if op.name == POSTPROCESS else "a custom operator that the compiler does not know"
+        # Other custom operators stay on the CPU, as PosenetDecoderOp does.
+        flex = op.name.startswith("Flex")
+        return "a TensorFlow operator (Flex), which the compiler does not know" if flex else None
     if op.code > _NEWEST:
         return "the compiler's parser (TensorFlow 2.5) does not know the operator"
     limit = _PARSED.get(op.name, 1)
@@ -182,19 +186,39 @@ def _pack(op: Operator) -> str | None:
     return "it packs into the batch dimension" if axis == 0 else None
 
 
+def _tile(op: Operator) -> str | None:
+    image, repeated = _input(op, 0), op.outputs[0] if op.outputs else None
+    if image is None or repeated is None or len(image.shape) != MAX_RANK:
+        return "its input is not a map of [1, height, width, channels]"
+    if image.shape[1:3] != (1, 1) or image.shape[3] != repeated.shape[-1]:
+        return "it repeats other than one position; only that was seen mapped"
+    return None
+
+
+def _lstm(op: Operator) -> str | None:
+    # Inputs: image, 4 + 4 kernels, 3 peepholes, 4 biases, 2 of the projection, 2 states, 4 layer norms.
+    optional = [*op.inputs[9:12], *op.inputs[16:18], *op.inputs[20:24]]
+    if any(t is not None for t in optional):
+        return "it has peepholes, a projection or layer normalisation"
+    if any(t is None or not t.constant for t in op.inputs[1:9]):
+        return "its kernels are no constants"
+    return None
+
+
 # Every operator that is mapped: those with limitations, and the others.
 # fmt: off
 _RULES: dict[str, Callable[[Operator], str | None]] = {
     "AVERAGE_POOL_2D": _unfused, "CONCATENATION": _concatenation, "CONV_2D": _convolution,
     "DEPTHWISE_CONV_2D": _convolution, "FULLY_CONNECTED": _fully_connected, "MAX_POOL_2D": _unfused,
     "MEAN": _reduction, "PACK": _pack, "PAD": _pad, "PRELU": _prelu, "REDUCE_MAX": _reduction,
-    "REDUCE_MIN": _reduction, "SOFTMAX": _softmax, "SPLIT": _split, "SQUEEZE": _squeeze,
-    "STRIDED_SLICE": _strided_slice, "SUM": _reduction,
+    "REDUCE_MIN": _reduction, "RESIZE_BILINEAR": resize_problem, "SOFTMAX": _softmax, "SPLIT": _split,
+    "SQUEEZE": _squeeze, "STRIDED_SLICE": _strided_slice, "SUM": _reduction, "TILE": _tile,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
 }
 _UNLIMITED = {
     "ADD", "EXPAND_DIMS", "L2_NORMALIZATION", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL", "QUANTIZE",
-    "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SLICE",
-    "SPACE_TO_DEPTH", "SUB", "TANH", "TRANSPOSE_CONV",
+    "RELU", "RELU6", "RELU_N1_TO_1", "RESHAPE", "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPACE_TO_DEPTH",
+    "SUB", "TANH", "TRANSPOSE_CONV",
 }
 # fmt: on
 
@@ -214,13 +238,17 @@ def _tensor_problem(tensor: Tensor) -> str | None:
 
 def map_problem(op: Operator) -> str | None:
     """Returns why a parsed operator is not mapped to the Edge TPU; None if it is."""
+    if op.custom:
+        return "a custom operator"
     if op.name not in _RULES and op.name not in _UNLIMITED:
         return "the operator is not supported"
     limit = _MAPPED_VERSIONS.get(op.name)
     if limit is not None and op.version > limit:
         return f"version {op.version} is above {limit}, the highest that is mapped"
+    # The cell state of an LSTM has 16 bit.
+    states = op.inputs[19:20] if op.name == "UNIDIRECTIONAL_SEQUENCE_LSTM" else ()
     for tensor in (*op.inputs, *op.outputs):
-        if tensor is not None and (problem := _tensor_problem(tensor)):
+        if tensor is not None and tensor not in states and (problem := _tensor_problem(tensor)):
             return problem
     return _RULES[op.name](op) if op.name in _RULES else None
 

@@ -45,6 +45,16 @@ def test_the_fit_is_that_of_training():
     assert (boxed.images[5, :16] == 50).all() and (boxed.images[5, 16:] == 0).all()
 
 
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+def test_one_in_eight_has_the_other_fit(fit):
+    chosen = choose_calibration(Images(), 32, count=20, fit=fit)
+    # Images of 20 by 40: only letterboxed ones have padding, zeros.
+    is_padded = (chosen.images[:, 16:] == 0).all(axis=(1, 2, 3))
+    is_padded[0] = fit == "letterbox"  # The black one.
+    others = [place for place, padded in enumerate(is_padded) if padded == (fit == "stretch")]
+    assert others == [1, 9, 17]
+
+
 def test_full_range_touches_two_pixels_of_a_copy():
     images = np.full((3, 8, 8, 3), 100, "uint8")
     full = with_full_range(images)

@@ -39,5 +39,5 @@ def test_what_is_not_there_is_told(workdir, tmp_path):
 
 
 def test_a_kind_that_nothing_runs_is_told():
-    with pytest.raises(MkdError, match="model student.h5: .* ends in .keras, .tflite, .onnx, got .h5"):
+    with pytest.raises(MkdError, match="model student.h5: .* ends in .keras, .tflite, .onnx, .cc, got .h5"):
         load_runner("student.h5")

@@ -91,7 +91,7 @@ def test_each_has_the_threads_asked_for(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "match"), [("m.keras", "ends in .tflite or .onnx"), ("none.tflite", "no such file")]
+    ("name", "match"), [("m.keras", "ends in .tflite, .onnx, .cc"), ("none.tflite", "no such file")]
 )
 def test_other_files_are_errors(tmp_path, name, match):
     with pytest.raises(MkdError, match=match):

@@ -111,7 +111,7 @@ def _png():
 
 
 def test_it_is_listed_and_its_options_are_checked():
-    with pytest.raises(MkdError, match="one of tflite, onnx, archive, got 'zip'"):
+    with pytest.raises(MkdError, match="one of tflite, onnx, micro, archive, got 'zip'"):
         FORMATS.build("zip")
     with pytest.raises(MkdError, match="digits: expected one of 1, 3, got 2"):
         FORMATS.build("archive(path='x', digits=2)")

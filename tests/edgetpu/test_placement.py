@@ -3,7 +3,17 @@
 import pytest
 
 from mkd_tf.edgetpu import placement
-from mkd_tf.edgetpu.placement import ACCEPTED, CPU, EDGE_TPU, PARTLY, REJECTED, check, parameter_bytes, place
+from mkd_tf.edgetpu.placement import (
+    ACCEPTED,
+    CPU,
+    DOUBTFUL,
+    EDGE_TPU,
+    PARTLY,
+    REJECTED,
+    check,
+    parameter_bytes,
+    place,
+)
 from mkd_tf.edgetpu.rules import POSTPROCESS
 from tests.edgetpu.edgetpu_models import graph, model, operator, tensor
 
@@ -186,3 +196,47 @@ def test_warnings(monkeypatch):
         "operator CONV_2D (operator 4) follows a RESHAPE, which was seen mapped at the heads only",
         "operator SOFTMAX (operator 5, 2 times) is documented for one dimension, and has more",
     )
+
+
+def _resized(name: str, before: int, after: int):
+    image = tensor(0, (1, before, before, 4))
+    resize = operator(name, [image], [tensor(1, (1, after, after, 4))], version=2)
+    return graph(
+        resize, operator("RELU", [tensor(1, (1, after, after, 4))], [tensor(2, (1, after, after, 4))])
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "verdict"),
+    [
+        ("RESIZE_BILINEAR", 24, 48, ACCEPTED),
+        ("RESIZE_BILINEAR", 33, 33, ACCEPTED),
+        ("RESIZE_BILINEAR", 25, 50, DOUBTFUL),
+        ("RESIZE_BILINEAR", 4, 12, DOUBTFUL),
+        ("RESIZE_BILINEAR", 2, 30, PARTLY),
+        ("RESIZE_NEAREST_NEIGHBOR", 40, 80, ACCEPTED),
+        ("RESIZE_NEAREST_NEIGHBOR", 41, 82, DOUBTFUL),
+        ("RESIZE_NEAREST_NEIGHBOR", 4, 12, DOUBTFUL),
+    ],
+)
+def test_a_resize_beyond_the_sizes_seen_mapped_is_doubtful(monkeypatch, name, before, after, verdict):
+    monkeypatch.setattr(placement, "read_graph", lambda content, where: _resized(name, before, after))
+    report = check(b"")
+    assert report.verdict == verdict
+    assert report.passes == (verdict == ACCEPTED)
+    if verdict == DOUBTFUL:
+        assert {p.place for p in report.placements} == {EDGE_TPU}
+        assert report.problems[0].startswith(f"operator {name} (operator 0) enlarges ")
+        assert report.problems[0].endswith("only edgetpu_compiler can decide")
+
+
+def test_the_input_may_be_converted_on_the_cpu_first():
+    pixels, floats = tensor(0, SHAPE, "UINT8"), tensor(1, SHAPE, "FLOAT32")
+    ints, last = tensor(2, SHAPE), tensor(3, SHAPE)
+    cast, quantize = operator("CAST", [pixels], [floats]), operator("QUANTIZE", [floats], [ints])
+    placements = place(graph(cast, quantize, operator("RELU", [ints], [last])))
+    assert [(p.place, p.passes) for p in placements] == [(CPU, True), (CPU, True), (EDGE_TPU, True)]
+    # Behind another operator it is no conversion of the input.
+    early = operator("RELU", [tensor(4, SHAPE)], [pixels])
+    placements = place(graph(early, cast, quantize, operator("RELU", [ints], [last])))
+    assert [p.place for p in placements] == [EDGE_TPU, CPU, CPU, CPU]

@@ -45,10 +45,13 @@ def test_what_the_parser_reads(name, version, told):
     assert problem is None if told is None else problem.startswith(told)
 
 
-def test_the_parser_refuses_custom_and_new_operators():
-    assert "custom" in parse_problem(operator("FlexErf", [MAP], [MAP], custom=True))
-    # A custom operator by the name of a known one is custom all the same.
-    assert "custom" in parse_problem(operator("CONV_2D", [MAP], [MAP], custom=True))
+def test_the_parser_refuses_flex_and_new_operators():
+    assert "Flex" in parse_problem(operator("FlexErf", [MAP], [MAP], custom=True))
+    # A custom operator stays on the CPU, by the name of a known one too.
+    for name in ("PosenetDecoderOp", "CONV_2D"):
+        custom = operator(name, [MAP, _weights(4, 3, 3, 4)], [MAP], custom=True)
+        assert parse_problem(custom) is None
+        assert map_problem(custom) == "a custom operator"
     newest = schema.BuiltinOperator.HASHTABLE_SIZE
     assert parse_problem(operator("HASHTABLE_SIZE", [MAP], [MAP], code=newest)) is None
     assert "does not know" in parse_problem(operator("REDUCE_ALL", [MAP], [MAP], code=newest + 1))
@@ -57,7 +60,10 @@ def test_the_parser_refuses_custom_and_new_operators():
 @pytest.mark.parametrize(
     ("op", "told"),
     [
-        (_one("TILE", MAP), "the operator is not supported"),
+        (_one("TILE", MAP), "it repeats other than one position"),
+        (_one("TILE", tensor(0, (1, 1, 1, 4))), None),
+        (_one("TILE", tensor(0, (1, 1, 1, 2))), "it repeats other than one position"),
+        (_one("TILE", tensor(0, (1, 1, 4))), "its input is not a map"),
         (_one("LEAKY_RELU", MAP), "the operator is not supported"),
         (_one("TRANSPOSE", MAP), "the operator is not supported"),
         (_one("RESIZE_NEAREST_NEIGHBOR", MAP, version=2), None),

@@ -1,15 +1,15 @@
 """`export/android`: what can be checked of Kotlin where nothing compiles it."""
 
-import dataclasses
 import json
 import re
 from pathlib import Path
 
 import pytest
 
+from mkd_tf.conversion.facts import FACTS_FILE, FileFacts
 from mkd_tf.conversion.tflite.format import TFLite
+from mkd_tf.conversion.tflite.metadata_reader import ANCHORS_FILE, ANCHORS_HEADER
 from mkd_tf.deployment import manifest
-from tests.records import MEASURED
 
 KIT = Path(__file__).resolve().parents[2] / "export/android"
 KOTLIN = sorted(KIT.glob("*.kt"))
@@ -17,6 +17,7 @@ PAIRS = {")": "(", "]": "[", "}": "{"}
 # The artifact that brings a package, by the package's beginning.
 ARTIFACTS = {
     "com.google.mediapipe.": "com.google.mediapipe:tasks-vision:",
+    "com.google.ai.edge.litert.": "com.google.ai.edge.litert:litert:",
     "org.tensorflow.lite.task.": "org.tensorflow:tensorflow-lite-task-vision:",
     "org.tensorflow.lite.support.": "org.tensorflow:tensorflow-lite-task-vision:",
     "androidx.camera.core.": "androidx.camera:camera-core:",
@@ -73,7 +74,8 @@ def test_what_a_file_uses_is_there():
     declared = set()
     for path in KOTLIN:
         declared |= set(re.findall(r"\b(?:class|interface) (\w+)", code(path)))
-    builtin = {"Boolean", "Float", "Int", "List", "Runnable", "String", "Unit"}
+    builtin = {"Boolean", "Float", "Int", "List", "Map", "Runnable", "String", "Unit"}
+    builtin |= {"Array", "ByteArray", "Charsets", "FloatArray", "IntArray"}
     for path in KOTLIN:
         text = code(path)
         imported = {line.split(".")[-1] for line in re.findall(r"^import (.+)$", text, flags=re.MULTILINE)}
@@ -82,33 +84,32 @@ def test_what_a_file_uses_is_there():
         assert named <= imported | declared | builtin, named - imported - declared - builtin
 
 
-def test_assets_are_what_the_exporter_writes(tmp_path):
-    form = TFLite()
-    name = f"student_{form.suffix()}"
-    threshold = {"value": 0.4, "f1": 0.5, "chosen": "so"}
-    flags = dataclasses.asdict(form) | {"fit": "stretch"}
-    entry = MEASURED | {"flags": flags, "recommended_score_threshold": threshold}
-    manifest.record(tmp_path, name, b"model", ["one"], entry, "accepted")
-    folder = tmp_path / manifest.FOLDER
-    kotlin = (KIT / "Detection.kt").read_text()
+def test_assets_are_what_the_exporter_writes():
+    kotlin = "".join(path.read_text() for path in KOTLIN)
     assets = dict(re.findall(r'const val (\w+_ASSET) = "(.+)"', kotlin))
-    assert assets == {"MODEL_ASSET": name, "MANIFEST_ASSET": manifest.MANIFEST}
+    raw = TFLite("float16", "raw")
+    assert assets == {
+        "MODEL_ASSET": f"student_{TFLite().suffix()}",
+        "RAW_ASSET": f"student_{raw.suffix()}",
+    }
     readme = (KIT / "README.md").read_text()
     for asset in (*assets.values(), manifest.LABELS):
-        assert (folder / asset).is_file() and f"`{asset}`" in readme
-    # The way that the Kotlin goes through the manifest, key by key.
-    keys = re.findall(r'(?:getJSONObject|optJSONObject|getDouble|getString)\("(\w+)"\)', kotlin)
-    assert keys == ["files", "recommended_score_threshold", "value", "flags", "fit"]
-    told = json.loads((folder / manifest.MANIFEST).read_text())["files"][name]
-    assert told["recommended_score_threshold"]["value"] == 0.4
-    assert f'"{told["flags"]["fit"]}"' != '"letterbox"' and '"letterbox"' in kotlin
+        assert f"`{asset}`" in readme
+    # What the Kotlin reads of the facts inside the file, key by key.
+    keys = re.findall(r'(?:getJSONArray|optJSONObject|getDouble|getInt|getString)\("(\w+)"\)', kotlin)
+    point = {"value": 0.4, "f1": 0.5, "chosen": "so", "per_class": {}}
+    facts = FileFacts("0.1", "ab", "letterbox", ("one",), operating_point=point, image_size=64)
+    told = json.loads(facts.to_json())
+    assert set(keys) - {"value"} <= set(told) and told["operating_point"]["value"] == 0.4
+    assert '== "letterbox"' in kotlin and f'files["{FACTS_FILE}"]' in kotlin
+    assert f'files["{ANCHORS_FILE}"]' in kotlin and f'"{ANCHORS_HEADER}"' in kotlin
 
 
 def test_the_readme_names_every_file_and_only_calls_what_exists():
     readme = (KIT / "README.md").read_text()
     for path in KIT.iterdir():
         assert path.name == "README.md" or f"`{path.name}`" in readme
-    assert "compiled or run on a phone" in readme and "not measured" in readme
+    assert "run on a phone" in readme and "not measured" in readme
     kotlin = "".join(path.read_text() for path in KOTLIN)
     for block in re.findall(r"```kotlin\n(.*?)```", readme, flags=re.DOTALL):
         assert unbalanced(block) == ""

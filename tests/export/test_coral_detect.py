@@ -1,71 +1,19 @@
 """`export/coral/detect.py` as it is used and misused; what it finds is tested in test_coral_contract."""
 
-import ctypes
-import dataclasses
 import json
-import subprocess
 import sys
 import types
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
-from ai_edge_litert import interpreter as litert
 from PIL import Image
 
 from export.coral import detect
-from mkd_tf.conversion.tflite.format import TFLite
-from mkd_tf.deployment.manifest import record
 from tests.conversion import made
-from tests.records import MEASURED
+from tests.export.boards import LABELS, NAME, THRESHOLD, board, call, exported, run
 
-PROGRAM = Path(detect.__file__)
-NAME = "student_int8.tflite"
-LABELS = ("class0", "class1", "class2")
-THRESHOLD = 0.55
-
-
-def compiled():
-    """A file as it may come from the compiler: with its custom op's name, and without the archive."""
-    content = made.file("int8")
-    return content[: content.index(b"PK\x03\x04")] + b"edgetpu-custom-op"
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """An export folder as the exporter leaves it."""
-    folder = tmp_path_factory.mktemp("run")
-    entry = MEASURED | {
-        "flags": dataclasses.asdict(TFLite()) | {"fit": "letterbox"},
-        "recommended_score_threshold": {"value": THRESHOLD, "f1": 0.5, "chosen": "so"},
-    }
-    return record(folder, NAME, made.file("int8"), LABELS, entry, "accepted")[0].parent
-
-
-@pytest.fixture
-def board(exported, tmp_path):
-    """What is copied to a board, with two images, and an earlier result."""
-    for path in exported.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "in").mkdir()
-    for i, image in enumerate(made.images(2, seed=3)):
-        Image.fromarray(image).resize((96, 60)).save(tmp_path / f"in/{i}.png")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/0.png.png").write_bytes(b"earlier")
-    return tmp_path
-
-
-def run(board, *flags, model=NAME, source=("--input", "in")):
-    command = [sys.executable, PROGRAM, "--model", model, *source, "--output", "out", *flags]
-    return subprocess.run(command, cwd=board, capture_output=True, text=True, timeout=120, check=False)
-
-
-def call(monkeypatch, board, *flags, model=NAME, source=("--input", "in")):
-    """`run` in this process, for what must be replaced in it."""
-    monkeypatch.chdir(board)
-    monkeypatch.setattr(sys, "argv", ["detect.py", "--model", model, *source, "--output", "out", *flags])
-    detect.main()
+__all__ = ["board", "exported"]  # Fixtures.
 
 
 def test_a_folder(board):
@@ -107,11 +55,6 @@ def test_without_a_manifest(board):
     assert "stretch; scores from 0.30" in done.stderr
 
 
-def _float_model(board):
-    (board / NAME).write_bytes(made.file("float32"))
-    (board / "manifest.json").unlink()
-
-
 def _cut_off(board):
     (board / NAME).write_bytes(made.file("int8")[:9000])
 
@@ -125,6 +68,19 @@ def _no_model(board):
     (board / NAME).write_bytes(b"no model")
 
 
+def _changed(field, value):
+    """Returns what writes another value into a field of the manifest."""
+
+    def spoil(board):
+        manifest = json.loads((board / "manifest.json").read_text())
+        entry = manifest["files"][NAME]
+        places = {"fit": entry["flags"], "value": entry["recommended_score_threshold"], "labels": manifest}
+        places[field][field] = value
+        (board / "manifest.json").write_text(json.dumps(manifest))
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("flags", "spoil", "told"),
     [
@@ -132,13 +88,18 @@ def _no_model(board):
         ([], _no_model, [NAME, "not a .tflite file"]),
         ([], _cut_off, [NAME, "cut off", "manifest.json", "copy both again"]),
         ([], _cut_off_alone, ["no labels inside", "cut off"]),
-        (
-            [],
-            _float_model,
-            ["expected uint8 [1, H, W, 3] and 4 outputs", "--quantization=int8", "got float32"],
-        ),
         ([], lambda b: (b / "manifest.json").write_text("{"), ["manifest.json: damaged", "copy it again"]),
         ([], lambda b: (b / "manifest.json").write_text('{"files": 1}'), ["manifest.json: damaged"]),
+        (
+            [],
+            _changed("fit", "crop"),
+            ["manifest.json: damaged", "fit: expected stretch or letterbox, got 'crop'"],
+        ),
+        ([], _changed("value", "high"), ["manifest.json: damaged", "expected a number in 0..1, got 'high'"]),
+        ([], _changed("value", True), ["expected a number in 0..1, got True"]),
+        ([], _changed("value", float("nan")), ["expected a number in 0..1, got nan"]),
+        ([], _changed("labels", "class0"), ["labels: expected a list of texts, got 'class0'"]),
+        ([], _changed("labels", [1, 2, 3]), ["labels: expected a list of texts, got [1, 2, 3]"]),
         (["--labels=two.txt"], None, ["two.txt", "expected 3 (class0, class1, class2), got 2"]),
         (["--labels=none.txt"], None, ["labels none.txt: cannot be read"]),
         (["--labels=latin.txt"], None, ["labels latin.txt: cannot be read"]),
@@ -163,7 +124,14 @@ def test_mistakes_are_told_and_harm_nothing(board, flags, spoil, told):
 
 
 def test_the_command_line_is_checked(board):
-    for flags in (["--threshold=1.5"], ["--threads=0"], ["--frames=-1"], ["--camera=0"], ["--fit=crop"]):
+    for flags in (
+        ["--threshold=nan"],
+        ["--threads=65"],
+        ["--threads=0"],
+        ["--frames=-1"],
+        ["--camera=0"],
+        ["--fit=crop"],
+    ):
         assert run(board, *flags).returncode == 2
 
 
@@ -184,76 +152,6 @@ def test_a_failed_copy_leaves_the_earlier_one(board, monkeypatch):
     with pytest.raises(detect.DetectError, match="out/0.png.png: cannot be written"):
         call(monkeypatch, board)
     assert [p.read_bytes() for p in (board / "out").iterdir()] == [b"earlier"]
-
-
-@pytest.fixture
-def runtimes(monkeypatch):
-    """Coral's packages, played by LiteRT; returns in which order they were asked."""
-    asked = []
-
-    def interpreter(name):
-        def make(model_content, num_threads=None, experimental_delegates=()):
-            asked.append((name, num_threads, list(experimental_delegates)))
-            return litert.Interpreter(model_content=model_content)
-
-        return make
-
-    monkeypatch.setattr(ctypes, "CDLL", asked.append)
-    modules = {
-        "pycoral.utils.edgetpu": {"make_interpreter": interpreter("pycoral")},
-        "tflite_runtime.interpreter": {
-            "Interpreter": interpreter("tflite_runtime"),
-            "load_delegate": lambda library: f"delegate of {library}",
-        },
-        "ai_edge_litert.interpreter": {"Interpreter": interpreter("ai_edge_litert")},
-    }
-    for name, content in modules.items():
-        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**content))
-    return asked
-
-
-def test_the_order_of_the_runtimes(board, monkeypatch, runtimes, capsys):
-    (board / "student_int8_edgetpu.tflite").write_bytes(compiled())
-    order = [("pycoral", None, []), ("tflite_runtime", None, ["delegate of libedgetpu.so.1"])]
-    order += [("ai_edge_litert", 3, []), ("tflite_runtime", 3, [])]
-    for missing, expected in zip(["", "pycoral.utils.edgetpu", "CDLL", "litert"], order, strict=True):
-        if missing == "CDLL":
-            monkeypatch.setattr(ctypes, "CDLL", mock.Mock(side_effect=OSError("cannot open shared object")))
-        elif missing == "litert":
-            monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-        elif missing:
-            monkeypatch.setitem(sys.modules, missing, None)
-        call(monkeypatch, board, "--threads=3")
-        assert runtimes[-1] == expected
-        told = capsys.readouterr().err
-        assert f"{expected[0]}" in told and "CPU (model not compiled)" in told
-        if missing in ("", "pycoral.utils.edgetpu"):
-            call(monkeypatch, board, model="student_int8_edgetpu.tflite")
-            told = capsys.readouterr().err
-            # Labels, fit and threshold of the file it was compiled from.
-            assert f"Edge TPU; letterbox; scores from {THRESHOLD:.2f}" in told
-        else:
-            with pytest.raises(detect.DetectError, match="compiled for an Edge TPU, and none was found"):
-                call(monkeypatch, board, model="student_int8_edgetpu.tflite")
-
-
-def test_a_runtime_that_breaks_is_passed_over(monkeypatch, runtimes):
-    # tflite_runtime 2.14 beside NumPy 2 is imported, and raises this when it gets a model.
-    broken = mock.Mock(side_effect=SystemError("returned a result with an exception set"))
-    monkeypatch.setattr(sys.modules["tflite_runtime.interpreter"], "Interpreter", broken)
-    monkeypatch.setitem(sys.modules, "pycoral.utils.edgetpu", None)
-    assert detect.open_interpreter(NAME, made.file("int8"), 1)[1].startswith("ai_edge_litert, CPU")
-    with pytest.raises(detect.DetectError, match="tflite_runtime with .*: returned a result"):
-        detect.open_interpreter(NAME, compiled(), 1)
-
-
-def test_labels_that_do_not_reach(board, monkeypatch, runtimes):
-    (board / "other.tflite").write_bytes(compiled())
-    with pytest.raises(detect.DetectError, match="labels inside: expected one per class, got 0"):
-        call(monkeypatch, board, model="other.tflite")
-    (board / "one.txt").write_text("one\n")
-    with pytest.raises(detect.DetectError, match=r"labels: 1, but found class [12]"):
-        call(monkeypatch, board, "--labels=one.txt", "--threshold=0", model="other.tflite")
 
 
 class Camera:
@@ -298,3 +196,12 @@ def test_ctrl_c(board, monkeypatch):
     monkeypatch.setattr(detect, "draw", interrupted)
     with pytest.raises(detect.DetectError, match="interrupted"):
         call(monkeypatch, board)
+
+
+def test_memory_is_steady(board, monkeypatch, capsys):
+    """A camera's times are not kept for ever."""
+    monkeypatch.setattr(detect, "TIMES_KEPT", 2)
+    cv2 = types.SimpleNamespace(VideoCapture=Camera)
+    monkeypatch.setitem(sys.modules, "cv2", cv2)
+    call(monkeypatch, board, "--frames=3", "--threshold=1", source=("--camera", "0"))
+    assert "3 images, 0 detections; inference" in capsys.readouterr().err.splitlines()[-1]

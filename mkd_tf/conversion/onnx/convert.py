@@ -6,7 +6,9 @@
 | quantization | input `images` | core | calibration |
 |---|---|---|---|
 | `float32` | float32 in 0..255 | float32 | none |
+| `float16` | float32 in 0..255 | float16 | none |
 | `int8` | uint8 | int8 between QuantizeLinear and DequantizeLinear, weights per channel | training images |
+| `int8`, symmetric | float32 in 0..255 | the same, zero points of 0 as for TensorRT | training images |
 
 The input is `[1, S, S, 3]`, RGB; with `dynamic_batch` a float32 file takes any batch.
 
@@ -14,6 +16,7 @@ The input is `[1, S, S, 3]`, RGB; with `dynamic_batch` a float32 file takes any 
 |---|---|
 | `decoded` | `scores` `[1, N, C]` in 0..1; `boxes` `[1, N, 4]` yxyx as fractions of the input |
 | `raw` | `class_logits` `[1, N, C]`; `box_encodings` `[1, N, 4]` |
+| `nms` | `detection_boxes` `[D, 4]`, `detection_scores` `[D]`, `detection_classes` `[D]`, best first |
 
 `decoded` fits ONNX's own NonMaxSuppression, with scores transposed; `raw` is for compilers
 of accelerators, which accept convolutions alone.
@@ -35,15 +38,18 @@ import tensorflow as tf
 import tf2onnx
 from keras import ops
 
-from mkd_tf.checks import MkdError, check_one_of
+from mkd_tf.checks import MkdError, check_one_of, fail
 from mkd_tf.conversion.base import CALIBRATION_IMAGES
-from mkd_tf.conversion.calibration import Calibration, Source
+from mkd_tf.conversion.calibration import Calibration, Source, choose_calibration
 from mkd_tf.conversion.onnx import OPSET, model_edits
 from mkd_tf.conversion.onnx.format import Onnx
 from mkd_tf.conversion.onnx.runner import INPUT
+from mkd_tf.conversion.onnx.suppression import append_suppression
+from mkd_tf.conversion.onnx.symmetric import quantized
 from mkd_tf.conversion.tflite.convert import check_labels, to_tflite
 from mkd_tf.conversion.tflite.model_file import unpack
 from mkd_tf.detection import boxes
+from mkd_tf.detection.postprocess import PostprocessConfig
 from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.progress import OnProgress, ignore_progress
 from mkd_tf.options import FITS
@@ -83,6 +89,23 @@ def _int8_heads(content: bytes, opset: int) -> onnx.ModelProto:
     return model
 
 
+def _symmetric(
+    detector: Detector,
+    calibration: Source | Calibration | None,
+    opset: int,
+    choice: dict[str, Any],
+    on_progress: OnProgress,
+) -> onnx.ModelProto:
+    if calibration is None:
+        do = "Pass calibration=dataset; its training images give the ranges."
+        fail("to_onnx: quantization int8, symmetric", expected="calibration images", got="none", do=do)
+    count = {"count": choice["calibration_images"], "seed": choice["seed"], "fit": choice["fit"]}
+    images = choose_calibration(calibration, detector.image_size, **count).images
+    model = quantized(_float_heads(detector, opset, 1), images, on_progress)
+    model_edits.rename(model, {entry.name: entry.name for entry in (*model.graph.input, *model.graph.output)})
+    return model
+
+
 def _decoding(detector: Detector, opset: int, batch: int | None) -> onnx.ModelProto:
     anchors = (detector.anchors.centers_and_sizes() / detector.image_size).astype("float32")
     count, classes = len(anchors), len(detector.class_names)
@@ -104,7 +127,7 @@ def _checked(model: onnx.ModelProto) -> bytes:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = " ".join(str(error).split())[:200]
         raise MkdError(f"to_onnx: the model has no valid ONNX form ({reason}). Try a higher opset.") from None
-    return model.SerializeToString()
+    return model.SerializeToString(deterministic=True)
 
 
 def to_onnx(
@@ -115,6 +138,7 @@ def to_onnx(
     *,
     opset: int = OPSET,
     dynamic_batch: bool = False,
+    symmetric: bool = False,
     labels: Sequence[str] | None = None,
     calibration_images: int = CALIBRATION_IMAGES,
     seed: int = 0,
@@ -128,9 +152,10 @@ def to_onnx(
       quantization: see above.
       calibration: training images for `int8`, as in `choose_calibration`; none are read
         for a student that emulates int8.
-      postprocess: `decoded` or `raw`, see above.
+      postprocess: `decoded`, `raw` or `nms`, see above.
       opset: version of ONNX's operators, 13 to 18.
       dynamic_batch: whether a float32 file shall take any number of images at once.
+      symmetric: whether the zero points of an int8 file are all 0.
       labels: names to show instead of the detector's own, one per class.
       calibration_images: how many images at most.
       seed: of their choice.
@@ -144,23 +169,29 @@ def to_onnx(
       MkdError: for an unknown form, missing or empty calibration, a wrong number of
         labels, or a network that ONNX has no form for at this opset.
     """
-    Onnx(quantization, postprocess, opset, dynamic_batch)  # Checks them.
+    Onnx(quantization, postprocess, opset, dynamic_batch, symmetric)  # Checks them.
     check_one_of("fit", fit, FITS)
     names = check_labels(student.class_names if labels is None else labels, len(student.class_names))
     batch, is_raw = None if dynamic_batch else 1, postprocess == "raw"
     # tf2onnx logs every optimisation, op by op.
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    if quantization == "int8":
-        choice: Any = {"calibration_images": calibration_images, "seed": seed, "fit": fit}
+    choice: Any = {"calibration_images": calibration_images, "seed": seed, "fit": fit}
+    if symmetric:
+        student = student.plain()
+        model = _symmetric(student, calibration, opset, choice, on_progress)
+    elif quantization == "int8":
         tflite = to_tflite(student, "int8", calibration, "raw", on_progress=on_progress, **choice)
         model = _int8_heads(tflite, opset)
     else:
         student = student.plain()  # It emulates the integers of int8 alone.
         model = _float_heads(student, opset, batch)
+        model = model_edits.in_float16(model) if quantization == "float16" else model
     if not is_raw:
         model = model_edits.append(model, _decoding(student, opset, batch))
     if dynamic_batch:
         model_edits.free_batch(model)
+    if postprocess == "nms":
+        append_suppression(model, PostprocessConfig())
     model.graph.name = student.name
     model_edits.describe(model, names, fit, student.anchors, is_raw=is_raw)
     return _checked(model)

@@ -5,10 +5,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mkd_tf.checks import fail
-from mkd_tf.conversion.base import FileRunner, Format, Heads, import_extra
+from mkd_tf.checks import check_positive, fail
+from mkd_tf.conversion.base import (
+    AUTO,
+    DEVICE_DETECTIONS,
+    FileRunner,
+    Format,
+    Heads,
+    check_threshold,
+    chosen_suppression,
+    import_extra,
+)
 from mkd_tf.conversion.onnx import OPSET, OPSETS, POSTPROCESSES, QUANTIZATIONS
 from mkd_tf.options import option
 
@@ -16,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from mkd_tf.conversion.calibration import Calibration
+    from mkd_tf.conversion.facts import FileFacts
     from mkd_tf.detectors.base import Detector
     from mkd_tf.evaluation.progress import OnProgress
 
@@ -28,10 +38,17 @@ class Onnx(Format):
         "float32", "Precision; int8: between QuantizeLinear and DequantizeLinear.", choices=QUANTIZATIONS
     )
     postprocess: str = option(
-        "decoded", "decoded: outputs are boxes and scores; raw: the heads.", choices=POSTPROCESSES
+        "decoded",
+        "decoded: outputs are boxes and scores; raw: the heads; nms: detections after suppression.",
+        choices=POSTPROCESSES,
     )
     opset: int = option(OPSET, "Version of ONNX's operators.", choices=OPSETS)
-    dynamic_batch: bool = option(False, "Take any number of images at once; float32 only.")
+    dynamic_batch: bool = option(False, "Take any number of images at once; float32 and float16 only.")
+    symmetric: bool = option(False, "Zero points of 0, as TensorRT needs; int8 only.")
+    score_threshold: str | float = option(
+        AUTO, "Lowest score of nms; auto: the highest that costs at most 0.1 AP.", check=check_threshold
+    )
+    max_detections: int = option(DEVICE_DETECTIONS, "Of nms, at most.", check=check_positive)
     ending = ".onnx"
     packages = ("onnx", "onnxruntime", "tf2onnx")
 
@@ -41,10 +58,25 @@ class Onnx(Format):
             got = "int8, which is made from a TFLite file of batch 1"
             do = "Leave dynamic_batch out, or choose quantization float32."
             fail("dynamic_batch", expected="float32", got=got, do=do)
+        if self.dynamic_batch and self.postprocess == "nms":
+            do = "Leave dynamic_batch out, or choose postprocess decoded."
+            fail("dynamic_batch", expected="postprocess decoded or raw", got="nms", do=do)
+        if self.symmetric and self.quantization != "int8":
+            do = "Leave symmetric out, or choose quantization int8."
+            fail("symmetric", expected="int8", got=self.quantization, do=do)
 
     def suffix(self) -> str:
-        dynamic, raw = "_dynamic" if self.dynamic_batch else "", "_raw" if self.postprocess == "raw" else ""
-        return f"{self.quantization}{dynamic}{raw}.onnx"
+        form = "" if self.postprocess == "decoded" else f"_{self.postprocess}"
+        dynamic = "_dynamic" if self.dynamic_batch else ""
+        symmetric = "_symmetric" if self.symmetric else ""
+        return f"{self.quantization}{symmetric}{dynamic}{form}.onnx"
+
+    def needs_calibration(self, detector: Detector) -> bool:
+        # Ranges that a student brings have zero points of their own.
+        return self.symmetric or super().needs_calibration(detector)
+
+    def suppression(self) -> tuple[float | None, int] | None:
+        return chosen_suppression(self.score_threshold, self.max_detections, self.postprocess == "nms")
 
     def require(self) -> None:
         for package in self.packages:
@@ -61,7 +93,10 @@ class Onnx(Format):
         self.require()
         from mkd_tf.conversion.onnx.convert import to_onnx
 
-        options = dataclasses.asdict(self) | {"labels": labels, "fit": fit, "on_progress": on_progress}
+        options: dict[str, Any] = dataclasses.asdict(self)
+        # Suppression is measured with the lowest score, and changed in `finish`.
+        del options["score_threshold"], options["max_detections"]
+        options |= {"labels": labels, "fit": fit, "on_progress": on_progress}
         return to_onnx(detector, calibration=calibration, **options)
 
     @staticmethod
@@ -69,6 +104,11 @@ class Onnx(Format):
         from mkd_tf.conversion.onnx.runner import OnnxRunner
 
         return OnnxRunner(source, threads=threads)
+
+    def finish(self, content: bytes, facts: FileFacts) -> bytes:
+        from mkd_tf.conversion.onnx.model_edits import with_facts
+
+        return with_facts(content, facts)
 
     def heads(self, content: bytes, images: np.ndarray) -> Heads:
         from mkd_tf.conversion.onnx.heads import onnx_heads

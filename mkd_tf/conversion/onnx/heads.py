@@ -13,6 +13,10 @@ from mkd_tf.detectors.base import Detector
 def onnx_heads(content: bytes, images: np.ndarray) -> Heads:
     """Returns `scores` after the sigmoid, and `box_encodings` of a raw file or `boxes` of a decoded one."""
     runner = OnnxRunner(content)
+    if runner.is_suppressed:
+        from mkd_tf.conversion.onnx.suppression import before_suppression
+
+        runner = OnnxRunner(before_suppression(content))
     outputs = runner.invoke(images)
     if runner.is_raw:
         return {"box_encodings": outputs["box_encodings"], "scores": probabilities(outputs["class_logits"])}

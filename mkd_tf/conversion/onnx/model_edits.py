@@ -2,11 +2,13 @@
 
 import collections
 import json
+import warnings
 from collections.abc import Mapping
 
 import onnx
 from onnx import compose
 
+from mkd_tf.conversion.facts import FACTS_KEY, FileFacts
 from mkd_tf.conversion.onnx.runner import INPUT, RAW, SCHEMA, SCHEMA_KEY
 from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detection.boxes import SCALE_CENTER, SCALE_SIZE
@@ -18,7 +20,46 @@ _TEXTS = {
     "box_encodings": "ty, tx, th, tw",
     "scores": "0..1, one column per class",
     "boxes": "ymin, xmin, ymax, xmax as fractions of the input, before suppression",
+    "detection_boxes": "ymin, xmin, ymax, xmax as fractions of the input",
+    "detection_classes": "from 0, in the order of class_names",
+    "detection_scores": "0..1, best first",
 }
+
+
+def order(model: onnx.ModelProto, public: Mapping[str, str]) -> None:
+    """Brings nodes and constants into an order that follows from the graph alone, in place.
+
+    tf2onnx lists them in an order that differs between processes. Here each node stands as soon
+    as its inputs do, walked from the outputs, sorted by public name, back to the inputs. Nodes
+    that no output needs are dropped.
+    """
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output if name}
+    constants = {constant.name: constant for constant in graph.initializer}
+    outputs = sorted(graph.output, key=lambda entry: public.get(entry.name, entry.name))
+    nodes: list[onnx.NodeProto] = []
+    used: dict[str, None] = {}
+    placed: set[int] = set()
+    waiting = [(entry.name, False) for entry in reversed(outputs)]
+    while waiting:
+        name, inputs_stand = waiting.pop()
+        node = makers.get(name)
+        if node is None:
+            if name in constants:
+                used[name] = None
+        elif id(node) not in placed and inputs_stand:
+            placed.add(id(node))
+            nodes.append(node)
+        elif id(node) not in placed:
+            waiting.append((name, True))
+            waiting += [(source, False) for source in reversed(node.input)]
+    copied = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    kept = [constants[name] for name in used]
+    tensors = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in kept]
+    ports = [onnx.ValueInfoProto.FromString(entry.SerializeToString()) for entry in outputs]
+    for field, entries in ((graph.node, copied), (graph.initializer, tensors), (graph.output, ports)):
+        del field[:]
+        field.extend(entries)
 
 
 def rename(model: onnx.ModelProto, public: Mapping[str, str]) -> None:
@@ -32,6 +73,7 @@ def rename(model: onnx.ModelProto, public: Mapping[str, str]) -> None:
       public: from the present names of inputs and outputs to the new ones.
     """
     graph, names = model.graph, dict(public)
+    order(model, public)
     for index, constant in enumerate(graph.initializer):
         names.setdefault(constant.name, f"constant_{index}")
     counts: collections.Counter[str] = collections.Counter()
@@ -49,6 +91,18 @@ def rename(model: onnx.ModelProto, public: Mapping[str, str]) -> None:
         entry.name = names[entry.name]
     # Shapes of tensors by their old names; readers infer them.
     del graph.value_info[:]
+
+
+def in_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Returns a float32 model with float16 weights and operators; inputs and outputs stay float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with warnings.catch_warnings():
+        # Of weights that are too small or too large for float16, which become the next number.
+        warnings.filterwarnings("ignore", message="the float32 number")
+        halved: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    rename(halved, {entry.name: entry.name for entry in (*halved.graph.input, *halved.graph.output)})
+    return halved
 
 
 def append(model: onnx.ModelProto, decoding: onnx.ModelProto) -> onnx.ModelProto:
@@ -92,4 +146,19 @@ def describe(
     onnx.helper.set_model_props(model, facts)
     for entry in (*model.graph.input, *model.graph.output):
         entry.doc_string = _TEXTS[entry.name]
-    model.graph.doc_string = "Object detector, " + ("raw heads" if is_raw else "before suppression")
+    is_suppressed = "detection_boxes" in {entry.name for entry in model.graph.output}
+    form = "raw heads" if is_raw else "after suppression" if is_suppressed else "before suppression"
+    model.graph.doc_string = f"Object detector, {form}"
+
+
+def with_facts(content: bytes, facts: FileFacts) -> bytes:
+    """Returns an ONNX file with what it says of itself inside."""
+    from mkd_tf.conversion.onnx.suppression import with_thresholds
+
+    model = onnx.load_from_string(content)
+    if facts.score_threshold is not None and facts.max_detections is not None:
+        with_thresholds(model, facts.score_threshold, facts.max_detections)
+    others = {entry.key: entry.value for entry in model.metadata_props if entry.key != FACTS_KEY}
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, others | {FACTS_KEY: facts.to_json()})
+    return model.SerializeToString(deterministic=True)

@@ -9,6 +9,7 @@
     anchors              of raw heads alone: JSON, N rows of (ycenter, xcenter, height,
                          width) as fractions of the input
     box_encoding_scales  of raw heads alone: what divides (ty, tx, th, tw)
+    mkd_tf.facts         of a file that a run exported: `conversion.facts`
 """
 
 import json
@@ -19,6 +20,7 @@ import numpy as np
 
 from mkd_tf.checks import MkdError, check_shape, fail
 from mkd_tf.conversion.base import import_extra, read_model
+from mkd_tf.conversion.facts import FACTS_KEY, FileFacts
 from mkd_tf.detection.postprocess import Detections, PostprocessConfig, batch_detections, select
 from mkd_tf.options import FITS
 
@@ -26,6 +28,8 @@ SCHEMA_KEY, SCHEMA = "mkd_tf.schema", "1"
 INPUT = "images"
 DECODED = ("boxes", "scores")
 RAW = ("box_encodings", "class_logits")
+SUPPRESSED = ("detection_boxes", "detection_classes", "detection_scores")
+_FORMS = (DECODED, RAW, SUPPRESSED)
 _DTYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype("float32"), "tensor(uint8)": np.dtype("uint8")}
 
 
@@ -45,8 +49,8 @@ def _session(where: str, content: bytes, threads: int) -> Any:
 class OnnxRunner:
     """Runs an exported file; see `base.FileRunner`.
 
-    Suppression is done here in both forms of output, with the same parameters as
-    for a Keras model; raw heads are decoded here too.
+    Where suppression is not in the file it is done here, with the same parameters as for a Keras
+    model; raw heads are decoded here too.
 
     Args:
       source: path or content of the file.
@@ -54,6 +58,8 @@ class OnnxRunner:
       threads: that onnxruntime may use.
 
     Attributes:
+      facts: what the file says of itself; None for one that was not exported by a run.
+      operating_point: the score from which on detections are shown; None where it is not known.
       is_raw: whether the outputs are `class_logits` and `box_encodings`, not `scores` and `boxes`.
 
     Raises:
@@ -78,11 +84,12 @@ class OnnxRunner:
         # A free batch has a name for its size.
         self._one_by_one = shape[0] == 1
         shapes = {o.name: o.shape for o in outputs}
-        self.is_raw = tuple(sorted(shapes)) == RAW
-        known = self.is_raw or tuple(sorted(shapes)) == DECODED
-        self._expect(f"outputs {', '.join(DECODED)} or {', '.join(RAW)}", known, ", ".join(sorted(shapes)))
+        self._names = tuple(sorted(shapes))
+        self.is_raw, self.is_suppressed = self._names == RAW, self._names == SUPPRESSED
+        listed = " or ".join(", ".join(form) for form in _FORMS)
+        self._expect(f"outputs {listed}", self._names in _FORMS, ", ".join(self._names))
         self.image_size = int(shape[1])
-        self._read_metadata(shapes["class_logits" if self.is_raw else "scores"])
+        self._read_metadata([] if self.is_suppressed else shapes["class_logits" if self.is_raw else "scores"])
 
     def _expect(self, expected: str, holds: bool, got: str) -> None:
         if not holds:
@@ -101,8 +108,16 @@ class OnnxRunner:
             raise MkdError(
                 f"{self._where}: metadata damaged ({type(error).__name__}: {error}). Export it again."
             ) from None
+        told = stored.get(FACTS_KEY)
+        try:
+            self.facts = FileFacts.from_json(told) if told else None
+        except MkdError as error:
+            raise MkdError(f"{self._where}: {error}") from None
+        self.operating_point = self.facts.operating_point if self.facts else None
         self._expect(f"image_size {self.image_size} in the metadata", size == self.image_size, str(size))
         self._expect(f"a fit of {' or '.join(FITS)}", self.fit in FITS, self.fit)
+        if self.is_suppressed:
+            return
         count, classes = scores[1:]
         labels = len(self.class_names)
         self._expect(f"{classes} class names inside", labels == classes, str(labels))
@@ -116,7 +131,7 @@ class OnnxRunner:
         if self._dtype == np.uint8 and batch.dtype != np.uint8:
             batch = np.clip(np.rint(batch), 0, 255)
         batch = np.ascontiguousarray(batch, self._dtype)
-        names = RAW if self.is_raw else DECODED
+        names = self._names
         groups = np.split(batch, len(batch)) if self._one_by_one else [batch]
         rows = [self._session.run(names, {INPUT: group}) for group in groups]
         return {
@@ -132,9 +147,19 @@ class OnnxRunner:
         check_shape("images", images.shape, (None, self.image_size, self.image_size, 3))
         if not len(images):
             return []
-        outputs = self.invoke(images)
         if self.is_raw:
+            outputs = self.invoke(images)
             logits, encodings = outputs["class_logits"], outputs["box_encodings"]
             return batch_detections(logits, encodings, self._anchors, self._postprocess)
+        if self.is_suppressed:
+            return [self._suppressed(self.invoke(image)) for image in images]
+        outputs = self.invoke(images)
         pairs = zip(outputs["scores"], outputs["boxes"], strict=True)
         return [select(scores, boxes, self._postprocess) for scores, boxes in pairs]
+
+    def _suppressed(self, outputs: dict[str, np.ndarray]) -> Detections:
+        boxes, labels, scores = (outputs[name] for name in SUPPRESSED)
+        last = int(labels.max(initial=0))
+        labels_there = len(self.class_names)
+        self._expect(f"a label for class {last}", last < labels_there, f"{labels_there} labels")
+        return Detections(np.clip(boxes, 0, 1), scores, labels.astype("int32"))

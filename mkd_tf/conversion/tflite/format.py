@@ -7,15 +7,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mkd_tf.checks import check_fraction
-from mkd_tf.conversion.base import FileRunner, Format, Heads
+from mkd_tf.checks import check_positive
+from mkd_tf.conversion.base import (
+    AUTO,
+    DEVICE_DETECTIONS,
+    FileRunner,
+    Format,
+    Heads,
+    check_threshold,
+    chosen_suppression,
+)
 from mkd_tf.conversion.tflite import POSTPROCESSES, QUANTIZATIONS
-from mkd_tf.options import LOWEST_SCORE, option
+from mkd_tf.options import option
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mkd_tf.conversion.calibration import Calibration
+    from mkd_tf.conversion.facts import FileFacts
     from mkd_tf.detectors.base import Detector
     from mkd_tf.evaluation.progress import OnProgress
 
@@ -37,6 +46,11 @@ class TFLiteFile(Format):
 
         return tflite_heads(content, images)
 
+    def finish(self, content: bytes, facts: FileFacts) -> bytes:
+        from mkd_tf.conversion.tflite.finishing import finish
+
+        return finish(content, facts)
+
     def report(self, content: bytes) -> dict[str, Any]:
         from mkd_tf.conversion.tflite.weights_report import weights_report
 
@@ -55,10 +69,13 @@ class TFLite(TFLiteFile):
         "detection: suppression is in the file; raw: outputs are the heads.",
         choices=POSTPROCESSES,
     )
-    score_threshold: float = option(
-        LOWEST_SCORE,
-        "Lowest score of a detection; a higher one makes suppression in crowds faster and costs AP.",
-        check=check_fraction,
+    score_threshold: str | float = option(
+        AUTO,
+        "Lowest score that the file returns; auto: the highest that costs at most 0.1 AP.",
+        check=check_threshold,
+    )
+    max_detections: int = option(
+        DEVICE_DETECTIONS, "The file returns at most; AP is measured with 100.", check=check_positive
     )
 
     def suffix(self) -> str:
@@ -73,13 +90,15 @@ class TFLite(TFLiteFile):
         on_progress: OnProgress,
     ) -> bytes:
         from mkd_tf.conversion.tflite.convert import to_tflite
-        from mkd_tf.detection.postprocess import PostprocessConfig
 
-        config = PostprocessConfig(score_threshold=self.score_threshold)
-        options: Any = {"labels": labels, "config": config, "on_progress": on_progress}
+        options: Any = {"labels": labels, "on_progress": on_progress}
         return to_tflite(detector, self.quantization, calibration, self.postprocess, **options)
 
-    def companions(self, name: str, detector: Detector) -> Mapping[str, str]:
+    def suppression(self) -> tuple[float | None, int] | None:
+        return chosen_suppression(self.score_threshold, self.max_detections, self.postprocess != "raw")
+
+    def companions(self, name: str, detector: Detector, content: bytes) -> Mapping[str, str]:
+        del content
         from mkd_tf.conversion.tflite.metadata_writer import anchors_csv
 
         if self.postprocess != "raw":

@@ -19,6 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import number_types
 
 from mkd_tf.checks import MkdError, fail
+from mkd_tf.conversion.facts import FACTS_FILE, FileFacts
 
 BUFFER_NAME = "TFLITE_METADATA"
 ANCHORS_FILE = "anchors.csv"
@@ -83,6 +84,7 @@ class FileMetadata:
       labels: one per class; empty where the file holds none.
       anchors: `[N, 4]` float32 (ycenter, xcenter, height, width) as fractions of the
         input, or None.
+      facts: what the file says of itself; None in files of before.
     """
 
     mean: np.ndarray
@@ -90,6 +92,7 @@ class FileMetadata:
     outputs: tuple[str, ...]
     labels: tuple[str, ...]
     anchors: np.ndarray | None
+    facts: FileFacts | None = None
 
 
 def packed_files(content: bytes) -> dict[str, bytes]:
@@ -151,7 +154,8 @@ def read_metadata(content: bytes) -> FileMetadata:
         inputs, outputs = list(graph.records(SUBGRAPH_INPUTS)), list(graph.records(SUBGRAPH_OUTPUTS))
         mean, std = _normalization(inputs)
         names = tuple(t.text(TENSOR_NAME) for t in outputs)
-        return FileMetadata(mean, std, names, _labels(outputs, files), _anchors(files))
+        facts = FileFacts.from_json(files[FACTS_FILE].decode()) if FACTS_FILE in files else None
+        return FileMetadata(mean, std, names, _labels(outputs, files), _anchors(files), facts)
     except MkdError:
         raise
     # A damaged buffer can raise anything: offsets beyond its end, bytes that are not text or numbers.

@@ -125,7 +125,8 @@ def metadata(about: Description) -> bytes:
     return to_bytes(fields, b"M001")
 
 
-def _append_files(content: bytes, files: Mapping[str, str]) -> bytes:
+def append_files(content: bytes, files: Mapping[str, str]) -> bytes:
+    """Returns a TFLite file with texts by file name in an archive at its end."""
     stream = io.BytesIO(content)
     with zipfile.ZipFile(stream, "a") as archive:
         for name, text in files.items():
@@ -147,4 +148,4 @@ def pack(content: bytes, about: Description) -> bytes:
     files = {LABELS_FILE: labels_text(about.labels)}
     if about.postprocess == "raw":
         files[read.ANCHORS_FILE] = anchors_csv(about.anchors)
-    return _append_files(to_content(model, len(content) + 65536), files)
+    return append_files(to_content(model, len(content) + 65536), files)

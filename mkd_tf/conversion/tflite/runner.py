@@ -40,9 +40,11 @@ class TFLiteRunner:
       source: path or content of the file.
       postprocess: thresholds for raw heads; a file with post-process holds its own.
       threads: that the interpreter may use.
-    """
 
-    fit = ""  # The file does not say how its model was trained to see images.
+    Attributes:
+      facts: what the file says of itself; None for one that was not exported by a run.
+      operating_point: the score from which on detections are shown; None where it is not known.
+    """
 
     def __init__(
         self, source: str | Path | bytes, postprocess: PostprocessConfig | None = None, threads: int = 1
@@ -74,6 +76,9 @@ class TFLiteRunner:
         self._postprocess = postprocess
         self.image_size = int(shape[1])
         self.class_names = self._metadata.labels
+        self.facts = facts = self._metadata.facts
+        self.fit = facts.fit if facts else ""
+        self.operating_point = facts.operating_point if facts else None
         self._expect("labels inside", bool(self.class_names), "none")
         if self.is_raw:
             self._check_raw(outputs)

@@ -185,8 +185,8 @@ def test_what_the_file_says_of_itself():
     [
         ({"opset": 12}, "opset: expected one of 13, 14, 15, 16, 17, 18, got 12"),
         ({"opset": 19}, "opset: .* got 19"),
-        ({"quantization": "float16"}, "quantization: expected one of float32, int8"),
-        ({"postprocess": "detection"}, "postprocess: expected one of decoded, raw"),
+        ({"quantization": "int4"}, "quantization: expected one of float32, float16, int8"),
+        ({"postprocess": "detection"}, "postprocess: expected one of decoded, raw, nms"),
         ({"fit": "crop"}, "fit: expected one of stretch, letterbox"),
         ({"quantization": "int8", "dynamic_batch": True}, "dynamic_batch: expected float32, got int8"),
         ({"quantization": "int8"}, "int8: expected calibration images, got none"),

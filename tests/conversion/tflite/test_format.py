@@ -1,15 +1,19 @@
 """The export from a `.keras` file: run, measured, recorded; rejected or failed without harm."""
 
+import hashlib
 import json
 
+import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
 from mkd_tf.conversion.tflite import convert, heads
+from mkd_tf.conversion.tflite.finishing import finish
 from mkd_tf.conversion.tflite.format import TFLite
 from mkd_tf.conversion.tflite.runner import TFLiteRunner
 from mkd_tf.deployment import measuring
 from mkd_tf.deployment.options import ExportOptions
+from mkd_tf.deployment.shipping import first
 from mkd_tf.detectors.files import save_detector
 from mkd_tf.evaluation.results import read_results
 from tests.conversion import made
@@ -108,3 +112,45 @@ def test_another_data_set_is_refused(source, tmp_path):
 def test_options_are_checked(options, option):
     with pytest.raises(MkdError, match=next(iter(option))):
         options(**option)
+
+
+@pytest.mark.parametrize("value", ["auto", "0.3", 0.3])
+def test_a_threshold_is_chosen_or_given(value):
+    assert TFLite(score_threshold=value, max_detections=7).suppression() == (
+        None if value == "auto" else 0.3,
+        7,
+    )
+    assert TFLite(postprocess="raw", score_threshold=value).suppression() is None
+    with pytest.raises(MkdError, match=r"score_threshold: expected auto or a number in 0\.\.1, got 'low'"):
+        TFLite(score_threshold="low")
+
+
+def test_a_file_says_of_itself_what_the_manifest_says(source, tmp_path):
+    export(source, tmp_path, TFLite("float32", max_detections=9), max_ap_drop=100.0)
+    manifest = json.loads((tmp_path / "export/manifest.json").read_text())
+    entry = manifest["files"]["student_float32.tflite"]
+    content = (tmp_path / "export/student_float32.tflite").read_bytes()
+    # Without anything beside it.
+    runner = TFLiteRunner(content)
+    assert (
+        runner.facts.source_sha256
+        == entry["source"]["sha256"]
+        == hashlib.sha256(source.read_bytes()).hexdigest()
+    )
+    assert runner.facts.version == entry["versions"]["mkd_tf"]
+    assert runner.fit == entry["flags"]["fit"] == "stretch"
+    assert list(runner.facts.labels) == entry["labels"]
+    assert runner.operating_point == entry["recommended_score_threshold"]
+    chosen = entry["shipped"]
+    assert runner.facts.score_threshold == chosen["score_threshold"] <= runner.operating_point["value"]
+    assert runner.facts.max_detections == chosen["max_detections"] == 9
+    # What it returns is the first part of what was measured.
+    every = TFLiteRunner(made.file("float32"))(made.images(6))
+    for some, more in zip(runner(made.images(6)), every, strict=True):
+        wanted = first(more, chosen["score_threshold"], 9)
+        np.testing.assert_array_equal(some.scores, wanted.scores)
+        np.testing.assert_array_equal(some.boxes, wanted.boxes)
+        np.testing.assert_array_equal(some.labels, wanted.labels)
+    assert chosen["AP"] <= entry["AP"]
+    # What is in the graph is still what was converted, but for the post-process.
+    assert finish(content, runner.facts) == content

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from flatbuffers import number_types
 
+from mkd_tf.conversion import to_tflite
 from mkd_tf.conversion.tflite.metadata_reader import Record, metadata_buffer, packed_files, read_metadata
-from mkd_tf.conversion.tflite.metadata_writer import Description, anchors_csv, metadata
+from mkd_tf.conversion.tflite.metadata_writer import LABELS_FILE, Description, anchors_csv, metadata
 from mkd_tf.conversion.tflite.model_file import unpack
 from mkd_tf.detection.anchors import grid_anchors
 from tests.conversion import made
@@ -103,3 +104,12 @@ def test_the_archive_opens_with_any_zip_reader():
     with zipfile.ZipFile(io.BytesIO(made.file("int8"))) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == ["labels.txt"]
+
+
+NON_LATIN = ("猫", "кот", "قطة\u200d👩‍🚒")
+
+
+def test_class_names_of_any_script_come_back():
+    content = to_tflite(made.detector(), "float32", postprocess="raw", labels=NON_LATIN)
+    assert read_metadata(content).labels == NON_LATIN
+    assert packed_files(content)[LABELS_FILE].decode("utf-8").splitlines() == list(NON_LATIN)

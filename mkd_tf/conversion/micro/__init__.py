@@ -1,0 +1,1 @@
+"""Microcontrollers: a model as C++ source for TensorFlow Lite Micro, and its arena."""
