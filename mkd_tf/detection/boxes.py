@@ -12,7 +12,7 @@ from mkd_tf.detection.types import Array, Boxes, Float
 SCALE_CENTER = 10.0
 SCALE_SIZE = 5.0
 # exp(th / 5) stays within 1/55..55 anchors: an untrained net cannot reach infinity.
-_MAX_LOG_SIZE = 4.0
+MAX_LOG_SIZE = 4.0
 
 
 def _split(boxes: Array) -> tuple[Array, Array, Array, Array]:
@@ -72,8 +72,8 @@ def decode(encodings: Boxes, anchors: Float[Array, "anchors 4"]) -> Boxes:
     ty, tx, th, tw = _split(encodings)
     ya, xa, ha, wa = _split(ops.convert_to_tensor(anchors))
     y, x = ty / SCALE_CENTER * ha + ya, tx / SCALE_CENTER * wa + xa
-    half_h = ops.exp(ops.clip(th / SCALE_SIZE, -_MAX_LOG_SIZE, _MAX_LOG_SIZE)) * ha / 2
-    half_w = ops.exp(ops.clip(tw / SCALE_SIZE, -_MAX_LOG_SIZE, _MAX_LOG_SIZE)) * wa / 2
+    half_h = ops.exp(ops.clip(th / SCALE_SIZE, -MAX_LOG_SIZE, MAX_LOG_SIZE)) * ha / 2
+    half_w = ops.exp(ops.clip(tw / SCALE_SIZE, -MAX_LOG_SIZE, MAX_LOG_SIZE)) * wa / 2
     return ops.stack([y - half_h, x - half_w, y + half_h, x + half_w], axis=-1)
 
 

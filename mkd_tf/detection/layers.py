@@ -8,7 +8,7 @@ because `UpSampling2D` exports as TILE, which Edge TPU tooling rejects.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -29,28 +29,54 @@ SOFTMAX_LIMIT = 16_000
 class NearestUpsample(layers.Layer):
     """Doubles height and width by repetition: `[B, h, w, c]` to `[B, 2h, 2w, c]`."""
 
-    def call(self, inputs: Map) -> Float[Array, "batch _ _ c"]:
-        height, width = inputs.shape[1], inputs.shape[2]
-        return tf.raw_ops.ResizeNearestNeighbor(
-            images=inputs, size=[2 * height, 2 * width], align_corners=False, half_pixel_centers=False
-        )
+    def call(self, inputs: Map, training: bool = False) -> Float[Array, "batch _ _ c"]:
+        # In inference the bare operator, which is what converters know.
+        return _doubled_in_training(inputs) if training else _doubled(inputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[Any, ...]:
         batch, height, width, channels = input_shape
         return (batch, 2 * height, 2 * width, channels)  # type: ignore[operator]
 
 
+def _doubled(x: Map) -> Float[Array, "batch _ _ c"]:
+    return tf.raw_ops.ResizeNearestNeighbor(
+        images=x, size=[2 * x.shape[1], 2 * x.shape[2]], align_corners=False, half_pixel_centers=False
+    )
+
+
+@tf.custom_gradient
+def _doubled_in_training(x: Map) -> tuple[Float[Array, "batch _ _ c"], Callable[[Array], Array]]:
+    """Returns the same; the gradient sums over 2 x 2, since XLA has no kernel of the operator's own."""
+    height, width, channels = x.shape[1:]
+
+    def gradient(upstream: Array) -> Array:
+        cells = tf.reshape(upstream, [-1, height, 2, width, 2, channels])  # type: ignore[operator]
+        return tf.reduce_sum(cells, axis=[2, 4])
+
+    return _doubled(x), gradient
+
+
 def conv_bn(
-    x: Map, filters: int, name: str, *, kernel: int = 3, stride: int = 1, relu: bool = True
+    x: Map,
+    filters: int,
+    name: str,
+    *,
+    kernel: int = 3,
+    stride: int = 1,
+    relu: bool = True,
+    initializer: str = "he_normal",
 ) -> Float[Array, "batch _ _ {filters}"]:
-    """Returns convolution, batch norm and (by default) ReLU6 of a map: one unit that converters fold."""
+    """Returns convolution, batch norm and (by default) ReLU6 of a map: one unit that converters fold.
+
+    `initializer` of the kernel suits an input that has passed a ReLU; `lecun_normal` another one.
+    """
     x = layers.Conv2D(
         filters,
         kernel,
         strides=stride,
         padding="same",
         use_bias=False,
-        kernel_initializer="he_normal",
+        kernel_initializer=initializer,
         name=f"{name}_conv",
     )(x)
     x = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_bn")(x)

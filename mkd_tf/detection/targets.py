@@ -73,21 +73,7 @@ def assign(
       box: a valid box, or its loss would be NaN before it is masked.
     """
     corners = ops.convert_to_tensor(anchors.boxes)
-    centers = ops.convert_to_tensor(anchors.centers_and_sizes()[:, :2])
-    overlaps = box_math.pairwise_iou(boxes, corners[None])
-    y, x = centers[:, 0], centers[:, 1]
-    y0, x0, y1, x1 = (boxes[..., i, None] for i in range(4))
-    distances = ops.square((y0 + y1) / 2 - y) + ops.square((x0 + x1) / 2 - x)
-
-    candidates = _candidates(distances, anchors, top_k)
-    # The nearest side's distance: positive inside.
-    inside = ops.minimum(ops.minimum(y - y0, y1 - y), ops.minimum(x - x0, x1 - x)) > 0
-    good = overlaps >= _threshold(overlaps, candidates)
-    positive = ops.logical_and(ops.logical_and(candidates, good), inside)
-    scored = ops.where(candidates, overlaps, -1.0)
-    best = ops.logical_and(scored >= ops.max(scored, axis=-1, keepdims=True), candidates)
-    lost = ops.logical_not(ops.any(positive, axis=-1, keepdims=True))
-    positive = ops.logical_or(positive, ops.logical_and(lost, best))
+    positive, best, overlaps = _positives(anchors, boxes, top_k)
     positive = ops.logical_and(positive, weights[..., None] > 0)
 
     # An object keeps its best location: a larger object around it has others.
@@ -102,29 +88,55 @@ def assign(
     }
 
 
+def _positives(
+    anchors: Anchors, boxes: Float[Array, "batch objects 4"], top_k: int
+) -> tuple[Array, Array, Array]:
+    """Returns each object's positives, its best candidates, and the IoU, all `[batch, objects, anchors]`."""
+    corners = ops.convert_to_tensor(anchors.boxes)
+    centers = ops.convert_to_tensor(anchors.centers_and_sizes()[:, :2])
+    overlaps = box_math.pairwise_iou(boxes, corners[None])
+    y, x = centers[:, 0], centers[:, 1]
+    y0, x0, y1, x1 = (boxes[..., i, None] for i in range(4))
+    distances = ops.square((y0 + y1) / 2 - y) + ops.square((x0 + x1) / 2 - x)
+
+    candidates = _candidates(distances, anchors, top_k)
+    # The nearest side's distance: positive inside.
+    inside = ops.minimum(ops.minimum(y - y0, y1 - y), ops.minimum(x - x0, x1 - x)) > 0
+    good = overlaps >= _threshold(overlaps, candidates)
+    positive = ops.logical_and(ops.logical_and(candidates, good), inside)
+    scored = ops.where(candidates, overlaps, -1.0)
+    best = ops.logical_and(scored >= ops.max(scored, axis=-1, keepdims=True), candidates)
+    lost = ops.logical_not(ops.any(positive, axis=-1, keepdims=True))
+    return ops.logical_or(positive, ops.logical_and(lost, best)), best, overlaps
+
+
 def ignored(
     anchors: Anchors,
     boxes: Float[Array, "batch objects 4"],
     weights: Float[Array, "batch objects"],
     assigned_weights: PerAnchor,
+    top_k: int = 9,
 ) -> PerAnchor:
     """Returns 1 for locations that are neither object nor background, 0 elsewhere.
 
-    A location is ignored if a share of its anchor's area of at least `IGNORED_SHARE` lies
-    inside a box of negative weight and no object is assigned to it. The share is the
-    intersection over the anchor's area, as COCO's evaluation compares detections with
-    crowds. Anchors are clipped to the image: otherwise a large anchor would be background
-    in an image that is full of a crowd.
+    A location is ignored if no object is assigned to it and a share of its anchor's area of at
+    least `IGNORED_SHARE` lies inside a box of negative weight, or if the box would be assigned
+    to it as an object: a small one fills little of any anchor. The share is the intersection
+    over the anchor's area, as COCO's evaluation compares detections with crowds. Anchors are
+    clipped to the image: otherwise a large anchor would be background in an image that is
+    full of a crowd.
 
     Args:
       anchors: of the network that learns; N of them.
       boxes: yxyx in pixels of that network's input.
       weights: negative for ignored areas.
       assigned_weights: the `weights` that `assign` returned.
+      top_k: as in `assign`.
     """
     corners = ops.convert_to_tensor(anchors.boxes.clip(0, anchors.image_size))
     low = ops.maximum(boxes[:, :, None, :2], corners[None, None, :, :2])
     high = ops.minimum(boxes[:, :, None, 2:], corners[None, None, :, 2:])
     share = ops.prod(ops.maximum(high - low, 0.0), axis=-1) / ops.maximum(box_math.area(corners), 1e-6)
-    inside = ops.logical_and(share >= IGNORED_SHARE, weights[..., None] < 0)
+    positive = _positives(anchors, boxes, top_k)[0]
+    inside = ops.logical_and(ops.logical_or(share >= IGNORED_SHARE, positive), weights[..., None] < 0)
     return ops.cast(ops.logical_and(ops.any(inside, axis=1), assigned_weights <= 0), "float32")

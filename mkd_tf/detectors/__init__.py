@@ -3,7 +3,7 @@
 Example:
   >>> from mkd_tf import DETECTORS
   >>> list(DETECTORS)
-  ['tiny', 'resnet', 'mobilenet_v2']
+  ['tiny', 'resnet', 'mobilenet_v2', 'efficientnet_lite']
   >>> DETECTORS.build("tiny(size='fast')", image_size=64, class_names=("cat", "dog")).name
   'tiny'
 """
@@ -14,15 +14,25 @@ from typing import Any
 
 from mkd_tf.detectors.adapted import AdaptedDetector, adapt
 from mkd_tf.detectors.base import Detector
+from mkd_tf.detectors.efficientnet_lite import EfficientNetLite
 from mkd_tf.detectors.ensemble import Ensemble
 from mkd_tf.detectors.flipped import Flipped
+from mkd_tf.detectors.keras_hub import from_keras_hub
 from mkd_tf.detectors.mobilenet_v2 import MobileNetV2
 from mkd_tf.detectors.resnet import ResNet
 from mkd_tf.detectors.teachers import assemble_teacher
 from mkd_tf.detectors.tiny import Tiny
 from mkd_tf.registry import Table, parse_spec
 
-DETECTORS: Table[Detector] = Table("detector", {"tiny": Tiny, "resnet": ResNet, "mobilenet_v2": MobileNetV2})
+DETECTORS: Table[Detector] = Table(
+    "detector",
+    {
+        "tiny": Tiny,
+        "resnet": ResNet,
+        "mobilenet_v2": MobileNetV2,
+        "efficientnet_lite": EfficientNetLite,
+    },
+)
 
 
 def takes_backbone_weights(spec: str) -> bool:
@@ -53,6 +63,7 @@ __all__ = [
     "DETECTORS",
     "AdaptedDetector",
     "Detector",
+    "EfficientNetLite",
     "Ensemble",
     "Flipped",
     "MobileNetV2",
@@ -61,5 +72,6 @@ __all__ = [
     "adapt",
     "assemble_teacher",
     "build_detector",
+    "from_keras_hub",
     "takes_backbone_weights",
 ]

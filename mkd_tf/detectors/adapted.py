@@ -1,7 +1,8 @@
 """Adapter: any Keras functional model becomes a detector on the contract of `detectors.base`.
 
 The user names the outputs and, for strategies that compare feature maps, taps of any names.
-The model is not copied: training the detector trains the model's own layers.
+The model is not copied: training the detector trains the model's own layers. Heads that write
+boxes or classes in another way get a layer behind them, within the core (`foreign_heads`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from mkd_tf.checks import check_positive, check_shape, fail
+from mkd_tf.checks import check_positive, fail
 from mkd_tf.detection.anchors import Anchors
+from mkd_tf.detection.box_coders import BOX_CODERS
 from mkd_tf.detectors.base import PREDICTIONS, Detector
+from mkd_tf.detectors.foreign_heads import BoxEncodings, ClassLogits
+from mkd_tf.detectors.head_checks import check_are_logits, check_forms, check_known_heads, class_columns
 from mkd_tf.detectors.tensor_lookup import (
     Reference,
     check_no_activation,
@@ -21,6 +25,7 @@ from mkd_tf.detectors.tensor_lookup import (
     flat_graph,
     refuse,
 )
+from mkd_tf.registry import parse_spec
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -71,25 +76,31 @@ def adapt(
     model: keras.Model,
     *,
     anchors: Anchors | np.ndarray,
-    class_names: Sequence[str],
+    class_names: Sequence[str | None],
     class_logits: Reference = "class_logits",
     box_encodings: Reference = "box_encodings",
     taps: Mapping[str, Reference] | None = None,
     scale: float = 1.0,
     offset: float = 0.0,
     name: str = "adapted",
+    box_coder: str | None = None,
+    background: str | int | None = None,
+    activation: str = "sigmoid",
 ) -> AdaptedDetector:
-    """Makes a detector of a functional model that predicts class logits and box encodings.
+    """Makes a detector of a functional model that predicts classes and boxes at anchors.
 
     An output is named by its key in the model's dict of outputs, by the layer that
     makes it, or by its KerasTensor.
 
     Args:
       model: one image input `[B, S, S, 3]` of static size.
-      anchors: N of them, as `Anchors` or as `[N, 4]` yxyx in pixels of the input.
-      class_names: C names.
-      class_logits: the output `[B, N, C]`, before the sigmoid.
-      box_encodings: the output `[B, N, 4]` (ty, tx, th, tw), see `boxes.decode`.
+      anchors: N of them, as `Anchors` or as `[N, 4]` yxyx in pixels of the input. For
+        distances (`yolo`, `fcos`) their centres are the points, and `Anchors` need their levels.
+      class_names: of the K columns of `class_logits` but the background; None for an unused
+        column, which is left out. The detector has the C others.
+      class_logits: the output `[B, N, K]`, before its activation.
+      box_encodings: the output `[B, N, 4]`: (ty, tx, th, tw), see `boxes.decode`, or what
+        `box_coder` says.
       taps: inner maps `[B, h, w, c]` by the name that strategies call them, as in
         `{"C3": "conv3_block4_out"}`. With the names C3 to C5 and P3 to P5 the
         strategies' defaults find them; where they are missing, name taps there.
@@ -97,9 +108,18 @@ def adapt(
         compression expect 1/127.5, with offset -1.
       offset: added after scaling.
       name: of the detector.
+      box_coder: how the head writes boxes, a spec of `BOX_CODERS`: `ssd` (the default),
+        `keras_hub`, `torchvision(weights=(1, 1, 1, 1))`, `efficientdet`, `yolo(bins=16)`, `fcos`.
+      background: column of the background class: `first`, `last`, a number, or None without one.
+      activation: of the classes, `sigmoid` or `softmax`.
+
+    Returns:
+      A detector on the contract of every other, whose outputs are class logits before a
+      sigmoid and our box encodings; it teaches and learns as any other.
 
     Raises:
-      MkdError: if an output or tap cannot be found or reached, or has another form.
+      MkdError: if an output or tap cannot be found or reached, or has another form, or if what
+        is said about the head cannot be right.
 
     Example:
       >>> import keras, mkd_tf
@@ -113,14 +133,26 @@ def adapt(
       >>> detector = mkd_tf.adapt(model, anchors=anchors, class_names=("cat", "dog"), taps={"C5": "C5"})
       >>> type(detector).__name__, detector.output["C5"].shape
       ('AdaptedDetector', (None, 2, 2, 8))
+
+      The same outputs, read as a softmax over background and cat, and boxes as distances:
+
+      >>> softmax = {"activation": "softmax", "background": "first", "box_coder": "fcos"}
+      >>> detector = mkd_tf.adapt(model, anchors=anchors, class_names=("cat",), **softmax)
+      >>> detector.output["class_logits"].shape, detector.output["box_encodings"].shape
+      ((None, 4, 1), (None, 4, 4))
     """
     graph = flat_graph(model)
+    check_known_heads(model, box_coder)
     side = _side(graph)
     if not isinstance(anchors, Anchors):
         anchors = Anchors.from_boxes(anchors, side)
     if anchors.image_size != side:
         expected, got = f"anchors for images of {side} px, the model's input", f"{anchors.image_size} px"
         refuse("anchors", expected, got, f"Make them with image_size={side}.")
+    check_positive("scale of adapt", scale)
+    names, columns, total = class_columns(class_names, background, activation)
+    spec = parse_spec(box_coder or "ssd", BOX_CODERS.kind)
+    coder = BOX_CODERS.build(spec)
     named = {"class_logits": class_logits, "box_encodings": box_encodings}
     taken = sorted(set(named) & set(taps or {}))
     if taken:
@@ -129,10 +161,19 @@ def adapt(
     titles = {k: k if k in named else f"tap {k}" for k in references}
     found = {k: find_tensor(graph, reference, titles[k]) for k, reference in references.items()}
     core = connected(graph, found, titles)
-    _check_forms(found, len(anchors), len(class_names))
+    check_forms(found, references, len(anchors), total, coder.columns)
     check_no_activation(core, found["class_logits"], "class_logits")
-    check_positive("scale of adapt", scale)
-    return AdaptedDetector(core, anchors, class_names, scale, offset, name)
+    check_are_logits(core, activation, scale, offset)
+    # No layer where there is nothing to convert: such a core is the user's graph alone.
+    if activation != "sigmoid" or len(columns) < total:
+        found["class_logits"] = ClassLogits(activation, columns, name="to_class_logits")(
+            found["class_logits"]
+        )
+    if not coder.is_ours:
+        convert = BoxEncodings(str(spec), coder.units(anchors), name="to_box_encodings")
+        found["box_encodings"] = convert(found["box_encodings"])
+    core = connected(graph, found, titles)
+    return AdaptedDetector(core, anchors, names, scale, offset, name)
 
 
 def _side(graph: keras.Model) -> int:
@@ -143,20 +184,3 @@ def _side(graph: keras.Model) -> int:
         do = "Build the model on keras.Input((S, S, 3)) and take over the weights."
         fail(f"input of model {graph.name}", expected="one image [B, S, S, 3] of static size", got=got, do=do)
     return shape[1]
-
-
-def _check_forms(found: Mapping[str, Any], count: int, num_classes: int) -> None:
-    for name, size in (("class_logits", num_classes), ("box_encodings", 4)):
-        shape = tuple(found[name].shape)
-        if len(shape) != 3:
-            do = f"Append keras.layers.Reshape((-1, {size})), and Concatenate(axis=1) to join levels."
-            refuse(name, f"[B, N, {size}]", f"{list(shape)}", do)
-        if shape[1] != count:
-            do = "Give the anchors of every location and level, in the order of the predictions."
-            refuse(name, f"N = {count} rows, one per anchor", f"{shape[1]}", do)
-        check_shape(f"{name} of adapt", shape, (None, count, size))
-    for name in set(found) - set(PREDICTIONS):
-        shape = tuple(found[name].shape)
-        if len(shape) != 4 or None in shape[1:]:
-            do = "Name the output of a convolution."
-            refuse(f"tap {name}", "a map [B, h, w, c] of static size", str(list(shape)), do)

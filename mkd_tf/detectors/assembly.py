@@ -8,6 +8,7 @@ import keras
 from mkd_tf.detection.anchors import grid_anchors
 from mkd_tf.detection.layers import predictions, pyramid
 from mkd_tf.detectors.base import Detector
+from mkd_tf.detectors.limits import check_form
 
 BACKBONE_TAPS = ("C3", "C4", "C5")
 
@@ -42,6 +43,8 @@ class GridDetector(Detector):
         prior: float = 0.01,
         bins: int = 0,
     ):
+        head = {"pyramid": width, "tower": tower, "anchor_scale": anchor_scale, "prior": prior, "bins": bins}
+        check_form(name, {"image_size": image_size, "class_names": class_names, **form, **head})
         anchors = grid_anchors(image_size, scale=anchor_scale)
         images = keras.Input((image_size, image_size, 3), name="scaled_images")
         taps = backbone(images)
@@ -49,9 +52,7 @@ class GridDetector(Detector):
         outputs = predictions(levels, len(class_names), depth=tower, prior=prior, bins=bins)
         outputs |= dict(zip(BACKBONE_TAPS, taps, strict=True))
         outputs |= {f"P{i}": level for i, level in enumerate(levels, start=3)}
-        config = {"image_size": image_size, "class_names": list(class_names), **form}
-        config |= {"pyramid": width, "tower": tower, "anchor_scale": anchor_scale}
-        config |= {"prior": prior, "bins": bins, "name": name}
+        config = {"image_size": image_size, "class_names": list(class_names), **form, **head, "name": name}
         super().__init__(keras.Model(images, outputs, name="core"), anchors, class_names, config)
 
 

@@ -10,7 +10,7 @@ import socket
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -20,8 +20,10 @@ from mkd_tf.checks import MkdError, fail
 from mkd_tf.detection.layers import BATCH_NORM_MOMENTUM
 from mkd_tf.detectors.assembly import backbone_of
 from mkd_tf.detectors.base import Detector
+from mkd_tf.detectors.channel_selection import selected
 
 IMAGENET = "imagenet"
+Reader: TypeAlias = Callable[[str, str], Mapping[str, list[np.ndarray]]]
 # Waiting longer does not help, and the user gets the error within a minute.
 ANSWER_SECONDS = 25.0
 
@@ -58,43 +60,80 @@ class Original:
         return [model.get_layer(name).output for name in names]
 
 
-def load_backbone(detector: Detector, weights: str, original: Original | None) -> None:
+def load_backbone(
+    detector: Detector, weights: str, original: Original | None, published: Reader | None = None
+) -> None:
     """Gives the backbone of `detector`, up to its tap C5, trained weights.
 
     Args:
       detector: just built.
       weights: `imagenet`; a `.h5`, `.weights.h5` or `.keras` file of the same model of
-        keras.applications, with or without its classifier; or the `.keras` file of a
-        detector on the same backbone.
+        keras.applications, with or without its classifier; the `.keras` file of a
+        detector on the same backbone; with `published`, a `.pth` file.
       original: the model of keras.applications; None for a backbone of our own, of
         which only detectors' files exist.
+      published: reads weights that were published for a backbone of our own, by layer,
+        from a path, or from an installed package where the path is empty. A narrower
+        backbone then takes evenly spaced channels, of any file.
 
     Raises:
       MkdError: if the weights do not exist, cannot be downloaded or read, or do not fit.
     """
     where = f"backbone_weights of {detector.name}"
+    if published and (weights == IMAGENET or weights.endswith(".pth")):
+        found = published("" if weights == IMAGENET else weights, where)
+        give(detector, found, f"{where}: {weights}", selects=True)
+        return
     if weights == IMAGENET:
         if original is None or not original.url:
             got = f"{IMAGENET}, which was not published for this form"
-            do = "Choose resnet(depth=50) or mobilenet_v2 with alpha 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4."
+            forms = "efficientnet_lite, resnet(depth=50) or mobilenet_v2"
+            do = f"Choose {forms} with alpha 0.35, 0.5, 0.75, 1.0, 1.3 or 1.4."
             fail(where, expected="the path of a file", got=got, do=do)
         weights = fetch(original.url, original.md5, where)
     if not Path(weights).is_file():
         fail(where, expected=f"{IMAGENET} or a file", got=f"{weights}, which does not exist", do="Check it.")
     source, is_ours = _read(weights, original, where)
-    theirs = {layer.name: layer for layer in source.layers}
-    rewrite = original.rewrite if original and not is_ours else {}
+    arrays = {layer.name: layer.get_weights() for layer in source.layers}
+    if original and not is_ours:
+        arrays |= {name: change(arrays[name]) for name, change in original.rewrite.items() if name in arrays}
+    give(detector, arrays, f"{where}: {weights}", selects=published is not None)
+
+
+def give(
+    detector: Detector, arrays: Mapping[str, list[np.ndarray]], where: str, *, selects: bool = False
+) -> None:
+    """Sets the weights of the backbone's layers; with `selects` some of the channels of wider ones.
+
+    Raises:
+      MkdError: if a layer is missing among `arrays`, or is of another form.
+    """
+    chosen = {}
     for layer in backbone_of(detector.core).layers:
-        if layer.weights:
-            found = theirs[layer.name].get_weights() if layer.name in theirs else []
-            found = rewrite[layer.name](found) if found and layer.name in rewrite else found
-            ours, shapes = [tuple(w.shape) for w in layer.weights], [w.shape for w in found]
-            if ours != shapes:
-                got = f"{shapes}" if found else "no layer of that name"
-                expected = f"weights {ours} of layer {layer.name}"
-                do = "Use weights of the same backbone, of the same depth and width."
-                fail(f"{where}: {weights}", expected=expected, got=got, do=do)
-            layer.set_weights(found)
+        if not layer.weights:
+            continue
+        found, ours = arrays.get(layer.name, []), [tuple(w.shape) for w in layer.weights]
+        if selects and _is_narrower(ours, [w.shape for w in found]):
+            found = [selected(w, shape) for w, shape in zip(found, ours, strict=True)]
+        shapes = [w.shape for w in found]
+        if ours != shapes:
+            got = f"{shapes}" if found else "no layer of that name"
+            expected = f"weights {ours} of layer {layer.name}"
+            do = "Use weights of the same backbone, of the same depth and width."
+            fail(where, expected=expected, got=got, do=do)
+        chosen[layer] = found
+    for layer, values in chosen.items():
+        layer.set_weights(values)
+
+
+def _is_narrower(ours: list[tuple[int, ...]], theirs: list[tuple[int, ...]]) -> bool:
+    """Whether weights differ in their channels alone, and there are enough: the last two axes of a kernel."""
+    return len(ours) == len(theirs) and all(
+        len(a) == len(b)
+        and a[:-2] == b[:-2]
+        and all(small <= large for small, large in zip(a, b, strict=True))
+        for a, b in zip(ours, theirs, strict=True)
+    )
 
 
 def _read(weights: str, original: Original | None, where: str) -> tuple[keras.Model, bool]:

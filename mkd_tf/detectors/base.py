@@ -20,6 +20,7 @@ import keras
 
 from mkd_tf.checks import check_shape, fail
 from mkd_tf.detection.anchors import Anchors
+from mkd_tf.detectors.limits import check_file_form
 from mkd_tf.schemas.training import OperatingPoint
 
 PREDICTIONS = ("class_logits", "box_encodings")
@@ -85,6 +86,7 @@ class Detector(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "Detector":
+        check_file_form(cls.__name__, config)
         arguments = {name: value for name, value in config.items() if name != "operating_point"}
         detector = cls.from_arguments(arguments, custom_objects)
         detector.operating_point = config.get("operating_point")

@@ -1,11 +1,15 @@
 """Reads and writes detectors in `.keras` files."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from mkd_tf.checks import MkdError, fail
+from mkd_tf.detection.precision import LayerPrecision
 from mkd_tf.detectors.base import Detector
+from mkd_tf.detectors.limits import check_archive, check_weights
+from mkd_tf.files import storing
 
 
 def save_detector(detector: keras.Model, path: str | Path) -> None:
@@ -21,10 +25,12 @@ def save_detector(detector: keras.Model, path: str | Path) -> None:
     """
     path = Path(path)
     part = path.with_name(f".{path.stem}.part.keras")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with storing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        detector.save(part)
-        part.replace(path)
+        with storing(path):
+            detector.save(part)
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -42,9 +48,15 @@ def load_detector(path: str | Path) -> Detector:
     """
     if not Path(path).is_file():
         fail(f"model {path}", expected="a .keras file", got="no such file", do="Check the path.")
+    check_archive(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except MkdError as error:
+        raise MkdError(f"model {path}: {error}") from None
     except Exception as error:
+        if "module keras_hub" in str(error):  # Keras tells which module it could not import.
+            do = "Install it with: pip install mkd_tf[hub]"
+            fail(f"model {path}", expected="the package keras-hub, whose layers it has", got="none", do=do)
         reason = str(error).strip().splitlines()[0][:120]
         raise MkdError(
             f"model {path}: not a readable .keras file ({reason}). Train or save it again."
@@ -52,7 +64,22 @@ def load_detector(path: str | Path) -> Detector:
     if not isinstance(model, Detector):
         do = "Give a .keras file of this program."
         fail(f"model {path}", expected="a detector", got=type(model).__name__, do=do)
+    check_weights(path, model.variables)
     return model
+
+
+def in_precision(network: Any, precision: str) -> Any:
+    """Returns a detector with the same weights whose layers compute in `precision`; itself for float32.
+
+    What is no detector, as answers that come with the batch, stays as it is. A file holds no
+    precision: a loaded detector has that of Keras's dtype policy, float32 unless set.
+    """
+    if precision == "float32" or not isinstance(network, Detector):
+        return network
+    with LayerPrecision(precision):
+        made = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(network))
+    made.set_weights(network.get_weights())
+    return made
 
 
 def take_weights(detector: Detector, path: str | Path) -> None:

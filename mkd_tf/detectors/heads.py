@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from mkd_tf.checks import fail
+from mkd_tf.detection.precision import in_float32
 from mkd_tf.detectors.base import PREDICTIONS
 
 Head: TypeAlias = Callable[[Sequence[Any]], dict[str, Any]]
@@ -48,6 +49,6 @@ def head_of(detector: keras.Model, taps: Sequence[str]) -> Head:
     def predict(maps: Sequence[Any]) -> dict[str, Any]:
         frozen = [ops.stop_gradient(ops.convert_to_tensor(v)) for v in head.trainable_variables]
         others = [ops.convert_to_tensor(v) for v in head.non_trainable_variables]
-        return head.stateless_call(frozen, others, list(maps), training=False)[0]
+        return in_float32(head.stateless_call(frozen, others, list(maps), training=False)[0])
 
     return predict

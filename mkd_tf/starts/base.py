@@ -49,25 +49,6 @@ class Start(abc.ABC):
         """
 
 
-def evenly_spaced(large: int, small: int) -> np.ndarray:
-    """Returns which of `large` channels a layer of `small` channels takes, `[small]` int64.
-
-    They are evenly spaced: consecutive layers with the same numbers of channels take
-    the same ones, so that what one layer writes is what the next one reads (uniform
-    element selection; Xu et al., "Initializing Models with Larger Ones", ICLR 2024).
-    With more channels than the large layer has, some are taken twice.
-    """
-    return np.round(np.linspace(0, large - 1, small)).astype("int64")
-
-
-def selected(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns `array` with evenly spaced elements along every axis that is longer than in `shape`."""
-    for axis, size in enumerate(shape):
-        if array.shape[axis] != size:
-            array = np.take(array, evenly_spaced(array.shape[axis], size), axis=axis)
-    return array
-
-
 def inputs_of(network: Detector, images: np.ndarray) -> np.ndarray:
     """Returns images `[K, S, S, 3]` in 0..255 resized and scaled for the core of `network`, float32."""
     size = (network.image_size, network.image_size)

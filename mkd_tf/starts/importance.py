@@ -22,7 +22,8 @@ import keras
 import numpy as np
 
 from mkd_tf.detectors.base import Detector
-from mkd_tf.starts.base import Inherited, Start, evenly_spaced
+from mkd_tf.detectors.channel_selection import evenly_spaced
+from mkd_tf.starts.base import Inherited, Start
 from mkd_tf.starts.uniform import is_prediction
 
 _WRITES = (keras.layers.Conv2D, keras.layers.Dense)

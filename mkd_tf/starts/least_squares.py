@@ -27,7 +27,8 @@ import tensorflow as tf
 
 from mkd_tf.checks import check_positive
 from mkd_tf.detectors.base import Detector
-from mkd_tf.starts.base import Inherited, Start, evenly_spaced, inputs_of
+from mkd_tf.detectors.channel_selection import evenly_spaced
+from mkd_tf.starts.base import Inherited, Start, inputs_of
 from mkd_tf.starts.uniform import Uniform, is_prediction
 
 _BATCH = 16

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from mkd_tf.detectors.base import Detector
-from mkd_tf.starts.base import Inherited, Start, selected
+from mkd_tf.detectors.channel_selection import selected
+from mkd_tf.starts.base import Inherited, Start
 
 
 class Uniform(Start):

@@ -152,6 +152,12 @@ def ignored_by_loops(anchors, boxes, weights, assigned_weights):
             common = max(height, 0) * max(width, 0)
             if weight < 0 and common / own >= 0.5 and assigned_weights[n] == 0:
                 found[n] = 1
+    # And where the area would be an object's.
+    for box in boxes[weights < 0]:
+        one = reference.assign(
+            anchors.boxes, anchors.level_counts, box[None], np.zeros(1, int), np.ones(1), CLASSES
+        )
+        found[(one[0] != CLASSES) & (assigned_weights == 0)] = 1
     return found
 
 
@@ -185,6 +191,15 @@ def test_ignored_by_hand():
     assert not coarse.any()
     assert ignored([[0, 0, 64, 64]], [-0.1], np.zeros(len(ANCHORS))).all()
     assert not ignored([[0, 0, 64, 64]], [1.0], np.zeros(len(ANCHORS))).any()
+
+
+@pytest.mark.parametrize("box", [[20, 20, 26, 26], [3, 3, 5, 60], [30, 31, 31, 32]])
+def test_a_small_ignored_area_is_where_its_object_would_be(box):
+    """6x6 px are 4 % of an anchor of 32 px: a share of a half is reached nowhere."""
+    would_be = assigned([box], [1], [1.0])["weights"] > 0
+    found = ignored([box], [-1.0], np.zeros(len(ANCHORS)))
+    np.testing.assert_array_equal(found > 0, would_be)
+    assert would_be.any()
 
 
 def test_no_location_answers_for_an_ignored_area_and_objects_in_it_stay():

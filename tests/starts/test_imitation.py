@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from mkd_tf.checks import MkdError
+from mkd_tf.detectors.channel_selection import evenly_spaced
 from mkd_tf.starts import Imitation, Uniform
-from mkd_tf.starts.base import evenly_spaced
 from mkd_tf.starts.imitation import distance
 from mkd_tf.training.starting import starts_of
 from tests import harness

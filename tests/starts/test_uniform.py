@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
+from mkd_tf.detectors.channel_selection import evenly_spaced, selected
 from mkd_tf.starts import STARTS
-from mkd_tf.starts.base import evenly_spaced, selected
 from mkd_tf.starts.uniform import Uniform
 from tests import harness
 
