@@ -4,9 +4,13 @@ A message says where, what was expected, what was received and what to do. The c
 passes the name to use in it.
 """
 
+import math
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, NoReturn
+
+LARGEST_NUMBER = 2**53
+"""The largest number of an option: floats hold no larger integers, and nothing here needs one."""
 
 
 class MkdError(ValueError):
@@ -27,21 +31,45 @@ def fail(where: str, *, expected: str, got: str, do: str) -> NoReturn:
     raise MkdError(f"{where}: expected {expected}, got {got}. {do}")
 
 
+def is_number(value: Any) -> bool:
+    """Whether `value` is a finite number of at most `LARGEST_NUMBER`, and no truth value."""
+    is_real = isinstance(value, Real) and not isinstance(value, bool)
+    return is_real and math.isfinite(value) and abs(value) <= LARGEST_NUMBER
+
+
+def check_kind(name: str, value: Any, kind: type) -> None:
+    """Raises `MkdError` unless `value` is of `kind`: bool, int, float or str; a number is finite."""
+    words = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+    if kind is float:
+        good = is_number(value)
+    elif kind is int:
+        good = isinstance(value, Integral) and is_number(value)
+    else:
+        good = isinstance(value, kind)
+    if not good:
+        shown = repr(value)
+        got = shown if len(shown) < 60 else f"{shown[:50]}..."
+        fail(name, expected=words.get(kind, kind.__name__), got=got, do=f"Correct {name}.")
+    if kind is str and not value.isprintable():
+        do = f"Remove line breaks and control characters from {name}."
+        fail(name, expected="one line of text", got=repr(value)[:60], do=do)
+
+
 def check_positive(name: str, value: float) -> None:
     """Raises `MkdError` unless `value` is above zero."""
-    if not (isinstance(value, Real) and value > 0):
+    if not (is_number(value) and value > 0):
         fail(name, expected="a number above 0", got=repr(value), do=f"Set {name} to a positive number.")
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
     """Raises `MkdError` unless `value` is at least `least`."""
-    if not value >= least:
+    if not (is_number(value) and value >= least):
         fail(name, expected=f"{least} or more", got=repr(value), do=f"Raise {name}.")
 
 
 def check_fraction(name: str, value: float) -> None:
     """Raises `MkdError` unless `value` lies in 0..1."""
-    if not (isinstance(value, Real) and 0 <= value <= 1):
+    if not (is_number(value) and 0 <= value <= 1):
         fail(name, expected="a number from 0 to 1", got=repr(value), do=f"Set {name} within 0..1.")
 
 

@@ -5,6 +5,7 @@ the old file or the new one, whole.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -14,6 +15,37 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mkd_tf.checks import MkdError, fail
+
+_REMEDIES = {
+    errno.ENOSPC: "Free some space, or choose another disk",
+    errno.EDQUOT: "Free some space, or choose another disk",
+    errno.EFBIG: "Choose another disk",
+    errno.EROFS: "Choose a folder you may write",
+    errno.EACCES: "Choose a folder you may write",
+    errno.EPERM: "Choose a folder you may write",
+    errno.EIO: "Check the disk",
+}
+"""What to do about an error of the storage; earlier files are whole whatever it is."""
+
+
+@contextlib.contextmanager
+def storing(path: str | Path) -> Iterator[None]:
+    """Turns an error of the storage within into one that names `path` and the remedy.
+
+    Raises:
+      MkdError: for no space, no permission, a read-only or a broken disk. Other errors pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        # Libraries in C raise OSError with the reason in their text alone.
+        codes = [code for code in _REMEDIES if error.errno == code or os.strerror(code) in str(error)]
+        if not codes:
+            raise
+        raise MkdError(
+            f"{path}: cannot be written: {os.strerror(codes[0])}. {_REMEDIES[codes[0]]}; "
+            "what was there before is unchanged."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -31,14 +63,15 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     # Not tempfile: its files are readable by their owner alone, and stay so when renamed.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = open(temporary, "xb")  # noqa: SIM115, closed below
+        with storing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stream = open(temporary, "xb")  # noqa: SIM115, closed below
     except OSError as error:
         raise MkdError(
             f"{path}: cannot be written: {error.strerror}. Choose a folder you may write."
         ) from None
     try:
-        with stream:
+        with storing(path), stream:
             # The lock keeps `clear_parts` of another process from removing the file.
             _hold(stream)
             yield stream

@@ -105,6 +105,11 @@ def _combinations(group: type[Options], values: dict[str, Any]) -> tuple[Options
     return tuple(group(**dict(zip(values, row, strict=True))) for row in itertools.product(*columns))
 
 
+def given() -> frozenset[str]:
+    """Returns the options of a training run that this call gives, itself or by a flagfile."""
+    return frozenset(name for name in options() if name in FLAGS and FLAGS[name].present)
+
+
 def stored_config(workdir: str) -> Config:
     """Returns the configuration of an earlier run from its work directory.
 
@@ -123,8 +128,11 @@ def stored_config(workdir: str) -> Config:
     _define(iter(options().values()), stored)
     try:
         stored(["stored", f"--flagfile={path}"])
-    except flags.Error as error:
-        raise MkdError(f"{path}: not of this version ({error}). Train again, or use that version.") from None
+    except (flags.Error, OSError, ValueError, UnicodeError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise MkdError(
+            f"{path}: not of this version, or damaged ({reason}). Train again, or use that version."
+        ) from None
     return from_values({name: stored[name].value for name in options()} | {"workdir": workdir})
 
 

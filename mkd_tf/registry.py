@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from mkd_tf.checks import MkdError, fail
+from mkd_tf.checks import MkdError, check_kind, fail
 
 T = TypeVar("T")
 _PLAIN_NAME = re.compile(r"[A-Za-z_][\w/.-]*")
@@ -44,18 +44,23 @@ def _spec_of(node: ast.expr, text: str, where: str) -> Spec:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
         try:
             arguments = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords if k.arg}
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError, MemoryError):
             arguments = None
         if arguments is not None and len(arguments) == len(node.keywords):
             return Spec(node.func.id, arguments)
-    fail(where, expected="a name or name(key=literal, ...)", got=repr(text), do=_QUOTE_HINT)
+    fail(where, expected="a name or name(key=literal, ...)", got=_shown(text), do=_QUOTE_HINT)
 
 
 def _parse(text: str, where: str) -> ast.expr:
     try:
         return ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError):
-        fail(where, expected="a name or name(key=literal, ...)", got=repr(text), do=_QUOTE_HINT)
+    # Python's parser gives up on thousands of brackets or signs in three ways.
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        fail(where, expected="a name or name(key=literal, ...)", got=_shown(text), do=_QUOTE_HINT)
+
+
+def _shown(text: str) -> str:
+    return repr(text) if len(text) < 200 else f"{text[:60]!r}... of {len(text):,} characters"
 
 
 def parse_spec(text: str, where: str = "spec") -> Spec:
@@ -147,4 +152,33 @@ class Table(Generic[T]):
             raise MkdError(
                 f"{self.kind} {spec}: {error}. {spec.name} takes: {takes}. Correct the arguments."
             ) from None
-        return builder(**context, **spec.arguments)
+        for name, value in spec.arguments.items():
+            _check_argument(f"{name} of {spec.name}", value, signature.parameters.get(name))
+        try:
+            return builder(**context, **spec.arguments)
+        except (TypeError, AttributeError, OverflowError, MemoryError) as error:
+            # Only of what the user wrote: without arguments it is a mistake of the program.
+            if not spec.arguments:
+                raise
+            reason = " ".join(str(error).split())[:150]
+            kind = type(error).__name__
+            raise MkdError(
+                f"{self.kind} {spec}: an argument of the wrong type or size ({kind}: {reason}). Correct it."
+            ) from error
+
+
+def _check_argument(where: str, value: Any, parameter: inspect.Parameter | None) -> None:
+    """Fails for a number that is not finite, and for another kind than a plain annotation says."""
+    annotation = parameter.annotation if parameter is not None else inspect.Parameter.empty
+    kinds = {"bool": bool, "int": int, "float": float, "str": str}
+    kind = kinds.get(annotation if isinstance(annotation, str) else getattr(annotation, "__name__", ""))
+    if kind is not None:
+        check_kind(where, value, kind)
+    elif isinstance(value, (list, tuple, set)):
+        for part in value:
+            _check_argument(where, part, None)
+    elif isinstance(value, dict):
+        for part in [*value, *value.values()]:
+            _check_argument(where, part, None)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        check_kind(where, value, float)

@@ -2,25 +2,37 @@
 
 A killed run goes on where it stopped when the same command is given again. On your images:
 
-    mkd train --dataset="voc_folder(path='images')" --workdir=runs/mine
+    mkd train --dataset="voc_folder(path='images')" --workdir=runs/mine --minutes=20
     mkd train --flagfile=configs/quickstart.cfg --workdir=runs/mine --strategies=mkd
 """
+
+import sys
+import time
 
 from mkd_tf import flags
 from mkd_tf.config import Config
 
 
-def main(config: Config) -> None:
-    """Runs every stage that is not done."""
+def main(config: Config) -> int:
+    """Runs every stage that is not done; returns the exit status."""
+    config.data.named()  # Asked for before anything heavy is imported.
+    began = time.monotonic()
     from mkd_tf import import_public
+    from mkd_tf.training.advice import Advice
     from mkd_tf.training.distribution import scope
     from mkd_tf.training.run import Run
+    from mkd_tf.training.stopping import REQUEST, Stopped
     from mkd_tf.training.workdir import as_flagfile
 
     import_public()
     print(as_flagfile(config), flush=True)
-    with scope(config.run):
-        Run(config, flags.command()).train()
+    try:
+        with scope(config.run), REQUEST.watched():
+            Run(config, flags.command(), advice=Advice(config, flags.given(), began)).train()
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.status
+    return 0
 
 
 def console() -> None:

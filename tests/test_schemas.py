@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from mkd_tf import schemas
 from mkd_tf.checks import MkdError
-from mkd_tf.schemas import deployment, training
+from mkd_tf.schemas import deployment, inspection, training
 from mkd_tf.schemas.deployment import DiagnosisFile, ManifestFile
 from mkd_tf.schemas.training import DetectionsFile, DoneFile, ResultsFile, StageFile, StateFile
 from tests.records import MEASURED, ORIGIN, ROLE, STATE
@@ -31,7 +31,7 @@ def stored(path, content):
 def test_every_file_has_a_record():
     records = {
         record
-        for module in (training, deployment)
+        for module in (training, deployment, inspection)
         for name, record in vars(module).items()
         if name.endswith("File") and name not in ("File", "ExportedFile")
     }

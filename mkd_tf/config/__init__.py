@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from mkd_tf.config.data import FLIPS, MIXED_IMAGES, AugmentationConfig, DataConfig
-from mkd_tf.config.roles import TEACHER_VIEWS, CompressionConfig, RolesConfig
+from mkd_tf.config.roles import TEACHER_GATES, TEACHER_VIEWS, CompressionConfig, RolesConfig
 from mkd_tf.config.training import (
     BALANCE_MODES,
     LARGEST_SEED,
@@ -20,6 +20,7 @@ __all__ = [
     "LARGEST_SEED",
     "MIXED_IMAGES",
     "SEEDS_PER_RUN",
+    "TEACHER_GATES",
     "TEACHER_VIEWS",
     "AugmentationConfig",
     "CompressionConfig",

@@ -6,39 +6,52 @@ from mkd_tf.checks import check_positive, fail
 from mkd_tf.options import Options, at_least, option
 
 TEACHER_VIEWS = ("none", "flip", "half_turn")
+TEACHER_GATES = ("warn", "fail", "off")
 
 
 @dataclasses.dataclass(frozen=True)
 class RolesConfig(Options):
     """The networks, how long each trains, and what is distilled."""
 
-    teacher: str = option("tiny(size='teacher')", "The teacher's network.")
+    teacher: str = option(
+        "tiny(size='teacher')", "A network to train, or a source of detections, as onnx(path='x.onnx')."
+    )
     guide: str = option("tiny(size='guide')", "The guide's network, or none.")
     guide_mode: str = option(
         "frozen",
-        "The guide is trained before the student (frozen), or in the same steps (learning).",
+        "The guide is trained before the student or with it.",
         choices=("frozen", "learning"),
     )
     student: str = option("tiny(size='student')", "The student's network.")
-    image_size: int = option(192, "Side of the student's input in pixels.")
-    teacher_image_size: int = option(0, "Side of the teacher's input; 0 for the student's.")
-    guide_image_size: int = option(0, "Side of the guide's input; 0 for the student's.")
+    image_size: int = option(192, "Side of the student's input in pixels.", check=check_positive)
+    teacher_image_size: int = option(
+        0, "Side of the teacher's input; 0 for the student's.", check=at_least(0)
+    )
+    guide_image_size: int = option(0, "Side of the guide's input; 0 for the student's.", check=at_least(0))
     teacher_epochs: int = option(75, "Passes over the labelled images.", check=at_least(1))
     guide_epochs: int = option(60, "Passes over labelled and unlabelled images.", check=at_least(1))
     student_epochs: int = option(60, "Passes over labelled and unlabelled images.", check=at_least(1))
     teacher_weights: str = option(
-        "", "A teacher's .keras file to use instead of training one; several, comma-separated, are averaged."
+        "", "A teacher's .keras file instead of training one; of several (a,b) the average."
     )
     teacher_views: str = option(
         "none",
-        "The teacher answers over the image and its mirror image (flip) or half turn (half_turn), "
-        "at twice its cost; none for the image alone.",
+        "A second view of each image, at twice the cost.",
         choices=TEACHER_VIEWS,
+    )
+    class_map: str = option("", "Classes of a foreign teacher by name, as in car=vehicle, truck=vehicle.")
+    teacher_gate: str = option(
+        "warn", "On a teacher that labels show to be unfit.", free=True, choices=TEACHER_GATES
+    )
+    teacher_thresholds: str = option(
+        "common",
+        "Lowest scores of its labels: of all, or measured.",
+        choices=("common", "per_class"),
     )
     guide_weights: str = option("", "A guide's .keras file to use instead of training one.")
     teacher_labels: str = option(
         "all",
-        "Whose labels the teacher is trained on: all of them, or the same as the student's.",
+        "Trained on all labels, or the student's.",
         choices=("all", "same"),
     )
     teacher_learning_rate: float = option(
@@ -50,8 +63,8 @@ class RolesConfig(Options):
     student_weights: str = option("", "A .keras file whose weights the student starts from.")
     backbone_weights: str = option(
         "",
-        "imagenet or a file: what the backbones of resnet and mobilenet_v2 start from, in every role "
-        "whose own call does not say it, as in resnet(depth=50, backbone_weights='imagenet').",
+        "imagenet or a file: what backbones (not tiny's) start from, in every role whose own call does not "
+        "say it, as efficientnet_lite(backbone_weights='') does.",
     )
     guide_strategies: str = option(
         "soft_classes, soft_boxes(weight=2.0)",
@@ -92,6 +105,14 @@ class RolesConfig(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        files = [part.strip() for part in self.teacher.split(",")]
+        if not self.teacher_weights and all(file.endswith(".keras") for file in files):
+            # A trained network by its file alone.
+            object.__setattr__(self, "teacher_weights", self.teacher)
+            object.__setattr__(self, "teacher", type(self).teacher)
+        if self.teacher_thresholds == "per_class" and self.teacher_gate == "off":
+            do = "Set --teacher_gate=warn: it measures the thresholds."
+            fail("teacher_thresholds", expected="common with teacher_gate=off", got="per_class", do=do)
         if self.student_init == "guide" and not self.has_guide:
             fail("student_init", expected="auto, random or teacher", got="guide", do="Give a --guide.")
 

@@ -65,7 +65,7 @@ class Balance(keras.layers.Layer):
         steps: int | None = None,
         warmup_steps: int = 100,
     ):
-        super().__init__(name="balance", trainable=False)
+        super().__init__(name="balance", trainable=False, dtype="float32")
         check_one_of("balance", mode, BALANCE_MODES)
         check_at_least("gradient_cap", gradient_cap, 0)
         self.mode, self.gradient_cap = mode, gradient_cap

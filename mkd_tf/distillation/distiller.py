@@ -5,19 +5,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from mkd_tf.checks import fail
+from mkd_tf.detection.precision import in_float32
 from mkd_tf.detection.types import Array, Arrays, Bool, Float, Scalar
 from mkd_tf.detectors.base import tap_names
 from mkd_tf.detectors.heads import head_of
+from mkd_tf.distillation.answers import Answers
 from mkd_tf.distillation.balance import GUARD_PERIOD
+from mkd_tf.distillation.keras_arguments import UNUSED_IN_COMPILE, UNUSED_IN_FIT, given_of, refuse
 from mkd_tf.distillation.objective import Objective
-from mkd_tf.distillation.replicas import over_replicas, replica_count, shared_gradients
+from mkd_tf.distillation.replicas import inner_optimizer, over_replicas, replica_count, shared_gradients
 from mkd_tf.distillation.task import task_names
 from mkd_tf.strategies.base import Port, Strategy
 
+LOSS = "loss"
 _PARTS = ("student", "teacher", "guide", "objective")
 
 
@@ -28,7 +33,8 @@ class Distiller(keras.Model):
     A batch is `{"images": [B, S, S, 3] float32 in 0..255, "targets": {role: {"labels",
     "boxes", "weights", "known"}}}` with one entry for each network that learns (see
     `targets.assign`), and `labelled` `[B]` where a strategy chooses by it; S is the largest
-    input of the networks, each of which gets the same images at its size. Each network runs
+    input of the networks, each of which gets the same images at its size. With a teacher that
+    is an `Answers`, it also has `answers`, `{"teacher": outputs}`. Each network runs
     once per step; unused networks are skipped. The teacher, and a guide that does not learn,
     run in inference mode, get no gradient and are bit-identical after `fit`.
 
@@ -42,7 +48,8 @@ class Distiller(keras.Model):
 
     Args:
       student: the detector that learns.
-      teacher: a trained detector, or None to train on labels alone.
+      teacher: a trained detector, `Answers` for detections that come with the batch, or None to
+        train on labels alone.
       guide: a detector between the two, or None.
       strategies: of the objective, in the short form.
       objective: what is minimised.
@@ -60,7 +67,7 @@ class Distiller(keras.Model):
     def __init__(
         self,
         student: keras.Model,
-        teacher: keras.Model | None = None,
+        teacher: keras.Model | Answers | None = None,
         guide: keras.Model | None = None,
         strategies: Sequence[Strategy | keras.distillation.DistillationLoss] = (),
         *,
@@ -90,7 +97,11 @@ class Distiller(keras.Model):
         }
         used = {role for s in objective.active for role in s.roles}
         # The forward pass of an unused network may cost more than the student's step.
-        self._fixed = {r: n for r, n in networks.items() if r in used and r not in self._learning}
+        self._fixed = {
+            r: n
+            for r, n in networks.items()
+            if r in used and r not in self._learning and not isinstance(n, Answers)
+        }
         objective.connect({role: port_of(network) for role, network in networks.items()}, self._learning)
         # As layers of the model: their variables are the distiller's.
         self.strategies, self.balance = objective.strategies, objective.balance
@@ -109,39 +120,69 @@ class Distiller(keras.Model):
         return [v for owner in owners for v in owner.trainable_variables]
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Configures `fit` as `keras.Model.compile` does; the objective is the loss.
+
+        Raises:
+          MkdError: for `loss`, `loss_weights`, `metrics` or `weighted_metrics`, which nothing would use.
+        """
+        refuse(given_of(keras.Model.compile, args, kwargs), UNUSED_IN_COMPILE, "Distiller.compile")
         super().compile(*args, **kwargs)
         # A file of a distiller that has not trained yet could not be loaded otherwise.
         self.optimizer.build(self.trainable_variables)
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains as `keras.Model.fit` does, on batches as above.
+
+        Raises:
+          MkdError: for `y`, `class_weight` or `sample_weight`, which nothing would use.
+        """
+        given = given_of(keras.Model.fit, args, kwargs)
+        refuse(given, UNUSED_IN_FIT, "Distiller.fit")
+        # Batches come in an order of their own, and Keras warns that it cannot shuffle them.
+        return super().fit(*args, **({} if "shuffle" in given else {"shuffle": False}), **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Measures every term as `keras.Model.evaluate` does.
+
+        Raises:
+          MkdError: for `y` or `sample_weight`, which nothing would use.
+        """
+        refuse(given_of(keras.Model.evaluate, args, kwargs), UNUSED_IN_FIT, "Distiller.evaluate")
+        return super().evaluate(*args, **kwargs)
 
     def get_compile_config(self) -> dict[str, Any]:
         config = super().get_compile_config()
         if not config:
             return config
         # Keras's optimisers do not save what `exclude_from_weight_decay` excluded.
-        decays = self.optimizer._use_weight_decay
+        decays = inner_optimizer(self.optimizer)._use_weight_decay
         return config | {"undecayed": [i for i, v in enumerate(self.trainable_variables) if not decays(v)]}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         given = keras.saving.deserialize_keras_object(config)
         undecayed = given.pop("undecayed", [])
         variables = self.trainable_variables
-        given["optimizer"].exclude_from_weight_decay([variables[i] for i in undecayed])
+        inner_optimizer(given["optimizer"]).exclude_from_weight_decay([variables[i] for i in undecayed])
         self.compile(**given)
 
     def train_step(self, data: Arrays) -> dict[str, Array]:
         images, step = data["images"], self.optimizer.iterations
-        outputs = {r: network(resized(images, network), training=False) for r, network in self._fixed.items()}
+        outputs = dict(data.get("answers", {}))
+        for role, network in self._fixed.items():
+            outputs[role] = in_float32(network(resized(images, network), training=False))
         with tf.GradientTape(persistent=True) as tape:
             for role, network in self._learning.items():
-                outputs[role] = network(resized(images, network), training=True)
+                outputs[role] = in_float32(network(resized(images, network), training=True))
             terms = self.objective.terms(outputs, data["targets"])
             weights = self.objective.weights(self.progress())
             means = {name: ops.mean(term) / replica_count() for name, term in terms.items()}
             total = sum(weights[name] * mean for name, mean in means.items())
+            # Only a loss-scaling optimiser changes it, and divides the gradients again.
+            scaled = self.optimizer.scale_loss(total)
         is_due = ops.equal(step % GUARD_PERIOD, 0)
         squares = self._squares(tape, means, outputs, is_due)
         variables = self.trainable_variables
-        gradients = tape.gradient(total, variables)
+        gradients = tape.gradient(scaled, variables)
         self.balance.measure(over_replicas(means), step)
         self.balance.guard(over_replicas(squares), weights, is_due)
         self.objective.observe(outputs)
@@ -174,9 +215,9 @@ class Distiller(keras.Model):
 
     def test_step(self, data: Arrays) -> dict[str, Array]:
         networks = self._fixed | self._learning
-        outputs = {
-            r: network(resized(data["images"], network), training=False) for r, network in networks.items()
-        }
+        outputs = dict(data.get("answers", {}))
+        for role, network in networks.items():
+            outputs[role] = in_float32(network(resized(data["images"], network), training=False))
         terms = self.objective.terms(outputs, data["targets"])
         return self._report(terms, self.objective.weights(self.progress()))
 
@@ -188,7 +229,8 @@ class Distiller(keras.Model):
 
     def _report(self, terms: Arrays, weights: Arrays, details: bool = False) -> dict[str, Array]:
         weighted = {name: weights[name] * term for name, term in terms.items()}
-        values = {"total": sum(weighted.values())} | weighted
+        total = sum(weighted.values())
+        values = {LOSS: total, "total": total} | weighted
         shares = self.balance.shares() if details else {}
         for name in shares:
             values |= {
@@ -196,9 +238,11 @@ class Distiller(keras.Model):
                 f"weight_{name}": weights[name],
                 f"share_{name}": shares[name],
             }
+        # Keras's own mean of the loss, which callbacks watch by default.
+        means = {metric.name: metric for metric in self.metrics if metric.name == LOSS} | self._means
         for name, value in values.items():
-            self._means[name].update_state(value)
-        return {name: self._means[name].result() for name in values}
+            means[name].update_state(value)
+        return {name: means[name].result() for name in values}
 
     def call(self, images: Float[Array, "batch side side 3"], training: bool = False) -> Arrays:
         return self.student(resized(images, self.student), training=training)
@@ -215,8 +259,10 @@ class Distiller(keras.Model):
         return cls(**(config | {name: load(config[name], custom_objects) for name in saved}))
 
 
-def port_of(network: keras.Model) -> Port:
+def port_of(network: keras.Model | Answers) -> Port:
     """Returns the static shapes of a detector's outputs, its anchors and how its head is made."""
+    if isinstance(network, Answers):
+        return network.port()
     shapes = {name: tuple(t.shape[1:]) for name, t in network.output.items()}
     return Port(shapes, network.anchors, functools.partial(head_of, network))
 
@@ -226,7 +272,10 @@ def resized(images: Float[Array, "batch side side 3"], network: keras.Model) -> 
     size = network.image_size
     if images.shape[1] == size:
         return images
-    return ops.image.resize(images, (size, size), interpolation="bilinear", antialias=True)
+    # The same values as `image.resize`, by matrix products: that has no kernel under XLA.
+    scale = np.full(2, size / images.shape[1], "float32")
+    shape = (images.shape[0], size, size, images.shape[-1])
+    return ops.image.scale_and_translate(images, shape, scale, np.zeros(2, "float32"), (1, 2), "bilinear")
 
 
 def taps_of(outputs: Arrays) -> list[Array]:

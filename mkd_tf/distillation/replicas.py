@@ -23,6 +23,11 @@ def over_replicas(values: Any) -> Any:
     return tf.distribute.get_replica_context().all_reduce("SUM", values)
 
 
+def inner_optimizer(optimizer: keras.Optimizer) -> keras.Optimizer:
+    """Returns the optimiser that clips and decays: what a loss-scaling one is wrapped around."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def shared_gradients(gradients: list[Any], optimizer: keras.Optimizer) -> list[Any]:
     """Returns what `optimizer.apply` gets on each replica, for the same step as with one replica.
 
@@ -33,11 +38,14 @@ def shared_gradients(gradients: list[Any], optimizer: keras.Optimizer) -> list[A
     if count == 1:
         return gradients
     present = over_replicas([g for g in gradients if g is not None])
-    if optimizer.global_clipnorm:
-        present, _ = tf.clip_by_global_norm(present, optimizer.global_clipnorm)
-    elif optimizer.clipnorm:
-        present = [tf.clip_by_norm(g, optimizer.clipnorm) for g in present]
-    elif optimizer.clipvalue:
-        present = [tf.clip_by_value(g, -optimizer.clipvalue, optimizer.clipvalue) for g in present]
+    inner = inner_optimizer(optimizer)
+    if inner.global_clipnorm:
+        present, _ = tf.clip_by_global_norm(present, optimizer.scale_loss(inner.global_clipnorm))
+    elif inner.clipnorm:
+        limit = optimizer.scale_loss(inner.clipnorm)
+        present = [tf.clip_by_norm(g, limit) for g in present]
+    elif inner.clipvalue:
+        limit = optimizer.scale_loss(inner.clipvalue)
+        present = [tf.clip_by_value(g, -limit, limit) for g in present]
     parts = iter([g / count for g in present])
     return [None if g is None else next(parts) for g in gradients]

@@ -15,6 +15,7 @@ import keras
 
 from mkd_tf.checks import check_fraction, check_one_of, fail
 from mkd_tf.detection.anchors import Anchors
+from mkd_tf.detection.precision import LayerPrecision
 from mkd_tf.detection.types import Array, Arrays, ArraysByRole, PerExample
 
 SOURCES = ("teacher", "guide", "best")
@@ -71,6 +72,7 @@ class Strategy(keras.layers.Layer):
     Attributes:
       sources: roles that may be the source.
       options: the class's own constructor arguments, which its files hold.
+      from_detections: whether a source that only answers with detections is enough.
 
     Args:
       weight: factor of the term in the total.
@@ -88,6 +90,7 @@ class Strategy(keras.layers.Layer):
 
     sources: tuple[str, ...] = ("teacher", "guide")
     options: tuple[str, ...] = ()
+    from_detections: bool = False
 
     def __init__(
         self,
@@ -101,7 +104,7 @@ class Strategy(keras.layers.Layer):
         images: str = "all",
         name: str | None = None,
     ):
-        super().__init__(name=name)
+        super().__init__(name=name, dtype="float32")
         check_one_of(f"source of {self.name}", source, self.sources)
         check_one_of(f"images of {self.name}", images, IMAGES)
         for argument, value in (("rise", rise), ("fall", fall), ("start", start), ("end", end)):
@@ -143,7 +146,8 @@ class Strategy(keras.layers.Layer):
             expected, got = f"a target other than its source {self.source}", f"target {self.target}"
             do = "A network cannot learn from itself: set another source= or target=."
             fail(f"strategy {self.name}", expected=expected, got=got, do=do)
-        self._connect(ports[self.roles[0]], ports[self.target])
+        with LayerPrecision():
+            self._connect(ports[self.roles[0]], ports[self.target])
         self.built = True
 
     def _connect(self, source: Port, target: Port) -> None:

@@ -170,6 +170,8 @@ class Dense(Strategy):
         for role, (anchors, index, matched) in zip(self.roles, self._matches, strict=True):
             own = read(outputs[role], anchors), outputs[role]["class_logits"]
             values, logits = (ops.take(x, index, axis=1) for x in own)
+            if "matched" in outputs[role]:  # A list of detections says nothing of other anchors.
+                matched = matched * ops.take(outputs[role]["matched"], index, axis=1)
             found.append((values, logits, matched))
         return found[0] if len(found) == 1 else more_confident(*found)
 
@@ -211,6 +213,7 @@ class SoftClasses(Dense):
     """
 
     options = ("tau", "beta", "form", "mask", "soft_target")
+    from_detections = True
 
     def __init__(
         self,
@@ -256,6 +259,8 @@ class SoftBoxes(Dense):
     >>> round(float(soft_box_loss(half, box, sure, np.ones(1, "float32"))[0]), 3)  # 1 - GIoU
     0.5
     """
+
+    from_detections = True
 
     def __init__(self, weight: float = 1.0, name: str = "soft_boxes", **kwargs: Any):
         super().__init__(weight, name=name, **kwargs)

@@ -1,15 +1,18 @@
 """Backups from which a killed run goes on: a folder written beside and renamed.
 
 A backup holds arrays by name (`arrays.npz`, no pickle) and plain values
-(`state.json`). A folder is either whole or still called `.part`: the newest whole
-one counts. Keras's own BackupAndRestore overwrites its weights in place and
-writes their epoch separately; a kill between the two tears the state.
+(`state.json`), and the SHA-256 of both (`SHA256SUMS`). A folder is either whole or still
+called `.part`. Two generations are kept: if the newest is damaged, the one before counts.
+Keras's own BackupAndRestore overwrites its weights in place and writes their epoch
+separately; a kill between the two tears the state.
 """
 
 import dataclasses
+import hashlib
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,21 +21,32 @@ import numpy as np
 
 from mkd_tf import schemas
 from mkd_tf.checks import MkdError, fail
-from mkd_tf.files import atomic_write
+from mkd_tf.files import atomic_write, storing, write_bytes
 from mkd_tf.schemas.training import StateFile
+
+_FILES = ("arrays.npz", "state.json")
+_SUMS = "SHA256SUMS"
+_GENERATIONS = 2
+# A zip archive with a flipped bit raises nearly anything.
+_DAMAGE = (EOFError, KeyError, NotImplementedError, OSError, ValueError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass(frozen=True)
 class Backup:
-    """The state of a stage after an epoch."""
+    """The state of a stage after an epoch, or within one (`state["step"]`).
+
+    `notice` says that a newer one was damaged and is gone; empty if none was.
+    """
 
     arrays: dict[str, np.ndarray]
     state: StateFile
+    notice: str = ""
 
 
 def _complete(folder: Path) -> list[Path]:
     found = [p for p in folder.glob("epoch_*") if p.is_dir() and p.suffix != ".part"]
-    return sorted(found, key=lambda p: int(p.name.split("_")[1]))
+    # epoch_000003, or epoch_000003_step_000045 for 45 steps more.
+    return sorted(found, key=lambda p: [int(n) for n in p.name.split("_") if n.isdecimal()])
 
 
 def has_backup(folder: Path) -> bool:
@@ -40,40 +54,82 @@ def has_backup(folder: Path) -> bool:
     return bool(_complete(folder))
 
 
-def save_backup(folder: Path, epoch: int, arrays: Mapping[str, np.ndarray], state: StateFile) -> None:
-    """Writes the backup of a finished epoch, then removes the older ones."""
-    final = folder / f"epoch_{epoch:06d}"
+def save_backup(folder: Path, epoch: int, arrays: Mapping[str, np.ndarray], state: StateFile) -> Path:
+    """Writes the backup after an epoch and, with `state["step"]`, steps of the next.
+
+    Then the older ones are removed, but for one. Returns its folder.
+    """
+    step = state.get("step", 0)
+    final = folder / (f"epoch_{epoch:06d}" + (f"_step_{step:06d}" if step else ""))
     part = final.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    with atomic_write(part / "arrays.npz") as stream:
-        np.savez(stream, allow_pickle=False, **dict(arrays))
-    schemas.write(part / "state.json", state, StateFile)
-    shutil.rmtree(final, ignore_errors=True)
-    os.replace(part, final)
-    for old in _complete(folder):
-        if old != final:
-            shutil.rmtree(old, ignore_errors=True)
+    try:
+        with storing(final):
+            part.mkdir(parents=True)
+        with atomic_write(part / "arrays.npz") as stream:
+            np.savez(stream, allow_pickle=False, **dict(arrays))
+        schemas.write(part / "state.json", state, StateFile)
+        sums = "".join(f"{_sha256(part / name)}  {name}\n" for name in _FILES)
+        write_bytes(part / _SUMS, sums.encode())
+        shutil.rmtree(final, ignore_errors=True)
+        with storing(final):
+            os.replace(part, final)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    for old in _complete(folder)[:-_GENERATIONS]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
 
 
 def load_backup(folder: Path) -> Backup | None:
-    """Returns the newest whole backup, or None.
+    """Returns the newest whole backup, or None if there is none.
+
+    A damaged one is removed if the one before it is whole.
 
     Raises:
-      MkdError: if it cannot be read.
+      MkdError: if none can be read.
     """
     found = _complete(folder)
-    if not found:
-        return None
+    damaged: dict[Path, MkdError] = {}
+    for path in reversed(found):
+        try:
+            backup = _read(path)
+        except MkdError as error:
+            damaged[path] = error
+            continue
+        for newer in damaged:
+            shutil.rmtree(newer, ignore_errors=True)
+        lost = ", ".join(f"{newer.name} was damaged ({error})" for newer, error in damaged.items())
+        return dataclasses.replace(backup, notice=f"{lost}: {path.name} is used" if lost else "")
+    if damaged:
+        path, error = next(iter(damaged.items()))
+        raise MkdError(f"{path}: damaged backup ({error}). Delete {folder} to start its stage again.")
+    return None
+
+
+def _read(path: Path) -> Backup:
+    """Reads one backup; raises `MkdError` with the reason if it is not what was written."""
     try:
-        with open(found[-1] / "arrays.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
+        _verify(path)
+        with open(path / "arrays.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        state = schemas.read(found[-1] / "state.json", StateFile)
-    except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise MkdError(
-            f"{found[-1]}: damaged backup ({error}). Delete this folder to start its stage again."
-        ) from None
-    return Backup(arrays, state)
+        return Backup(arrays, schemas.read(path / "state.json", StateFile))
+    except _DAMAGE as error:
+        raise MkdError(str(error)) from None
+
+
+def _verify(path: Path) -> None:
+    """Raises ValueError if a file differs from its stored hash; earlier backups have none."""
+    if not (path / _SUMS).exists():
+        return
+    stored = (path / _SUMS).read_text(encoding="utf-8", errors="replace").split()
+    if stored != [word for name in _FILES for word in (_sha256(path / name), name)]:
+        raise ValueError(f"its files differ from {_SUMS}")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def arrays_of(owners: Mapping[str, Sequence[keras.Variable]]) -> dict[str, np.ndarray]:

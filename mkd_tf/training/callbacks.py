@@ -19,6 +19,7 @@ from mkd_tf.evaluation.runners import KerasRunner
 from mkd_tf.files import write_bytes
 from mkd_tf.schemas.training import StateFile
 from mkd_tf.training.backup import Backup, arrays_of, restore, save_backup
+from mkd_tf.training.fine_tuning import frozen_variables
 
 
 class WeightAveraging(keras.callbacks.Callback):
@@ -31,7 +32,10 @@ class WeightAveraging(keras.callbacks.Callback):
 
     def __init__(self, raw: keras.Model, averaged: keras.Model, decay: float):
         super().__init__()
-        self._pairs = list(zip(averaged.variables, raw.variables, strict=True))
+        still = {id(v) for v in frozen_variables(raw)}
+        pairs = zip(averaged.variables, raw.variables, strict=True)
+        # An average of equal values is not always equal to them: rounding would move it.
+        self._pairs = [(average, value) for average, value in pairs if id(value) not in still]
         self._decay = decay
         self._update = tf.function(self._assign)
 
@@ -54,6 +58,10 @@ class StageRecord(keras.callbacks.Callback):
 
     The shipped form of `averaged` is validated every `eval_every` epochs and saved; a backup
     holds the variables of `owners`; `report` is called after each epoch with its row.
+
+    Attributes:
+      epochs: of the whole stage; None where one `fit` is the stage.
+      step: steps of the epoch after the finished ones that a restored backup holds.
     """
 
     def __init__(
@@ -71,14 +79,19 @@ class StageRecord(keras.callbacks.Callback):
         self.runner: KerasRunner | None = None
         self._began = time.monotonic()
         self._best: dict[str, np.ndarray] = {}
+        self._means: dict[str, np.ndarray] = {}
+        self.epochs: int | None = None
+        self.step = 0
         self.rows: list[dict[str, Any]] = []
         self.best, self.best_epoch = -1.0, 0
 
     def restore(self, backup: Backup) -> int:
         """Restores a backup; returns how many epochs are done."""
         state, where = backup.state, self._folder / "backup"
-        arrays = {k: v for k, v in backup.arrays.items() if not k.startswith("best/")}
-        best = {k.replace("best/", "averaged/"): v for k, v in backup.arrays.items() if k not in arrays}
+        arrays = {k: v for k, v in backup.arrays.items() if not k.startswith(("best/", "means/"))}
+        best = {k.replace("best/", "averaged/"): v for k, v in backup.arrays.items() if k.startswith("best/")}
+        self._means = {k: v for k, v in backup.arrays.items() if k.startswith("means/")}
+        self.step = state.get("step", 0)
         if best:
             # A lost attempt at the next epoch may have overwritten the file.
             restore({"averaged": self._owners["averaged"]}, best, where)
@@ -94,17 +107,48 @@ class StageRecord(keras.callbacks.Callback):
         """Training time so far, earlier runs of a resumed stage included."""
         return time.monotonic() - self._began
 
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self._means:  # Keras has just reset them.
+            restore(self._mean_variables(), self._means, self._folder / "backup")
+            self._means = {}
+
+    def _mean_variables(self) -> dict[str, list[keras.Variable]]:
+        """Returns the variables of the running means that become the epoch's row."""
+        return {"means": [v for metric in self.model.metrics for v in metric.variables]}
+
+    def save_step(self, step: int) -> str:
+        """Saves the state after `step` steps of the epoch that follows the finished ones; returns where."""
+        return str(self._save(arrays_of(self._mean_variables()), step))
+
+    def _save(self, means: dict[str, np.ndarray], step: int = 0) -> Path:
+        done = len(self.rows)
+        arrays = arrays_of(self._owners)
+        broken = [name for name, a in arrays.items() if a.dtype.kind == "f" and not np.isfinite(a).all()]
+        if broken:
+            raise FloatingPointError(f"the variable {broken[0]} is not finite after epoch {done}")
+        state: StateFile = {
+            "epoch": done,
+            "rows": self.rows,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+        }
+        if step:
+            state["step"] = step
+        return save_backup(self._folder / "backup", done, arrays | self._best | means, state)
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         done = epoch + 1
         row: dict[str, Any] = {
             "epoch": done,
-            **{k: float(v) for k, v in (logs or {}).items()},
+            # `total` is Keras's `loss`.
+            **{k: float(v) for k, v in (logs or {}).items() if k != "loss"},
             "val_AP": None,
         }
         if not math.isfinite(row.get("total", 0.0)):
             raise FloatingPointError(f"the loss became {row['total']} in epoch {done}")
         row["learning_rate"] = float(np.asarray(self.model.optimizer.learning_rate))
-        if done % self._eval_every == 0 or done == self.params["epochs"]:
+        if done % self._eval_every == 0 or done == (self.epochs or self.params["epochs"]):
             network = self._averaged.shipped()
             # A network that is rebuilt for shipping needs a new trace; others are traced once.
             if self.runner is None or network is not self._averaged:
@@ -126,12 +170,5 @@ class StageRecord(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         write_bytes(self._folder / "history.csv", text.getvalue().encode())
-        state: StateFile = {
-            "epoch": done,
-            "rows": self.rows,
-            "best": self.best,
-            "best_epoch": self.best_epoch,
-            "seconds": self.seconds,
-        }
-        save_backup(self._folder / "backup", done, arrays_of(self._owners) | self._best, state)
+        self._save({})
         self._report(row)

@@ -2,16 +2,17 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from mkd_tf.checks import fail
 from mkd_tf.config import Config
-from mkd_tf.data.base import Dataset
+from mkd_tf.data.base import Dataset, Element
 from mkd_tf.data.pipeline.batches import Stream, training_batches
 from mkd_tf.data.pipeline.image_store import Boxes, ImageStore
+from mkd_tf.data.pipeline.teacher_places import TeacherPlaces
 from mkd_tf.detection.anchors import Anchors
 
 REPEATS = 4
@@ -40,6 +41,11 @@ def unlabelled_per_batch(batch: int, share: float, labelled: int, unlabelled: in
     return min(max(min(round(batch * share), most), 1), batch - 1)
 
 
+def training_splits(dataset: Dataset) -> list[Sequence[Element]]:
+    """Returns the splits whose images a run trains on, in the order of its store."""
+    return [dataset.split(name) for name in ("train", "unlabelled") if name in dataset.split_names]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Images:
     """The pool of images that a run trains on.
@@ -65,9 +71,7 @@ class Images:
         cls, dataset: Dataset, config: Config, on_progress: Callable[[int, int], None] | None = None
     ) -> "Images":
         """Decodes the images and chooses the labelled ones, by the run's seed."""
-        splits = [dataset.split("train")]
-        if "unlabelled" in dataset.split_names:
-            splits.append(dataset.split("unlabelled"))
+        splits = training_splits(dataset)
         size = max(config.roles.size_of(role) for role in ("teacher", "guide", "student"))
         store = ImageStore(splits, size, config.data.fit, config.data.cache_gb, on_progress)
         known = np.flatnonzero(store.is_labelled)
@@ -112,7 +116,13 @@ class Images:
         return self.all_labelled if self.config.roles.teacher_labels == "all" else self.labelled
 
     def batches(
-        self, role: str, boxes: Boxes, anchors: Mapping[str, Anchors], first_step: int, steps: int
+        self,
+        role: str,
+        boxes: Boxes,
+        anchors: Mapping[str, Anchors],
+        first_step: int,
+        steps: int,
+        soft: TeacherPlaces | None = None,
     ) -> tf.data.Dataset:
         """Returns a stage's training batches from `first_step` on, with targets for who learns in it."""
         return training_batches(
@@ -126,4 +136,5 @@ class Images:
             image_size=self.image_size,
             first_step=first_step,
             steps=steps,
+            soft=soft,
         )

@@ -40,6 +40,8 @@ class Measuring:
         self._dataset, self._config = dataset, config
         self._sets: dict[tuple[str, int], EvaluationSet] = {}
         self._teachers: tuple[Detector, list[Detections]] | None = None
+        # Of a teacher without a network: its detections in the test images, and its operating point.
+        self.answers: tuple[Sequence[Detections], float] | None = None
 
     def images(self, split: str, image_size: int) -> EvaluationSet:
         """Returns a split's images at an input size."""
@@ -79,6 +81,9 @@ class Measuring:
         if teacher is not None:
             theirs, scores = self._taught(teacher), (point["value"], self.point(teacher)["value"])
             entry["beyond_teacher"] = beyond(images.truth, detections, theirs, names, *scores)
+        elif self.answers is not None:
+            theirs, score = self.answers
+            entry["beyond_teacher"] = beyond(images.truth, detections, theirs, names, point["value"], score)
         return entry
 
     def ap(self, detector: Detector) -> float | None:

@@ -1,7 +1,8 @@
 """Networks and distillers of a run, built from its configuration and its seed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -9,9 +10,12 @@ import tensorflow as tf
 from mkd_tf.checks import fail
 from mkd_tf.compression import CompressedDetector
 from mkd_tf.config import SEEDS_PER_RUN, Config
+from mkd_tf.detection.from_detections import different_grids, joined_anchors
+from mkd_tf.detection.precision import LayerPrecision
 from mkd_tf.detectors import Detector, build_detector, takes_backbone_weights
-from mkd_tf.detectors.files import load_detector, take_weights
+from mkd_tf.detectors.files import in_precision, load_detector, take_weights
 from mkd_tf.detectors.teachers import assemble_teacher
+from mkd_tf.distillation.answers import Answers
 from mkd_tf.distillation.balance import Balance
 from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.distillation.objective import Objective
@@ -19,6 +23,8 @@ from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.registry import parse_specs
 from mkd_tf.starts import Imitation
 from mkd_tf.strategies import STRATEGIES, Strategy
+from mkd_tf.training.answer_terms import answers_only, guide_terms
+from mkd_tf.training.fine_tuning import check_options, freeze, is_pretrained
 from mkd_tf.training.plan import Stage
 from mkd_tf.training.starting import starts_of
 
@@ -32,16 +38,21 @@ class Networks:
     def __init__(self, config: Config, class_names: tuple[str, ...], synchronized: bool = False):
         self._config, self._class_names, self._synchronized = config, class_names, synchronized
 
-    def build(self, role: str, spec: str) -> Detector:
+    def build(self, role: str, spec: str, precision: str = "float32") -> Detector:
         """Builds a role's untrained network, or loads the teacher or guide that was given."""
         roles = self._config.roles
         size = roles.size_of(role)
         if roles.weights_of(role):
             return self._given(role, size)
         self.seed(role)
-        network = build_detector(spec, roles.backbone_weights, image_size=size, class_names=self._class_names)
+        with LayerPrecision(precision):
+            network = build_detector(
+                spec, roles.backbone_weights, image_size=size, class_names=self._class_names
+            )
         if role.startswith("student") and roles.student_weights:
             take_weights(network, roles.student_weights)
+        if is_pretrained(spec, roles):
+            freeze(network, self._config.optimizer)
         if self._synchronized:
             synchronize(network)
         return network
@@ -74,21 +85,42 @@ class Networks:
             )
         return network
 
-    def distiller(
-        self, stage: Stage, network: Detector, others: Mapping[str, Detector], steps: int
-    ) -> Distiller:
+    def distiller(self, stage: Stage, network: Detector, others: Mapping[str, Any], steps: int) -> Distiller:
         """Returns what trains `network` in a stage, with the networks of its sources."""
         task, roles = self._config.task, self._config.roles
         strategies = strategies_of(stage.strategies)
         if stage.guide:
-            strategies += strategies_of(roles.guide_strategies, target="guide")
+            strategies += strategies_of(guide_terms(roles), target="guide")
         objective = Objective(
             DetectionTask(task.beta, task.box_weight),
             strategies,
             Balance(task.balance, task.gradient_cap, steps, self._config.optimizer.warmup_steps),
         )
+        if answers_only(roles.teacher):
+            learning = {"student": network.anchors} | (
+                {"guide": others["guide"].anchors} if stage.guide else {}
+            )
+            anchors = joined_anchors(different_grids(learning))
+            others = {**others, "teacher": Answers(anchors, len(self._class_names))}
+        # A compressed network emulates integers in float32.
+        precision = "float32" if stage.method else self._config.run.precision
         sources = {role: others[role] for role in stage.sources}
-        return Distiller(network, **sources, objective=objective, learn_guide=bool(stage.guide))
+        fixed = [role for role in sources if role != "guide" or not stage.guide]
+        sources |= {role: in_precision(sources[role], precision) for role in fixed}
+        with LayerPrecision(precision):  # By its own policy Keras scales the loss.
+            return Distiller(network, **sources, objective=objective, learn_guide=bool(stage.guide))
+
+    def in_precision(
+        self, learning: dict[str, Detector], build: Callable[[str], dict[str, Detector]]
+    ) -> dict[str, Detector]:
+        """Returns networks with the weights of `learning` that compute in the run's precision."""
+        precision = self._config.run.precision
+        if precision == "float32":
+            return learning
+        built = build(precision)
+        for role, network in built.items():
+            network.set_weights(learning[role].get_weights())
+        return built
 
     def compressed(self, stage: Stage, start: Detector, steps: int) -> CompressedDetector:
         """Returns the trained network `start` in the form that a compression trains.
@@ -116,10 +148,11 @@ class Networks:
         if given and not any(takes_backbone_weights(spec) for spec in specs):
             fail(
                 "backbone_weights",
-                expected="a network with such a backbone, as resnet(depth=50) or mobilenet_v2",
+                expected="a network with such a backbone, as efficientnet_lite or resnet(depth=50)",
                 got=", ".join(dict.fromkeys(specs)),
                 do="Choose another --teacher or --student, or leave --backbone_weights out.",
             )
+        check_options(self._config.optimizer, stages, self._config.roles)
         if tf.distribute.has_strategy() and any(
             isinstance(s, Imitation) for s in starts_of(self._config.roles.start)
         ):

@@ -7,6 +7,7 @@ from mkd_tf.compression import METHODS
 from mkd_tf.compression.methods import connected
 from mkd_tf.config import CompressionConfig, RolesConfig
 from mkd_tf.registry import parse_chains
+from mkd_tf.training.answer_terms import answers_only, guide_terms, student_terms
 
 FEATURES = "rise=0.1, fall=0.2"
 MKD = (
@@ -55,19 +56,21 @@ def plan(roles: RolesConfig, compression: CompressionConfig | None = None) -> li
     Raises:
       MkdError: if `--compress` cannot be read, or names an unknown method.
     """
-    stages = [Stage("teacher", roles.teacher, roles.teacher_epochs)]
+    has_network = not answers_only(roles.teacher)
+    stages = [Stage("teacher", roles.teacher, roles.teacher_epochs)] if has_network else []
     sources = ("teacher", "guide") if roles.has_guide else ("teacher",)
     learns_along = roles.has_guide and roles.guide_mode == "learning"
     if roles.has_guide and not learns_along:
-        stages.append(Stage("guide", roles.guide, roles.guide_epochs, roles.guide_strategies, ("teacher",)))
+        stages.append(Stage("guide", roles.guide, roles.guide_epochs, guide_terms(roles), ("teacher",)))
     if roles.baseline:
         stages.append(Stage("student_alone", roles.student, roles.student_epochs))
-    guide, specs = roles.guide if learns_along else "", expanded(roles.strategies, roles.has_guide)
+    guide = roles.guide if learns_along else ""
+    specs = student_terms(expanded(roles.strategies, roles.has_guide), roles)
     stages.append(Stage("student", roles.student, roles.student_epochs, specs, sources, guide))
     if compression is None or not compression.compress:
         return stages
     if compression.compress_strategies:
-        specs = expanded(compression.compress_strategies, roles.has_guide)
+        specs = student_terms(expanded(compression.compress_strategies, roles.has_guide), roles)
     return stages + _compressions(roles.student, compression, specs, sources)
 
 

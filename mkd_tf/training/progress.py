@@ -34,6 +34,8 @@ class StageProgress(keras.callbacks.Callback):
         )
         self._note = ""
         self._done = 0
+        self.first = 0
+        """Steps of the first epoch that an earlier run has taken."""
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._task = self._bar.add_task(self._role, total=self._epochs * self._per_epoch, note="")
@@ -41,7 +43,7 @@ class StageProgress(keras.callbacks.Callback):
             self._bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._done = epoch * self._per_epoch
+        self._done, self.first = epoch * self._per_epoch + self.first, 0
         self._bar.update(self._task, completed=self._done)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:

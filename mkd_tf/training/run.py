@@ -12,9 +12,7 @@ from rich.progress import Progress
 from mkd_tf.checks import fail
 from mkd_tf.config import Config
 from mkd_tf.data import open_dataset
-from mkd_tf.data.pipeline.image_store import Boxes
 from mkd_tf.data.pipeline.mixing import check_mixing
-from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detectors import Detector
 from mkd_tf.detectors.files import load_detector, save_detector
 from mkd_tf.detectors.teachers import assemble_teacher
@@ -33,31 +31,43 @@ from mkd_tf.evaluation.results import (
 )
 from mkd_tf.evaluation.runners import KerasRunner
 from mkd_tf.schemas.training import ResultsFile, Role
+from mkd_tf.training.advice import Advice
+from mkd_tf.training.answered_run import answered_run
 from mkd_tf.training.backup import has_backup
 from mkd_tf.training.compression_stage import CompressionSteps, prepare, settings_of
+from mkd_tf.training.fine_tuning import pretrained_of
 from mkd_tf.training.harm import HarmGuard, validations
 from mkd_tf.training.images import Images
-from mkd_tf.training.label_quality import MOST_IMAGES, label_quality
 from mkd_tf.training.measuring import Measuring
 from mkd_tf.training.networks import Networks
 from mkd_tf.training.plan import Stage, plan
 from mkd_tf.training.stage import train_stage
 from mkd_tf.training.starting import start_networks
-from mkd_tf.training.teacher_boxes import detect, read_rows, row_of, usable, with_teacher_boxes, write_rows
+from mkd_tf.training.teaching import Teaching
 from mkd_tf.training.workdir import check_images, claim, claim_stage, compare, lock, read_done, write_done
 
 
 class Run:
     """One training run in its work directory; `results.json` quotes the `command` that began it."""
 
-    def __init__(self, config: Config, command: str = "", console: Console | None = None):
+    def __init__(
+        self,
+        config: Config,
+        command: str = "",
+        console: Console | None = None,
+        advice: Advice | None = None,
+    ):
+        self.advice = advice or Advice(config)
         self.config, self.console = config, console or make_console()
+        config = self.advice.config
         compare(config)
         if config.run.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.say(f"reading {config.data.dataset}")
         self.dataset = open_dataset(config.data)
+        self.config = config = self.advice.look(self.dataset, self.console)
         self.stages = plan(config.roles, config.compression)
+        answered = answered_run(config, self.dataset, self.console)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self.networks = Networks(config, self.dataset.class_names, synchronized=replicas > 1)
         done = {s.role: Path(config.run.workdir, s.role, "best.keras") for s in self.stages}
@@ -70,9 +80,14 @@ class Run:
             self.images = Images.load(self.dataset, config, bar(progress, "reading images"))
         streams = [s for stage in self.stages for s in self.images.streams(stage.role)]
         check_mixing(config.augmentation, [(s.labelled, s.per_batch) for s in streams])
-        check_images(Path(config.run.workdir), self.images.store.digest())
+        store = self.images.store
+        check_images(Path(config.run.workdir), store.digest(), store.content_digest())
         self.folder = claim(config)
         self.measuring = Measuring(self.dataset, config.data)
+        parts = self.images, self.measuring, self.folder, self.console, answered
+        self.teaching = Teaching(
+            config, self.dataset.class_names, *parts, results=lambda: self.results, record=self._note
+        )
         p, store = self.images, self.images.store
         if not store.is_cached:
             self.say(
@@ -82,7 +97,7 @@ class Run:
         self.say(f"classes: {', '.join(self.dataset.class_names)}")
         share = f", {p.unlabelled_per_batch} of {config.optimizer.batch_size} in a batch"
         self.say(
-            f"images: {len(p.teachers)} labelled for the teacher; "
+            f"images: {f'{len(p.teachers)} labelled for the teacher; ' if answered is None else ''}"
             f"{len(p.labelled)} labelled and {len(p.unlabelled)} unlabelled for the student"
             + (share if len(p.unlabelled) else "")
         )
@@ -99,6 +114,8 @@ class Run:
         }
         if "teacher_labels" in before:
             self.results["teacher_labels"] = before["teacher_labels"]
+        if "teacher_gate" in before:
+            self.results["teacher_gate"] = before["teacher_gate"]
 
     def _check_splits(self) -> None:
         missing = [s for s in ("train", "validation", "test") if s not in self.dataset.split_names]
@@ -122,8 +139,13 @@ class Run:
           MkdError: for a mistake of the user; the same command goes on from there.
         """
         networks: dict[str, Detector] = {}
+        self.teaching.begin()
+        self.advice.started()
         for stage in self.stages:
             networks[stage.role] = self._trained(stage, networks)
+            if stage.role == "teacher":
+                given = bool(self.config.roles.teacher_weights)
+                self.teaching.gate(networks["teacher"], given)
             if stage.guide:
                 networks["guide"] = load_detector(self.folder / "guide" / "best.keras")
         self._show(networks)
@@ -134,48 +156,16 @@ class Run:
         for network in networks.values():
             self.measuring.point(network)
         runners = {role: KerasRunner(network) for role, network in networks.items()}
-        write_examples(self.folder, self.dataset.split("test"), runners, self.config.data.fit)
+        answers = {} if self.measuring.answers is None else {"teacher": self.measuring.answers}
+        write_examples(self.folder, self.dataset.split("test"), runners, self.config.data.fit, answers)
         self.console.print(results_table(self.results))
+        self._note(diagnosis=self.advice.diagnose(self.results))
+        for finding in self.results["diagnosis"]:
+            self.say(f"diagnosis: {finding['text']}")
         self.say(f"results: {self.folder / 'results.json'}; images: {self.folder / 'examples.png'}")
         # Linux counts in KiB.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         self.say(f"peak memory: {peak:.1f} GiB")
-
-    def _boxes(self, stage: Stage, networks: dict[str, Detector], anchors: Anchors) -> Boxes:
-        """Returns the boxes to train on: the truth, and with a teacher its boxes on unlabelled images."""
-        images = self.images
-        if not stage.sources or not len(images.unlabelled):
-            return images.store.truth
-        path = self.folder / "teacher" / "boxes.npz"
-        if not path.exists():
-            runner = KerasRunner(networks["teacher"])
-            with Progress(console=self.console, transient=True) as progress:
-                shown = bar(progress, "teacher labels", len(images.unlabelled))
-                found = detect(images.store, images.unlabelled, runner, shown)
-            write_rows(path, images.unlabelled, found)
-        if "teacher_labels" not in self.results:
-            self._judge_labels(networks["teacher"], anchors)
-        data = self.config.data
-        limits = data.teacher_boxes, data.teacher_boxes_iou
-        return with_teacher_boxes(images.store, images.unlabelled, read_rows(path), *limits)
-
-    def _judge_labels(self, teacher: Detector, anchors: Anchors) -> None:
-        """Measures how far the teacher's boxes agree with the labels of the student's labelled images."""
-        store, data = self.images.store, self.config.data
-        chosen = self.images.labelled[:MOST_IMAGES]
-        if not len(chosen) or data.teacher_boxes >= 1:
-            return
-        found = detect(store, chosen, KerasRunner(teacher), lambda done, of: None)
-        labels = [usable(row_of(d), data.teacher_boxes, data.teacher_boxes_iou) for d in found]
-        truth, count = [store.row(i) for i in chosen.tolist()], len(self.dataset.class_names)
-        quality = label_quality(anchors, truth, labels, count)
-        self.results = {**self.results, "teacher_labels": quality}
-        write_results(self.folder / "results.json", self.results)
-        right = percent(quality["class_right"], "{:.0%}")
-        self.say(
-            f"the teacher's labels: {quality['boxes_per_image']:.1f} boxes an image; where objects are, "
-            f"{right} of their weight has the right class ({len(chosen)} of its own training images)"
-        )
 
     def _trained(self, stage: Stage, networks: dict[str, Detector]) -> Detector:
         """Trains a role unless that is done; returns the network in `best.keras`."""
@@ -196,34 +186,38 @@ class Run:
         return assemble_teacher(network, config.roles.teacher_views) if role == "teacher" else network
 
     def _train(self, stage: Stage, networks: dict[str, Detector]) -> None:
+        stage = self.advice.settle(stage)
+        more_callbacks: list[Any] = self.advice.watch(stage, self.dataset, self.networks, self.say)
         role, per_epoch = stage.role, self.images.steps_per_epoch(stage.role)
         steps = stage.epochs * per_epoch
         learning = self._learning(stage, steps)
         student = learning["student"]
-        boxes = self._boxes(stage, networks, student.anchors)
-        others = networks | {r: n for r, n in learning.items() if r != "student"}
+        boxes = self.teaching.boxes(stage, networks, student.anchors)
+        soft = self.teaching.places(stage)
         size = parameters(student.inference())
         self.say(f"{role}: {stage.network}, {size:,} parameters, {stage.epochs} x {per_epoch} steps")
         common = self.config.optimizer
         rate = self.config.roles.learning_rate_of(role, common.learning_rate)
-        more_callbacks = []
         if stage.method:
             rate = self.config.compression.compress_learning_rate
             claim_stage(self.folder / role, settings_of(stage, self.config))
             prepare(student, self.dataset, self.config)
-            more_callbacks = [CompressionSteps(student)]
+            more_callbacks.append(CompressionSteps(student))
         anchors = {r: network.anchors for r, network in learning.items()}
         if not has_backup(self.folder / role / "backup"):  # Its weights replace those of a start.
             start_networks(stage, learning, networks, self.images, self.config, self.say)
         averaged = self._learning(stage, steps)
+        if not stage.method:
+            learning = self.networks.in_precision(learning, lambda p: self._learning(stage, steps, p))
+        others = networks | {r: n for r, n in learning.items() if r != "student"}
         if stage.method:
             # Else initial adapters depend on which networks this process, or a killed one, made before.
             self.networks.seed("student")
         outcome = train_stage(
             role,
-            self.networks.distiller(stage, student, others, steps),
+            self.networks.distiller(stage, learning["student"], others, steps),
             averaged,
-            lambda first: self.images.batches(role, boxes, anchors, first, steps),
+            lambda first: self.images.batches(role, boxes, anchors, first, steps, soft),
             self.measuring.images("validation", student.image_size),
             self.folder / role,
             epochs=stage.epochs,
@@ -231,6 +225,7 @@ class Run:
             optimizer_config=dataclasses.replace(common, learning_rate=rate),
             run_config=self.config.run,
             console=self.console,
+            pretrained=pretrained_of(stage, self.config.roles),
             more_callbacks=more_callbacks,
             on_row=self._guard() if role == "student" else None,
         )
@@ -239,9 +234,10 @@ class Run:
         if stage.guide:
             # No epoch is selected for the guide: its last weights are its best.
             self._save_best("guide", averaged["guide"])
-            self._finish("guide", averaged["guide"], dict(entry), networks["teacher"])
+            self._finish("guide", averaged["guide"], dict(entry), networks.get("teacher"))
         entry["best_epoch"] = outcome.best_epoch
         self._finish(role, outcome.final, entry, networks.get("teacher"))
+        self.advice.ended(role)
 
     def _guard(self) -> HarmGuard:
         alone, before = (validations(self.folder / r / "history.csv") for r in ("student_alone", "student"))
@@ -251,13 +247,14 @@ class Run:
         self.measuring.point(network)
         save_detector(network, self.folder / role / "best.keras")
 
-    def _learning(self, stage: Stage, steps: int) -> dict[str, Any]:
+    def _learning(self, stage: Stage, steps: int, precision: str = "float32") -> dict[str, Any]:
         """Builds the networks that learn in a stage; the stage's own is the student there."""
         if stage.method:
             start = load_detector(self.folder / stage.start / "best.keras")
             return {"student": self.networks.compressed(stage, start, steps)}
-        found = {"student": self.networks.build(stage.role, stage.network)}
-        return found | ({"guide": self.networks.build("guide", stage.guide)} if stage.guide else {})
+        specs = {"student": (stage.role, stage.network)}
+        specs |= {"guide": ("guide", stage.guide)} if stage.guide else {}
+        return {name: self.networks.build(*spec, precision) for name, spec in specs.items()}
 
     def _finish(self, role: str, detector: Detector, entry: dict[str, Any], teacher: Detector | None) -> None:
         """Measures a trained role on the test split, marks its stage as done."""
@@ -268,6 +265,11 @@ class Run:
         found = f"AP {percent(whole['AP'])}, AP50 {percent(whole['AP50'])}"
         self.say(f"{role}: test {found}, {entry['seconds']:.0f} s")
         self._record(role, whole)
+
+    def _note(self, **keys: Any) -> None:
+        """Writes further keys of `results.json`."""
+        self.results = cast(ResultsFile, {**self.results, **keys})
+        write_results(self.folder / "results.json", self.results)
 
     def _record(self, role: str, entry: Role) -> None:
         self.results = merge_role(self.results, role, entry)

@@ -14,12 +14,15 @@ from mkd_tf.config import OptimizerConfig, RunConfig
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import load_detector, save_detector
 from mkd_tf.distillation.distiller import Distiller
+from mkd_tf.distillation.optimizers import adamw
 from mkd_tf.distillation.schedules import WarmupCosine
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.training.backup import load_backup
 from mkd_tf.training.callbacks import StageRecord, WeightAveraging
+from mkd_tf.training.fine_tuning import backbone_variables, described
 from mkd_tf.training.measuring import set_operating_point
 from mkd_tf.training.progress import StageProgress
+from mkd_tf.training.stopping import REQUEST, Steps
 
 _JIT = {"auto": "auto", "true": True, "false": False}
 
@@ -33,16 +36,22 @@ class Outcome:
     best_epoch: int
 
 
-def make_optimizer(config: OptimizerConfig, steps: int) -> keras.Optimizer:
-    """AdamW with warm-up and cosine; biases and batch norms do not decay."""
+def make_optimizer(
+    config: OptimizerConfig,
+    steps: int,
+    variables: Sequence[keras.Variable],
+    slow: Sequence[keras.Variable] = (),
+) -> keras.Optimizer:
+    """AdamW with warm-up and cosine for `variables`; those of `slow` at a share of the learning rate."""
     warmup = min(config.warmup_steps, steps // 10)
-    optimizer = keras.optimizers.AdamW(
+    return adamw(
         WarmupCosine(config.learning_rate, steps, warmup),
+        variables,
+        slow,
+        config.backbone_scale,
         weight_decay=config.weight_decay,
         global_clipnorm=config.clipnorm,
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
 
 
 def train_stage(
@@ -58,6 +67,7 @@ def train_stage(
     optimizer_config: OptimizerConfig,
     run_config: RunConfig,
     console: Console,
+    pretrained: Sequence[str] = (),
     more_callbacks: Sequence[keras.callbacks.Callback] = (),
     on_row: Callable[[dict[str, Any]], None] | None = None,
 ) -> Outcome:
@@ -69,6 +79,7 @@ def train_stage(
       batches: makes the training batches from a given step on.
       validation: images to select `best.keras` on.
       steps_per_epoch: steps between two backups.
+      pretrained: the roles of `averaged` whose backbone is fine-tuned.
       more_callbacks: called before those of the stage.
       on_row: called with the row of `history.csv` of every finished epoch.
 
@@ -76,10 +87,13 @@ def train_stage(
       MkdError: if the loss becomes infinite, or the backup does not fit.
     """
     steps = epochs * steps_per_epoch
-    optimizer = make_optimizer(optimizer_config, steps)
-    distiller.compile(optimizer=optimizer, jit_compile=_JIT[run_config.jit_compile])
-    optimizer.build(distiller.trainable_variables)
     learning = {name: getattr(distiller, name) for name in averaged}
+    slow = [v for name in pretrained for v in backbone_variables(learning[name])]
+    optimizer = make_optimizer(optimizer_config, steps, distiller.trainable_variables, slow)
+    distiller.compile(optimizer=optimizer, jit_compile=_JIT[run_config.jit_compile])
+    if pretrained:
+        line = described([learning[name] for name in pretrained], optimizer_config)
+        console.print(f"{role}: {line}", highlight=False)
     for name, network in learning.items():
         averaged[name].set_weights(network.get_weights())
     progress = StageProgress(role, epochs, steps_per_epoch, console)
@@ -89,7 +103,8 @@ def train_stage(
         "others": [
             v for n in averaged if n != "student" for m in (learning, averaged) for v in m[n].variables
         ],
-        "optimizer": optimizer.variables,
+        # With a loss that is scaled, of the optimiser around it too.
+        "optimizer": distiller.optimizer.variables,
         "balance": distiller.balance.variables,
         "strategies": [v for s in distiller.strategies for v in s.variables],
     }
@@ -102,29 +117,45 @@ def train_stage(
     record = StageRecord(folder, averaged["student"], validation, run_config.eval_every, owners, report)
     backup = load_backup(folder / "backup")
     done = record.restore(backup) if backup else 0
-    if done:
-        console.print(f"{role}: going on after epoch {done} of {epochs}", highlight=False)
+    record.epochs, first = epochs, record.step
+    if backup and backup.notice:
+        console.print(f"{role}: {backup.notice}", highlight=False, soft_wrap=True)
+    if done or first:
+        more = f" and {first} of {steps_per_epoch} steps" if first else ""
+        console.print(f"{role}: going on after epoch {done} of {epochs}{more}", highlight=False)
     averages = [WeightAveraging(n, averaged[r], optimizer_config.ema_decay) for r, n in learning.items()]
-    callbacks = [*more_callbacks, *averages, record, progress]
+    watch = Steps(record.save_step, role, steps_per_epoch)
+    callbacks = [*more_callbacks, *averages, record, progress, watch]
     if run_config.tensorboard:
-        callbacks.insert(-1, keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False))
+        callbacks.insert(-2, keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False))
+
+    def fit(begin: int, end: int, taken: int = 0) -> None:
+        """Trains from epoch `begin`, of which `taken` steps are done, to `end`."""
+        progress.first = watch.first = taken
+        distiller.fit(
+            batches(begin * steps_per_epoch + taken),
+            epochs=end,
+            initial_epoch=begin,
+            steps_per_epoch=steps_per_epoch - taken,
+            callbacks=callbacks,
+            verbose=0,
+            shuffle=False,  # The batches come in an order of their own.
+        )
+
     try:
-        if done < epochs:  # A kill after the last backup leaves no step to do.
-            distiller.fit(
-                batches(done * steps_per_epoch),
-                epochs=epochs,
-                initial_epoch=done,
-                steps_per_epoch=steps_per_epoch,
-                callbacks=callbacks,
-                verbose=0,
-                shuffle=False,  # The batches come in an order of their own.
-            )
+        with REQUEST.after_the_step():
+            if first:
+                fit(done, done + 1, first)
+                done += 1
+            if done < epochs:  # A kill after the last backup leaves no step to do.
+                fit(done, epochs)
     except FloatingPointError as error:
         fail(
             f"stage {role}",
-            expected="a finite loss",
+            expected="finite terms and weights",
             got=str(error),
-            do="Lower --learning_rate or the strategies' weights, in another --workdir.",
+            do=f"The last good state is in {folder / 'backup'}. Lower --learning_rate or the strategies' "
+            "weights, in another --workdir.",
         )
     finally:
         progress.close()

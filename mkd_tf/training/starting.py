@@ -6,10 +6,11 @@ import numpy as np
 
 from mkd_tf.checks import fail
 from mkd_tf.config import Config, RolesConfig
-from mkd_tf.detectors import Detector, Ensemble, takes_backbone_weights
+from mkd_tf.detectors import Detector, Ensemble
 from mkd_tf.detectors.ensemble import Combined
-from mkd_tf.registry import parse_chains, parse_spec
+from mkd_tf.registry import parse_chains
 from mkd_tf.starts import STARTS, Start
+from mkd_tf.training.fine_tuning import is_pretrained
 from mkd_tf.training.images import Images
 from mkd_tf.training.plan import Stage
 
@@ -123,7 +124,6 @@ def sources_of(role: str, spec: str, roles: RolesConfig) -> list[str]:
         return [] if init == "random" else [init]
     if role == "student" and roles.student_weights:
         return []
-    given = roles.backbone_weights or parse_spec(spec).arguments.get("backbone_weights")
-    if given and takes_backbone_weights(spec):
+    if is_pretrained(spec, roles):
         return []
     return ["guide", "teacher"] if role == "student" else ["teacher"]

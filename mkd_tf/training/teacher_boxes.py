@@ -4,12 +4,16 @@ Each time an image is used, its boxes go through the same fresh augmentation as
 the image: a pool augmented once and used again overfits.
 """
 
+import hashlib
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from keras import ops
 
+from mkd_tf.checks import MkdError
 from mkd_tf.data.pipeline.image_store import Boxes, ImageStore, Row, pad_boxes
 from mkd_tf.detection import boxes as box_math
 from mkd_tf.detection.postprocess import Detections
@@ -17,6 +21,7 @@ from mkd_tf.evaluation.runners import Runner
 from mkd_tf.files import atomic_write
 
 _BATCH = 32
+NO_ROW: Row = (np.zeros((0, 4), "float32"), np.zeros(0, "int32"), np.zeros(0, "float32"))
 
 
 def detect(
@@ -40,13 +45,30 @@ def write_rows(path: Path, indices: np.ndarray, found: list[Detections]) -> None
         for i, d in zip(indices, found, strict=True)
     ]
     with atomic_write(path) as stream:
-        np.savez(stream, rows=np.concatenate(table).astype("float32"), indices=indices)
+        rows = np.concatenate(table).astype("float32")
+        np.savez(stream, rows=rows, indices=indices, sha256=_hash(rows, indices))
+
+
+def _hash(rows: np.ndarray, indices: np.ndarray) -> str:
+    return hashlib.sha256(rows.tobytes() + np.asarray(indices, "int64").tobytes()).hexdigest()
 
 
 def read_rows(path: Path) -> dict[int, Row]:
-    """Returns each image's (boxes, labels, weights); the weight of a box is its score."""
-    with np.load(path, allow_pickle=False) as stored:
-        rows, indices = stored["rows"], stored["indices"]
+    """Returns each image's (boxes, labels, weights); the weight of a box is its score.
+
+    Raises:
+      MkdError: if the file is not what `write_rows` wrote. Files of before have no hash.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            held = {name: stored[name] for name in stored.files}
+        rows, indices = held["rows"], held["indices"]
+        if "sha256" in held and str(held["sha256"]) != _hash(rows, indices):
+            raise ValueError("it differs from its hash")
+        if rows.ndim != 2 or rows.shape[1] != 7 or not np.isfinite(rows).all():
+            raise ValueError("no table of boxes")
+    except (EOFError, KeyError, NotImplementedError, OSError, ValueError, zlib.error, BadZipFile) as error:
+        raise MkdError(f"{path}: damaged boxes of the teacher ({error}).") from None
     # Written image after image: each one's rows lie together.
     starts = np.searchsorted(rows[:, 0], indices)
     groups = zip(indices.tolist(), np.split(rows, starts[1:]), strict=True)
@@ -54,26 +76,34 @@ def read_rows(path: Path) -> dict[int, Row]:
 
 
 def with_teacher_boxes(
-    store: ImageStore, indices: np.ndarray, rows: Mapping[int, Row], least_score: float, most_iou: float = 1.0
+    store: ImageStore,
+    indices: np.ndarray,
+    rows: Mapping[int, Row],
+    least_score: float | np.ndarray,
+    most_iou: float = 1.0,
 ) -> Boxes:
     """Returns the truth, with the teacher's boxes of at least `least_score` for images `indices`.
 
-    With `least_score` 1 nothing is known of these images: they take part in
-    distillation only. Boxes that overlap more than `most_iou` become one label, see `distinct`.
+    With `least_score` 1 nothing is known of these images, nor of an image without a row: they
+    take part in distillation only. `least_score` may be one for each class, `[C]`. Boxes that
+    overlap more than `most_iou` become one label, see `distinct`.
     """
     replaced = set(indices.tolist())
-    known = np.array([i not in replaced or least_score < 1 for i in range(len(store))])
+    makes_labels = bool(np.min(least_score) < 1)
+    known = np.array([i not in replaced or (makes_labels and i in rows) for i in range(len(store))])
     per_image = [
-        usable(rows[i], least_score, most_iou) if i in replaced else store.row(i) for i in range(len(store))
+        usable(rows.get(i, NO_ROW), least_score, most_iou) if i in replaced else store.row(i)
+        for i in range(len(store))
     ]
     return pad_boxes(per_image, known)
 
 
-def usable(row: Row, least_score: float, most_iou: float) -> Row:
+def usable(row: Row, least_score: float | np.ndarray, most_iou: float) -> Row:
     """Returns the boxes of one image that become labels: of a score, and one to a place."""
     boxes, labels, weights = row
+    least = least_score[labels] if isinstance(least_score, np.ndarray) else least_score
     # A score can round to 1.
-    keep = np.flatnonzero(weights >= (least_score if least_score < 1 else np.inf))
+    keep = np.flatnonzero((weights >= least) & (np.asarray(least) < 1))
     keep = keep[distinct(boxes[keep], weights[keep], most_iou)]
     return boxes[keep], labels[keep], weights[keep]
 

@@ -59,20 +59,27 @@ def lock(folder: Path) -> IO[str]:
     return handle
 
 
-def check_images(folder: Path, digest: str) -> None:
+def check_images(folder: Path, labels: str, content: str) -> None:
     """Ties the work directory to the images it was begun with.
 
+    Args:
+      folder: of the run.
+      labels: hash of the images' names, order and labels.
+      content: hash of their pixels; work directories of before do not hold it, and get it.
+
     Raises:
-      MkdError: if they, their order or their labels have changed since.
+      MkdError: if one of them has changed since.
     """
     path = folder / "images.sha256"
-    if not path.exists():
-        write_bytes(path, digest.encode())
-    elif path.read_text(encoding="utf-8").strip() != digest:
-        raise MkdError(
-            f"workdir {folder}: the images or labels have changed since it was begun. "
-            "Train in another --workdir, or restore the data set."
-        )
+    stored = path.read_text(encoding="utf-8", errors="replace").split() if path.exists() else []
+    for what, before, now in zip(("names or labels", "pixels"), stored, (labels, content), strict=False):
+        if before != now:
+            raise MkdError(
+                f"workdir {folder}: the {what} of the images have changed since it was begun. "
+                "Train in another --workdir, or restore the data set."
+            )
+    if len(stored) < 2:
+        write_bytes(path, f"{labels}\n{content}\n".encode())
 
 
 def compare(config: Config) -> None:

@@ -28,6 +28,8 @@ FLAGS = (
     "--deterministic",
     "--eval_every=2",
 )
+# A shell's background jobs, and what they start, ignore an interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 FILES = ("best.keras", "last.keras", "final.keras")
 
 
@@ -38,8 +40,11 @@ def train(workdir: Path, *flags: str) -> str:
     return done.stdout
 
 
-def kill_in(role: str, workdir: Path, *flags: str) -> None:
-    """Starts the program and kills it as soon as the role has a backup of its first epoch."""
+def kill_in(role: str, workdir: Path, *flags: str, how: signal.Signals = signal.SIGKILL) -> str:
+    """Starts the program and ends it as soon as the role has a backup of its first epoch.
+
+    Returns what it printed last.
+    """
     command = [sys.executable, "-m", "mkd_tf.train", *FLAGS, *flags, f"--workdir={workdir}"]
     with open(workdir.with_suffix(".log"), "a", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
@@ -48,9 +53,11 @@ def kill_in(role: str, workdir: Path, *flags: str) -> None:
             assert process.poll() is None, f"ended before {role} had a backup"
             assert time.monotonic() < deadline, f"no backup of {role} in 400 s"
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.send_signal(how)
+        code = process.wait()
+    assert code == {signal.SIGKILL: -9, signal.SIGTERM: 0, signal.SIGINT: 130}[how]
     assert not (workdir / role / "done.json").exists(), f"{role} was over before the kill"
+    return workdir.with_suffix(".log").read_text().strip().splitlines()[-1]
 
 
 def weights(path: Path) -> list[np.ndarray]:

@@ -31,7 +31,7 @@ def test_times_files_and_writes_json(tmp_path):
     [
         ([], ["--models", "nothing"]),
         (["--models=no.tflite"], ["no.tflite", "no such file"]),
-        (["--models=setup.cfg"], ["setup.cfg", ".tflite or .onnx", "export"]),
+        (["--models=setup.cfg"], ["setup.cfg", ".tflite, .onnx, .cc", "export"]),
     ],
 )
 def test_tells_what_is_wrong(flags, told):

@@ -11,9 +11,11 @@ from mkd_tf.version import __version__
 from tests.export.programs import ROOT, error_of, run
 
 PROGRAMS = {
-    "mkd_tf.train": ["--dataset=shapes", "Random changes of a training image", "--strategies="],
+    "mkd_tf.train": ["--dataset=  ", "Random changes of a training image", "--strategies="],
+    "mkd_tf.inspect_data": ["--on_bad_example=skip", "--strict=false", "mkd inspect_data", "review.json"],
     "mkd_tf.evaluate": ["--split=test", "mkd evaluate", "One of stretch,"],
     "mkd_tf.predict": ["--score_threshold=  ", ".keras, .tflite, .onnx"],
+    "mkd_tf.label": ["--formats=coco,voc,yolo", "--class_map=  ", "mkd label", "One of flip, half_turn."],
     "mkd_tf.export": ["--formats=tflite", "onnx(opset=17)", "opset=17", "--max_ap_drop=2.0"],
     "mkd_tf.edgetpu_check": ["--compiler=auto", "One of auto, never."],
     "mkd_tf.diagnose": ["--precise_layers=0", "--precision=int16"],
@@ -57,9 +59,14 @@ def test_version():
     ("module", "flag", "told"),
     [
         ("mkd_tf.train", "--mosaic=2", "flag --mosaic: expected a number from 0 to 1, got 2.0"),
+        ("mkd_tf.inspect_data", "--copies", "flag --dataset: expected a data set, got nothing"),
         ("mkd_tf.evaluate", "--fit=crop", "flag --fit: expected one of stretch, letterbox, got 'crop'"),
         ("mkd_tf.predict", "--score_threshold=2", "flag --model: expected a path, got nothing"),
-        ("mkd_tf.export", "--formats=zip", "flag --formats: format: expected one of tflite, onnx, got 'zip'"),
+        (
+            "mkd_tf.export",
+            "--formats=zip",
+            "flag --formats: format: expected one of tflite, onnx, micro, got 'zip'",
+        ),
         ("mkd_tf.export", "--formats=tflite(opset=3)", "tflite takes: quantization, postprocess"),
         ("mkd_tf.export", "--formats=onnx(opset=3)", "flag --formats: opset: expected one of 13"),
         ("mkd_tf.export", "--seed=-1", "flag --seed: expected 0 or more"),

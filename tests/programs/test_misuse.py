@@ -20,6 +20,7 @@ def run(program: str, *flags: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
+        ([], ["flag --dataset: expected a data set, got nothing", "voc_folder(path=", "--dataset=shapes"]),
         (["--dataset=shape"], ["dataset", "shapes", "voc_folder", "'shape'"]),
         (["--dataset=voc_folder(path='no/such/folder')"], ["no/such/folder"]),
         (["--dataset=voc_folder(pth='.')"], ["pth", "path"]),

@@ -1,6 +1,7 @@
 """A run that is killed in every stage ends as one that was left alone, bit for bit; programs then use it."""
 
 import re
+import signal
 
 import pytest
 
@@ -25,8 +26,14 @@ FLAGS = (
 def test_killed_in_each_stage_and_resumed_equals_uninterrupted(tmp_path):
     flags, whole, torn = (*FLAGS, f"--data_dir={tmp_path / 'data'}"), tmp_path / "whole", tmp_path / "torn"
     train(whole, *flags)
-    for role in ROLES:
-        kill_in(role, torn, *flags)
+    kill_in("teacher", torn, *flags)
+    # Asked to end, it finishes the step, saves it and says so.
+    for role, how in (("guide", signal.SIGTERM), ("student_alone", signal.SIGINT)):
+        last = kill_in(role, torn, *flags, how=how)
+        assert re.match(
+            rf"stopped by {how.name}; saved {role}: .*; the same command goes on from there", last
+        )
+    kill_in("student", torn, *flags)
     printed = train(torn, *flags)
     for role in ROLES[:-1]:
         assert f"{role}: done before" in printed

@@ -44,11 +44,57 @@ def test_no_backup_is_none(tmp_path):
     assert load_backup(tmp_path) is None
 
 
-def test_older_ones_are_removed(tmp_path):
+def test_two_generations_are_kept(tmp_path):
     for epoch in (9, 10, 11):
         save(tmp_path, epoch)
-    assert os.listdir(tmp_path) == ["epoch_000011"]
+    assert sorted(os.listdir(tmp_path)) == ["epoch_000010", "epoch_000011"]
     assert load_backup(tmp_path).state["epoch"] == 11
+
+
+def test_steps_of_an_epoch_come_after_its_beginning_and_before_its_end(tmp_path):
+    save(tmp_path, 3)
+    for step in (5, 40):
+        save(tmp_path, 3, step=step)
+        assert load_backup(tmp_path).state["step"] == step
+    assert sorted(os.listdir(tmp_path)) == ["epoch_000003_step_000005", "epoch_000003_step_000040"]
+    save(tmp_path, 4)
+    assert load_backup(tmp_path).state["epoch"] == 4
+
+
+@pytest.mark.parametrize("file", ["arrays.npz", "state.json", "SHA256SUMS"])
+def test_with_a_damaged_newest_the_one_before_counts_and_it_is_told(tmp_path, file):
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    path = tmp_path / "epoch_000002" / file
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    found = load_backup(tmp_path)
+    assert found.state["epoch"] == 1
+    assert found.notice.startswith("epoch_000002 was damaged (")
+    assert found.notice.endswith("): epoch_000001 is used")
+    assert os.listdir(tmp_path) == ["epoch_000001"]
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    save(tmp_path, 1)
+    rng = np.random.default_rng(0)
+    for file in ("arrays.npz", "state.json"):
+        path = tmp_path / "epoch_000001" / file
+        whole = path.read_bytes()
+        for place in rng.integers(0, 8 * len(whole), 40):
+            damaged = bytearray(whole)
+            damaged[place // 8] ^= 1 << place % 8
+            path.write_bytes(damaged)
+            with pytest.raises(MkdError, match="damaged backup"):
+                load_backup(tmp_path)
+        path.write_bytes(whole)
+
+
+def test_a_backup_of_before_has_no_hashes_and_is_read(tmp_path):
+    save(tmp_path, 1)
+    (tmp_path / "epoch_000001" / "SHA256SUMS").unlink()
+    assert load_backup(tmp_path).state["epoch"] == 1
 
 
 def test_the_newest_whole_one_counts(tmp_path):
@@ -91,7 +137,7 @@ def test_a_failure_while_writing_leaves_the_older_one(tmp_path, monkeypatch, ste
     monkeypatch.undo()
     assert load_backup(tmp_path).state["epoch"] == 1
     save(tmp_path, 2)
-    assert os.listdir(tmp_path) == ["epoch_000002"]
+    assert sorted(os.listdir(tmp_path)) == ["epoch_000001", "epoch_000002"]
 
 
 @pytest.mark.parametrize(
@@ -120,9 +166,7 @@ def test_damage_is_told(tmp_path, file, content):
         path.unlink()
     else:
         path.write_bytes(content)
-    with pytest.raises(
-        MkdError, match="epoch_000005: damaged backup .* Delete this folder to start its stage again"
-    ):
+    with pytest.raises(MkdError, match="epoch_000005: damaged backup .* Delete .* to start its stage again"):
         load_backup(tmp_path)
 
 

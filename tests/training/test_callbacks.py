@@ -96,9 +96,9 @@ class Stage:
         self.record.set_model(types.SimpleNamespace(optimizer=self.optimizer))
         self.record.set_params({"epochs": epochs})
 
-    def epoch(self, number, total=1.0):
+    def epoch(self, number, total=1.0, value=None):
         for variable in self.network.variables:
-            variable.assign(np.full(variable.shape, number, "float32"))
+            variable.assign(np.full(variable.shape, number if value is None else value, "float32"))
         self.record.on_epoch_end(number - 1, {"total": total / number, "class": 0.5})
 
     def level(self):
@@ -121,7 +121,7 @@ def test_best_is_the_best_and_history_has_every_epoch(tmp_path):
     assert [float(row["total"]) for row in rows] == pytest.approx([1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
     assert rows[0]["learning_rate"] == "0.5"
     assert stage.reported == stage.record.rows
-    assert [p.name for p in (tmp_path / "backup").iterdir()] == ["epoch_000005"]
+    assert sorted(p.name for p in (tmp_path / "backup").iterdir()) == ["epoch_000004", "epoch_000005"]
 
 
 def test_what_ships_is_validated_and_kept(tmp_path, monkeypatch):
@@ -177,6 +177,31 @@ def test_a_resumed_stage_goes_on_as_if_nothing_had_happened(tmp_path):
 
     assert told(second) == told(whole)
     assert (second.record.best, second.record.best_epoch) == (30.0, 4)
+
+
+def test_steps_of_an_epoch_are_saved_with_the_means_of_its_row(tmp_path):
+    stage, mean = Stage(tmp_path, 10.0), keras.metrics.Mean("total")
+    stage.record.model.metrics = [mean]
+    stage.epoch(1)
+    mean.update_state(3.0)
+    where = stage.record.save_step(7)
+    assert where == str(tmp_path / "backup" / "epoch_000001_step_000007")
+    mean.reset_state()
+    assert stage.record.restore(load_backup(tmp_path / "backup")) == 1
+    assert stage.record.step == 7
+    stage.record.on_epoch_begin(1)
+    assert float(mean.result()) == 3.0
+    mean.reset_state()
+    stage.record.on_epoch_begin(2)
+    assert float(mean.result()) == 0.0
+
+
+def test_a_variable_that_is_not_finite_is_not_saved(tmp_path):
+    stage = Stage(tmp_path, 10.0, 20.0)
+    stage.epoch(1)
+    with pytest.raises(FloatingPointError, match="the variable averaged/0 is not finite after epoch 2"):
+        stage.epoch(2, value=np.nan)
+    assert load_backup(tmp_path / "backup").state["epoch"] == 1
 
 
 @pytest.mark.parametrize("total", [float("nan"), float("inf")])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mkd_tf.checks import MkdError
 from mkd_tf.data.base import element
 from mkd_tf.data.pipeline.image_store import ImageStore
 from mkd_tf.detection.postprocess import Detections
@@ -121,3 +122,25 @@ def test_of_boxes_of_any_class_that_overlap_the_best_stays():
     assert distinct(boxes, weights, 0.7).tolist() == [1, 0, 2]
     assert distinct(boxes, weights, 1.0).tolist() == [0, 1, 2, 3]
     assert distinct(boxes[:0], weights[:0], 0.5).tolist() == []
+
+
+def test_a_damaged_file_is_told_whatever_bit_is_wrong(tmp_path):
+    path = tmp_path / "boxes.npz"
+    found = [Detections(BOX, np.float32([0.5]), np.int32([1]))] * 3
+    write_rows(path, np.array([4, 7, 9]), found)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, 8 * len(whole), 60):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            rows = read_rows(path)
+        except MkdError as error:
+            assert "damaged boxes of the teacher" in str(error)
+        else:  # A bit of the archive's dates and the like.
+            assert list(rows) == [4, 7, 9] and rows[7][2] == 0.5
+    for content in (b"", b"no zip", whole[:100]):
+        path.write_bytes(content)
+        with pytest.raises(MkdError, match="damaged boxes of the teacher"):
+            read_rows(path)

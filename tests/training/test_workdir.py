@@ -99,11 +99,20 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path):
 
 
 def test_changed_images_are_refused(tmp_path):
-    check_images(tmp_path, "digest one")
-    check_images(tmp_path, "digest one")
-    with pytest.raises(MkdError, match="images or labels have changed"):
-        check_images(tmp_path, "digest two")
-    check_images(tmp_path, "digest one")
+    check_images(tmp_path, "labels", "pixels")
+    check_images(tmp_path, "labels", "pixels")
+    with pytest.raises(MkdError, match="the names or labels of the images have changed"):
+        check_images(tmp_path, "others", "pixels")
+    with pytest.raises(MkdError, match="the pixels of the images have changed"):
+        check_images(tmp_path, "labels", "blanked")
+    check_images(tmp_path, "labels", "pixels")
+
+
+def test_a_work_directory_of_before_gets_the_hash_of_the_pixels(tmp_path):
+    (tmp_path / "images.sha256").write_text("labels")
+    check_images(tmp_path, "labels", "pixels")
+    with pytest.raises(MkdError, match="pixels"):
+        check_images(tmp_path, "labels", "blanked")
 
 
 def test_what_another_process_is_writing_stays(tmp_path):

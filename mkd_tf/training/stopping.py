@@ -1,0 +1,134 @@
+"""A run that can be stopped at any step: by a signal, or because a number is no longer finite.
+
+Cluster managers and spot machines announce the end by SIGTERM, a user by SIGINT (Ctrl-C). Within
+a stage the step at hand is finished and saved; elsewhere the run ends at once, since every file
+is written whole or not at all. A second signal does not wait.
+"""
+
+import contextlib
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import keras
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_GOES_ON = "the same command goes on from there"
+
+
+class Stopped(BaseException):
+    """The run was stopped; not an error, so that nothing that handles errors takes it for one.
+
+    Attributes:
+      status: the exit status, 0 for SIGTERM and 130 for SIGINT.
+    """
+
+    def __init__(self, number: int, where: str):
+        super().__init__(f"stopped by {signal.Signals(number).name}; {where}")
+        self.status = 130 if number == signal.SIGINT else 0
+
+
+class Request:
+    """Whether the process was asked to stop, and by which signal.
+
+    Attributes:
+      number: of the signal; 0 for none.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._waits = False
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Handles the signals within, in the main thread; elsewhere Python handles none."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        # A process in the background of a shell ignores an interrupt, and goes on doing so.
+        watched = [s for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
+        before = {s: signal.signal(s, self._received) for s in watched}
+        try:
+            yield
+        finally:
+            for s, handler in before.items():
+                signal.signal(s, handler)
+
+    @contextlib.contextmanager
+    def after_the_step(self) -> Iterator[None]:
+        """Within, a first signal is only noted: who takes the steps looks at `number`."""
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+
+    def _received(self, number: int, frame: Any) -> None:
+        if self._waits and not self.number:
+            self.number = number
+            return
+        self.stop(number, "what was finished is kept, and " + _GOES_ON)
+
+    def stop(self, number: int, where: str) -> NoReturn:
+        """Ends the run."""
+        raise Stopped(number, where)
+
+
+REQUEST = Request()
+"""The request of this process: signals belong to a process, not to a run."""
+
+
+class Steps(keras.callbacks.Callback):
+    """Looks at every step: are its terms finite, and is the run asked to stop?
+
+    Comes after what changes the state in a step, and after what saves an epoch.
+
+    Args:
+      save: saves the state after so many steps of the epoch at hand; returns where.
+      role: of the stage.
+      per_epoch: steps of an epoch.
+    """
+
+    def __init__(self, save: Callable[[int], str], role: str, per_epoch: int):
+        super().__init__()
+        self._save, self._role, self._per_epoch = save, role, per_epoch
+        self._epoch = 0
+        self.first = 0
+        """Steps of the epoch at hand that an earlier run has taken."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        done = self.first + batch + 1
+        check_finite(logs or {}, self._epoch * self._per_epoch + done)
+        # After the last step of an epoch comes its end, which saves.
+        if REQUEST.number and done < self._per_epoch:
+            self._stop(self._save(done), done)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if REQUEST.number:
+            self._stop("", 0)
+        self.first = 0
+
+    def _stop(self, where: str, step: int) -> NoReturn:
+        epoch = f"{self._role}: step {step} of {self._per_epoch} in epoch {self._epoch + 1}"
+        done = epoch if step else f"{self._role}: epoch {self._epoch + 1}"
+        REQUEST.stop(REQUEST.number, f"saved {done}{f' in {where}' if where else ''}; {_GOES_ON}")
+
+
+def check_finite(logs: dict[str, Any], step: int) -> None:
+    """Raises FloatingPointError naming the first term that is not finite after a step.
+
+    Running means are enough: one such number makes its mean the same for the rest of the epoch.
+    """
+    # A share is a ratio of gradients for the eye alone, and has no value where both are zero.
+    terms = {name: value for name, value in logs.items() if not name.startswith("share_")}
+    if all(math.isfinite(value) for value in terms.values()):
+        return
+    # The sums follow from the terms, and a term from the value before its weight.
+    order = sorted(terms, key=lambda name: (name in ("loss", "total"), not name.startswith("raw_")))
+    name = next(name for name in order if not math.isfinite(terms[name]))
+    raise FloatingPointError(f"{name.removeprefix('raw_')} is {logs[name]} after step {step}")
