@@ -11,7 +11,7 @@ JOBS ?= 2
 # What the quick start draws on: an image or a folder of images.
 INPUT ?= $(WORKDIR)/examples
 
-.PHONY: venv mediapipe quickstart test lint contracts types pytest bazel build_file clean
+.PHONY: venv mediapipe quickstart test lint contracts types pytest fuzz bazel build_file clean
 
 venv: .venv/installed
 
@@ -55,6 +55,11 @@ types: venv
 
 pytest: venv
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+# The property tests of the readers on 10,000 generated annotations of each format, instead of some tens.
+fuzz: venv
+	MKD_FUZZ=10000 $(BIN)/python -m pytest --timeout=3600 tests/data/sources/test_readers_fuzz.py \
+		tests/data/sources/test_formats_fuzz.py tests/data/sources/test_values_fuzz.py
 
 # Needs Bazel, which is no Python package: without it, it says what to install.
 bazel: venv

@@ -2,6 +2,6 @@
 
 from setuptools import find_packages, setup
 
-KITS = {f"mkd_tf.kits.{kit}": f"export/{kit}" for kit in ("android", "coral")}
+KITS = {f"mkd_tf.kits.{kit}": f"export/{kit}" for kit in ("android", "coral", "micro")}
 
 setup(packages=[*find_packages(include=["mkd_tf", "mkd_tf.*"]), *KITS], package_dir=KITS)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mkd_tf.detectors import DETECTORS as DETECTORS
     from mkd_tf.detectors import AdaptedDetector as AdaptedDetector
     from mkd_tf.detectors import Detector as Detector
+    from mkd_tf.detectors import EfficientNetLite as EfficientNetLite
     from mkd_tf.detectors import Ensemble as Ensemble
     from mkd_tf.detectors import Flipped as Flipped
     from mkd_tf.detectors import MobileNetV2 as MobileNetV2
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mkd_tf.detectors import Tiny as Tiny
     from mkd_tf.detectors import adapt as adapt
     from mkd_tf.detectors import assemble_teacher as assemble_teacher
+    from mkd_tf.detectors import from_keras_hub as from_keras_hub
     from mkd_tf.detectors.files import load_detector as load_detector
     from mkd_tf.detectors.files import save_detector as save_detector
     from mkd_tf.distillation.balance import Balance as Balance
@@ -60,6 +62,7 @@ _PUBLIC = {
         "DETECTORS",
         "AdaptedDetector",
         "Detector",
+        "EfficientNetLite",
         "Ensemble",
         "Flipped",
         "MobileNetV2",
@@ -67,6 +70,7 @@ _PUBLIC = {
         "Tiny",
         "adapt",
         "assemble_teacher",
+        "from_keras_hub",
     ],
     "mkd_tf.detectors.files": ["load_detector", "save_detector"],
     "mkd_tf.distillation.balance": ["Balance"],

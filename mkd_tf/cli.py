@@ -15,7 +15,8 @@ from mkd_tf.version import __version__
 
 # In the order of use; each is a module of the package with a function `console`.
 GROUPS = {
-    "train and measure": ("train", "evaluate", "predict", "ablate", "report"),
+    "data": ("inspect_data",),
+    "train and measure": ("train", "evaluate", "predict", "label", "ablate", "report"),
     "export and deploy": ("export", "edgetpu_check", "diagnose", "benchmark", "kit"),
 }
 PROGRAMS = tuple(program for group in GROUPS.values() for program in group)
@@ -30,6 +31,7 @@ usage: mkd PROGRAM [--flag=value ...]
 {programs}
 
 examples:
+  mkd inspect_data --dataset="voc_folder(path='images')"
   mkd train --dataset="voc_folder(path='images')" --workdir=runs/mine
   mkd evaluate --workdir=runs/mine --model=student
   mkd predict --model=runs/mine/student/best.keras --input=images --output=drawn

@@ -1,6 +1,7 @@
 """Checks whether a file runs on an Edge TPU: `python -m export.edgetpu --model=student_int8.tflite`.
 
-It exits with 0 if only the float steps at the file's ends are left to the CPU, else with 1.
+It exits with 0 if only the float steps at the file's ends are left to the CPU (accepted), else
+with 1: doubtful, where only the compiler can decide; partly on the CPU; rejected.
 Where `edgetpu_compiler` is on PATH it is asked too, and the compiled file is put beside the
 given one. Example:
 

@@ -38,7 +38,12 @@ def main(options: EvaluateOptions) -> None:
     path, console = find_model(options.workdir, options.model), make_console()
     name = options.dataset or data.dataset
     dataset, runner = open_dataset(data, name), load_runner(path)
-    metrics = evaluate_model(runner, dataset, options.split, options.fit or data.fit, console)
+    facts = getattr(runner, "facts", None)
+    for line in facts.lines() if facts else ():
+        console.print(line, highlight=False, soft_wrap=True)
+    # An exported file knows how its network was trained to see images.
+    fit = options.fit or getattr(runner, "fit", "") or data.fit
+    metrics = evaluate_model(runner, dataset, options.split, fit, console)
     print_metrics(metrics, f"{path} on {options.split} of {name}", console)
     if options.output:
         found: EvaluationFile = {"model": str(path), "dataset": name, "split": options.split, **metrics}

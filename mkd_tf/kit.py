@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mkd_tf.checks import MkdError, fail
 
-KITS = ("android", "coral")
+KITS = ("android", "coral", "micro")
 _PACKAGE = Path(__file__).parent
 _EXAMPLES = "examples:\n  mkd kit                  lists the kits\n  mkd kit coral coral_kit  copies one\n"
 

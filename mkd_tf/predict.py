@@ -1,9 +1,11 @@
 """Draws what a model detects: `python -m mkd_tf.predict --model=PATH --input=FOLDER --output=FOLDER`.
 
-It writes one PNG per image, and `detections.json` with all boxes. Examples:
+It writes one PNG per image, and `detections.json` with all boxes; or COCO results, which
+teach another network and are evaluated by other tools. Examples:
 
     mkd predict --model=runs/mine/student/best.keras --input=images --output=drawn
     mkd predict --model=student_int8.tflite --input=cat.jpg --output=drawn --score_threshold=0.5
+    mkd predict --model=runs/mine/student/best.keras --input=images --output=found --format=coco
 """
 
 import contextlib
@@ -25,12 +27,17 @@ class PredictOptions(Options):
     input: str = option("", "An image or a folder of images.", needs="a path")
     output: str = option("", "Folder for the drawn images.", needs="a path")
     score_threshold: float | None = option(
-        None, "Lowest score that is drawn; empty for the model's operating point.", check=check_fraction
+        None,
+        "Lowest score that is drawn; empty for the model's operating point (coco: for all detections).",
+        check=check_fraction,
     )
     fit: str = option(
         "",
         "How images are brought to the input; empty for the fit that the model was trained with.",
         choices=FITS,
+    )
+    format: str = option(
+        "drawn", "drawn: images and detections.json; coco: predictions.json alone.", choices=("coco",)
     )
 
 
@@ -45,7 +52,8 @@ def trained_fit(model: str) -> str:
 def own_point(runner: Any, model: str) -> tuple[float, str]:
     """Returns the score from which on a model's detections are drawn, and how it was chosen.
 
-    A `.keras` file holds its operating point; that of an exported file is in the manifest beside it.
+    A `.keras` file and an exported file hold their operating points; that of an exported file of before
+    is in the manifest beside it.
     """
     from mkd_tf.deployment.manifest import read_manifest
 
@@ -61,7 +69,7 @@ def own_point(runner: Any, model: str) -> tuple[float, str]:
 
 
 def main(options: PredictOptions) -> None:
-    """Writes one PNG per image and `detections.json`."""
+    """Writes one PNG per image and `detections.json`, or COCO results."""
     from mkd_tf import import_public
     from mkd_tf.conversion.model_files import load_runner
     from mkd_tf.evaluation.predicting import predict_folder
@@ -72,6 +80,13 @@ def main(options: PredictOptions) -> None:
     # Files of some formats hold the fit; it is valid wherever the file lies.
     fit = options.fit or getattr(runner, "fit", "") or trained_fit(options.model)
     threshold, console = options.score_threshold, make_console()
+    if options.format == "coco":
+        from mkd_tf.teachers.labelling import write_results
+
+        failed = write_results(runner, options.model, fit, options.input, options.output, threshold, console)
+        if failed:
+            raise MkdError(f"{len(failed)} images could not be read; the others are written. See above.")
+        return
     if threshold is None:
         threshold, chosen = own_point(runner, options.model)
         console.print(f"score threshold {threshold:g}: {chosen}", highlight=False)

@@ -38,6 +38,7 @@ VARIANTS = {
         "tiny(bins=8)",
     ),
     "resnet": ("resnet(width=0.25)", "resnet(depth=50, pyramid=32)"),
+    "efficientnet_lite": ("efficientnet_lite(width=0.25, pyramid=16)",),
 }
 SLOW = ("resnet(depth=50, pyramid=32)",)
 SPECS = tuple(spec for name in DETECTORS for spec in VARIANTS.get(name, (name,)))

@@ -55,6 +55,8 @@ INPUT_RANGE = (-128 / 127.5, 127 / 127.5)
 """Of pixels in steps of 1/127.5, one of which is 0, as integers need it; see `on_integers`."""
 
 PRESERVES = ("nothing", "sparsity", "clusters")
+# Those that tfmot can quantise.
+_ACTIVATIONS = ("gelu", "linear", "relu", "sigmoid", "softmax", "swish", "tanh")
 
 
 class KeepRange(default_8bit_quantize_configs.NoOpQuantizeConfig):
@@ -197,6 +199,18 @@ def _fail_on_layer(twin: tf_keras.Model, error: Exception) -> NoReturn:
     """Raises the `MkdError` that names the layer which tfmot's message mentions."""
     text = str(error)
     refused = [layer for layer in twin.layers if re.search(rf"\b{re.escape(layer.name)}\b", text)]
+    # Of an activation its message tells no layer.
+    other = {
+        layer: getattr(getattr(layer, "activation", None), "__name__", "linear") for layer in twin.layers
+    }
+    activations = [layer for layer, name in other.items() if name not in _ACTIVATIONS]
+    if not refused and activations and "activations" in text:
+        fail(
+            f"quantisation-aware training: layer {activations[0].name}",
+            expected=f"one of the activations {', '.join(_ACTIVATIONS)}",
+            got=other[activations[0]],
+            do="Build the student with one of these, or leave out --compress=qat and export with int8.",
+        )
     if not refused:
         raise MkdError(f"quantisation-aware training of {twin.name}: tfmot refused it ({text})") from None
     where = f"quantisation-aware training: layer {refused[0].name}"

@@ -35,6 +35,8 @@ class NearestUpsampleTwin(tf_keras.layers.Layer):
 
 
 TWINS: dict[type, type] = {NearestUpsample: NearestUpsampleTwin}
+# Arguments that tf_keras calls by another name, by the class of the layer.
+_RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
 
 
 def _twin_class(layer: keras.layers.Layer) -> type:
@@ -56,6 +58,22 @@ def _parameters(cls: type) -> dict[str, Any]:
     return {name: p.default for name, p in parameters if p.kind != p.VAR_KEYWORD}
 
 
+def _activation(name: Any) -> Any:
+    """Returns an activation of a layer's configuration as tf_keras takes it.
+
+    A name that only Keras 3 has becomes its function, under the same name in tf_keras, whose layers are
+    copied by name.
+    """
+    if not isinstance(name, str):
+        return name
+    try:
+        tf_keras.activations.get(name)
+    except ValueError:
+        tf_keras.saving.get_custom_objects().setdefault(name, keras.activations.get(name))
+        return keras.activations.get(name)
+    return name
+
+
 def _arguments(layer: keras.layers.Layer, twin_class: type) -> dict[str, Any]:
     """Returns those arguments of the layer's configuration that its twin has.
 
@@ -68,8 +86,9 @@ def _arguments(layer: keras.layers.Layer, twin_class: type) -> dict[str, Any]:
     for key, value in config.items():
         if key == "dtype" or key.endswith("_initializer"):
             continue  # The weights are copied; tf_keras cannot read the Keras 3 form of either.
-        if key in takes or key in _COMMON_ARGUMENTS:
-            kept[key] = value
+        key_there = _RENAMED.get((type(layer).__name__, key), key)
+        if key_there in takes or key_there in _COMMON_ARGUMENTS:
+            kept[key_there] = _activation(value) if key == "activation" else value
         elif key in defaults and value != defaults[key]:
             expected = f"{key}={defaults[key]!r}, the only form tf_keras has"
             do = f"Leave {key} at its default."

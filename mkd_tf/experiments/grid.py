@@ -7,7 +7,8 @@ their control. Teachers and guides are jobs of their own, which cells share:
 - one teacher per data set and seed group, trained with the seed of the group. Arms share
   it unless they change the flag `teacher` or one that begins with `teacher_` (views and
   boxes aside, which are about its use). With `--teacher_labels=same` and some labels only,
-  each seed has a teacher of its own, because the seed chooses the labels.
+  each seed has a teacher of its own, because the seed chooses the labels. A teacher that only
+  answers with detections has no job.
 - one guide per teacher and per set of `guide...` flags, and where only some labels are
   used one for each seed: a guide of another seed would have seen other labels.
 
@@ -22,11 +23,15 @@ from typing import Any
 
 from mkd_tf.config import options
 from mkd_tf.experiments.spec import Experiment, flagfile_values, text
+from mkd_tf.training.answer_terms import answers_only
 
 # About how a teacher is used, not about how it is trained.
-_USE_OF_TEACHER = ("teacher_views", "teacher_boxes", "teacher_boxes_iou", "teacher_weights")
+_USE_OF_TEACHER = (
+    *("teacher_views", "teacher_boxes", "teacher_boxes_iou", "teacher_weights"),
+    *("teacher_gate", "teacher_thresholds"),
+)
 # What a guide's training depends on beside the flags of its own name.
-_USE_FOR_GUIDE = ("teacher_boxes", "teacher_boxes_iou", "start")
+_USE_FOR_GUIDE = ("teacher_boxes", "teacher_boxes_iou", "teacher_thresholds", "class_map", "start")
 # What a teacher's or guide's job has of a student: training stops before it, but a process
 # that lost its parent goes on, and has to come to an end soon.
 _SHORT_STUDENT = {"strategies": "", "student_epochs": "1", "baseline": "false", "compress": ""}
@@ -128,14 +133,16 @@ class _Grid:
         some_labels = int(known["labelled"]) > 0
         group = e.seeds[e.seeds.index(seed) % e.teachers]
         shared: tuple[Job, ...] = ()
-        if not known["teacher_weights"]:
+        has_network = not answers_only(known["teacher"])
+        if has_network and not known["teacher_weights"]:
             chosen = seed if some_labels and known["teacher_labels"] == "same" else group
             teachers = common | _about(own, "teacher") | {"guide": "none"}
             shared = (self._shared("teacher", dataset, chosen, teachers, ()),)
             flags["teacher_weights"] = str(self._root / shared[0].weights)
         teacher = shared[0].flags["seed"] if shared else ""
         if known["guide"] not in ("", "none") and known["guide_mode"] == "frozen":
-            guides = common | _about(own, "guide") | _about(own, "teacher_image_size")
+            whose = "teacher_image_size" if has_network else "teacher"
+            guides = common | _about(own, "guide") | _about(own, whose)
             guides |= {name: own[name] for name in _USE_FOR_GUIDE if name in own}
             guides |= {n: flags[n] for n in ("teacher_weights",) if n in flags}
             guide = self._shared("guide", dataset, seed if some_labels else group, guides, shared)

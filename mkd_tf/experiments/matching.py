@@ -11,7 +11,7 @@ import numpy as np
 from faster_coco_eval.core import mask
 
 from mkd_tf.detection.postprocess import Detections
-from mkd_tf.evaluation.coco import MAX_DETECTIONS, Truth
+from mkd_tf.evaluation.coco import MAX_DETECTIONS, Truth, same_class
 from mkd_tf.experiments.matches import OVERLAPS, Matches
 
 
@@ -49,7 +49,7 @@ def _match(ious: np.ndarray, ignored: np.ndarray, is_crowd: np.ndarray) -> tuple
 
 def _matched(truth: Truth, found: Detections, label: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the scores `[D]` of an image's detections of a class, and what `_match` returns."""
-    mine, theirs = np.flatnonzero(found.labels == label), truth.labels == label
+    mine, theirs = np.flatnonzero(found.labels == label), same_class(np.array([label]), truth.labels)[0]
     mine = mine[np.argsort(-found.scores[mine], kind="stable")][:MAX_DETECTIONS]
     boxes = found.boxes[mine].astype("float64") * [truth.height, truth.width, truth.height, truth.width]
     nothing = np.zeros((len(mine), len(OVERLAPS)), bool)

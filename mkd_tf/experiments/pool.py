@@ -171,7 +171,7 @@ class Pool:
                 self._settle(job, "done", seconds)
             elif _TAKEN in log.read_text(encoding="utf-8", errors="replace")[-500:]:
                 self._waiting.insert(0, job)
-            elif code is not None and code < 0 and self._starts[job.name] < _STARTS:
+            elif code is not None and code <= 0 and self._starts[job.name] < _STARTS:
                 self._report("killed", job, seconds)
                 self._waiting.insert(0, job)
             else:

@@ -181,7 +181,7 @@ def charts_by_class(
 
 def counted(count: int, what: str) -> str:
     """Returns a count in words: `1 object`, `3 objects`."""
-    plural = "es" if what.endswith("s") else "s"
+    plural = "es" if what.endswith(("s", "x")) else "s"
     return f"{count:,} {what}{'' if count == 1 else plural}"
 
 

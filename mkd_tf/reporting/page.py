@@ -23,7 +23,24 @@ def page(report: Report, sections: Mapping[str, Made]) -> str:
     kind = "Ablation" if report.subject.ablation else "Training run"
     found = {n: made for n, made in sections.items() if isinstance(made, Section)}
     absent = {title_of(n, made): str(made) for n, made in sections.items() if n not in found}
-    links = [node("li", node("a", made.title, href=f"#{n}")) for n, made in found.items()]
+    tiles = node("header", node("p", kind, class_="kind"), node("h1", name), _about(report), _tiles(report))
+    made = f"Made with mkd_tf {report.facts.get('mkd_tf', '')}: {report.facts.get('report', '')}"
+    return document(f"{name}: {kind.lower()}", tiles, found, made, absent)
+
+
+def document(
+    title: str, header: Element, sections: Mapping[str, Section], footer: str, absent: Mapping[str, str]
+) -> str:
+    """Returns a whole document, which refers to nothing outside of itself.
+
+    Args:
+      title: of the document.
+      header: what it says first.
+      sections: by the name of their anchor.
+      footer: how it was made.
+      absent: titles of sections that could not be made, with the reasons.
+    """
+    links = [node("li", node("a", made.title, href=f"#{n}")) for n, made in sections.items()]
     if absent:
         links.append(node("li", node("a", f"Not measured ({len(absent)})", href="#absent")))
     head = node(
@@ -37,19 +54,16 @@ def page(report: Report, sections: Mapping[str, Made]) -> str:
             content="default-src 'none'; img-src data:; style-src 'unsafe-inline'",
         ),
         node("link", rel="icon", href="data:,"),
-        node("title", f"{name}: {kind.lower()}"),
+        node("title", title),
         node("style", CSS),
     )
-    top = node("header", node("p", kind, class_="kind"), node("h1", name), _about(report), _tiles(report))
     body = node(
         "body",
         node("a", "Skip to the content", href="#content", class_="skip"),
-        top,
+        header,
         node("nav", node("ol", links), aria_label="Sections"),
-        node("main", [_section(n, made) for n, made in found.items()], _absent(absent), id="content"),
-        node(
-            "footer", f"Made with mkd_tf {report.facts.get('mkd_tf', '')}: {report.facts.get('report', '')}"
-        ),
+        node("main", [_section(n, made) for n, made in sections.items()], _absent(absent), id="content"),
+        node("footer", footer),
     )
     return f"<!DOCTYPE html>\n{rendered(node('html', head, body, lang='en'))}\n"
 
@@ -93,7 +107,8 @@ def _about(report: Report) -> Element:
     )
 
 
-def _tile(value: str, what: str, note: str = "", style: str | None = None) -> Element:
+def tile(value: str, what: str, note: str = "", style: str | None = None) -> Element:
+    """Returns a figure of the header, with what it is."""
     return node(
         "li", node("b", value, class_=style), node("span", what), node("small", note) if note else None
     )
@@ -108,14 +123,14 @@ def _of_ablation(report: Report) -> list[Element]:
     lines = [line for group in report.ablation.groups for line in group.lines]
     counts = {v: sum(line["verdict"] == v for line in lines) for v in (BETTER, WORSE)}
     others = len(lines) - sum(counts.values())
-    tiles = [_tile(str(len(lines)), "comparisons with a control")]
-    tiles.append(_tile(str(counts[BETTER]), "better than the control", "by the rule below", "good"))
-    tiles.append(_tile(str(counts[WORSE]), "worse than the control", "by the rule below", "bad"))
-    tiles.append(_tile(str(others), "no better, or more seeds needed"))
+    tiles = [tile(str(len(lines)), "comparisons with a control")]
+    tiles.append(tile(str(counts[BETTER]), "better than the control", "by the rule below", "good"))
+    tiles.append(tile(str(counts[WORSE]), "worse than the control", "by the rule below", "bad"))
+    tiles.append(tile(str(others), "no better, or more seeds needed"))
     if lines:
         best = max(lines, key=lambda line: line["difference"])
         gain = number(best["difference"], "+.2f")
-        tiles.append(_tile(gain, "AP, the largest mean difference", best["arm"]))
+        tiles.append(tile(gain, "AP, the largest mean difference", best["arm"]))
     return tiles
 
 
@@ -126,16 +141,16 @@ def _of_run(report: Report) -> list[Element]:
     student, alone, teacher = (aps.get(name) for name in ("student", "student_alone", "teacher"))
     for name, what in (("student", "student, test AP"), ("student_alone", "the same student alone, test AP")):
         if name in roles:
-            tiles.append(_tile(number(aps[name]), what, f"AP50 {number(roles[name].get('AP50'))}"))
+            tiles.append(tile(number(aps[name]), what, f"AP50 {number(roles[name].get('AP50'))}"))
     if student is not None and alone is not None:
         style = "good" if student > alone else "bad"
         gain = number(student - alone, "+.1f")
-        tiles.append(_tile(gain, "AP by distillation", "one seed, no interval", style))
+        tiles.append(tile(gain, "AP by distillation", "one seed, no interval", style))
     if teacher is not None:
         tiles.append(
-            _tile(number(teacher), "teacher, test AP", f"AP50 {number(roles['teacher'].get('AP50'))}")
+            tile(number(teacher), "teacher, test AP", f"AP50 {number(roles['teacher'].get('AP50'))}")
         )
     if {"student", "teacher"} <= roles.keys() and roles["student"].get("macs"):
         ratio = roles["teacher"]["macs"] / roles["student"]["macs"]
-        tiles.append(_tile(f"{ratio:.1f} x", "fewer multiply-adds than the teacher"))
+        tiles.append(tile(f"{ratio:.1f} x", "fewer multiply-adds than the teacher"))
     return tiles

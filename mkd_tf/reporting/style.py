@@ -103,6 +103,7 @@ figcaption span { color: var(--soft); font-size: 0.8rem; }
 .dot.faint { fill-opacity: 0.45; stroke: none; }
 .dot.large { stroke-width: 2; r: 6px; } .dot.small { r: 2.5px; }
 .bar { fill: var(--c); fill-opacity: 0.55; } .bar.pale { fill-opacity: 0.2; }
+.bar.solid { fill-opacity: 0.8; }
 .whisker { fill: none; stroke: var(--c); stroke-width: 1.4; }
 
 .strips { margin: 0 0 1.4rem; padding: 0.3rem 1rem; list-style: none; background: var(--raised);
@@ -131,7 +132,7 @@ details { margin: 0 0 0.75rem; } summary { padding: 0.4rem 0; cursor: pointer; f
 .photos { margin-bottom: 1.2rem; } .photos h4 { color: var(--soft); font-weight: 500; }
 .row { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 11.5rem), 1fr));
   gap: 0.75rem; }
-.row figcaption { font-size: 0.85rem; line-height: 1.35; padding-top: 0.25rem; }
+.row figcaption { font-size: 0.85rem; line-height: 1.35; padding-top: 0.25rem; overflow-wrap: anywhere; }
 .photo { display: block; width: 100%; height: auto; border-radius: 6px; background: var(--fine); }
 .store { position: absolute; }
 .box { fill: none; stroke-width: 5; --c: #35b4ff; stroke: var(--c); }
@@ -140,6 +141,9 @@ details { margin: 0 0 0.75rem; } summary { padding: 0.4rem 0; cursor: pointer; f
   paint-order: stroke;
   stroke: #10141a; stroke-width: 6px; stroke-linejoin: round; } .swatch .box { stroke-width: 2.5; }
 .legend .box.missed { --c: #967a00; }
+.map { display: block; width: 100%; max-width: 20rem; aspect-ratio: 1; margin: 0 auto 0.4rem;
+  border: 1px solid var(--line); border-radius: 6px; }
+table.text td.word { white-space: normal; min-width: 11rem; overflow-wrap: anywhere; }
 .facts { display: grid; grid-template-columns: minmax(6rem, 10rem) 1fr; gap: 0.35rem 1rem; margin: 0 0 1rem;
   font-size: 0.9rem; } dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; min-width: 0; }
 footer { max-width: 70rem; margin: 0 auto; padding: 1.5rem 1.25rem 3rem; color: var(--soft);

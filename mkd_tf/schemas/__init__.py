@@ -33,6 +33,7 @@ from pydantic import TypeAdapter, ValidationError
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.files import atomic_write, to_json, write_json
 from mkd_tf.schemas.deployment import BenchmarkFile, DiagnosisFile, ManifestFile
+from mkd_tf.schemas.inspection import AdviceFile, InspectionFile, ReviewFile
 from mkd_tf.schemas.training import (
     DetectionsFile,
     DoneFile,
@@ -78,6 +79,9 @@ FILES: dict[Any, Kind] = {
     ManifestFile: Kind("a manifest", "export/manifest.json", "delete it and export again"),
     DiagnosisFile: Kind("a diagnosis", "export/*diagnosis.json", "diagnose again"),
     DetectionsFile: Kind("detections", "detections.json", "predict again"),
+    InspectionFile: Kind("an inspection", "data.json", "inspect again"),
+    ReviewFile: Kind("a review of labels", "review.json", "review again"),
+    AdviceFile: Kind("a chosen schedule", "advice.json", "begin in another work directory"),
     EvaluationFile: Kind("an evaluation", "", "evaluate again", numbered=False),
     BenchmarkFile: Kind("a benchmark", "", "time the files again", numbered=False),
 }
@@ -106,7 +110,7 @@ def read(path: str | Path, record: type[R]) -> R:
         fail(str(path), expected=kind.what, got="no such file", do=kind.missing)
     except OSError as error:
         raise MkdError(f"{path}: {kind.what} cannot be read: {error.strerror}. Check the path.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # Thousands of brackets end the parser.
         fail(str(path), expected="JSON", got=f"a damaged file ({error})", do=again)
     if isinstance(found, dict):
         found = {_EARLIER.get(key, key): value for key, value in found.items()}

@@ -55,8 +55,39 @@ class Weights(TypedDict):
     zipped_bytes: Count
 
 
+class Shipped(TypedDict):
+    """The suppression inside the file that ships: its thresholds and AP, and the most that they cost."""
+
+    score_threshold: Fraction
+    max_detections: Count
+    AP: Percent
+    cost: Amount
+
+
+class Vela(TypedDict):
+    """What Arm's compiler for Ethos-U expects of a model on an accelerator."""
+
+    accelerator: str
+    inference_ms: Amount
+    sram_kib: Amount
+    cpu_operators: Count | None
+    npu_operators: Count | None
+
+
+class Micro(TypedDict):
+    """What a model takes on a microcontroller; null where it was not measured."""
+
+    model_bytes: Count
+    arena_bytes: Count | None
+    vela: Vela | None
+
+
 class ExportedFile(FileFigures, Origin):
-    """An exported file in the manifest; `layers` are those of a selective file in `precision`."""
+    """An exported file in the manifest; `layers` are those of a selective file in `precision`.
+
+    AP is that of the lowest threshold, `shipped` that of the thresholds inside. `score_error` is by
+    fit, of scores above 0.2 in the float model.
+    """
 
     sha256: str
     created: str
@@ -64,6 +95,9 @@ class ExportedFile(FileFigures, Origin):
     AP_float: dict[str, Percent]
     parity: dict[str, Difference]
     recommended_score_threshold: OperatingPoint | None
+    shipped: NotRequired[Shipped]
+    score_error: NotRequired[dict[str, Difference | None]]
+    micro: NotRequired[Micro]
     weights: NotRequired[Weights]
     layers: NotRequired[list[str]]
     precision: NotRequired[str]

@@ -121,6 +121,8 @@ class FileFigures(TypedDict):
     AP_stretch: NotRequired[Percent]
     AP_letterbox: NotRequired[Percent]
     AP_drop: Number | None
+    AP_drop_stretch: NotRequired[Number | None]
+    AP_drop_letterbox: NotRequired[Number | None]
     bytes: Count
     latency_ms: Amount
     threads: Count
@@ -143,6 +145,58 @@ class TeacherLabels(TypedDict):
     covered: Fraction | None
 
 
+class GateScore(TypedDict):
+    """What a teacher's detections of at least a score find, in 0..1."""
+
+    score: Fraction
+    detections: Count
+    precision: Fraction | None
+    recall: Fraction
+
+
+class GateClass(TypedDict):
+    """A teacher on one class: AP, and its best threshold with the precision and recall there."""
+
+    objects: Count
+    AP: Percent
+    threshold: Fraction | None
+    precision: Fraction | None
+    recall: Fraction | None
+
+
+class TeacherGate(TypedDict):
+    """What was measured of the teacher before anything learned from it, see `training.gate`.
+
+    `unknown_images` are those for which it has no answer, `threshold` is that of the best F1;
+    `test_AP` is of a teacher without a network, which has no role.
+    """
+
+    teacher: str
+    split: str
+    images: Count
+    unknown_images: Count
+    objects: Count
+    AP: Percent
+    AP50: Percent
+    f1: Fraction | None
+    f1_without_classes: Fraction | None
+    threshold: Fraction | None
+    scores: list[GateScore]
+    per_class: dict[str, GateClass]
+    unknown_classes: list[str]
+    test_AP: NotRequired[Percent]
+    verdict: Literal["good", "weak", "unfit", "unmeasured"]
+    reasons: list[str]
+
+
+class Finding(TypedDict):
+    """A sentence of the diagnosis at the end of a run, with the figures behind it by name."""
+
+    kind: str
+    text: str
+    figures: dict[str, Number]
+
+
 class ResultsFile(File):
     """`results.json`: what a work directory has measured. Without a training, only `files`."""
 
@@ -151,6 +205,8 @@ class ResultsFile(File):
     dataset: NotRequired[DatasetFacts]
     image_size: NotRequired[Count]
     teacher_labels: NotRequired[TeacherLabels]
+    teacher_gate: NotRequired[TeacherGate]
+    diagnosis: NotRequired[list[Finding]]
     roles: dict[str, Role]
     files: dict[str, FileFigures]
 
@@ -166,13 +222,17 @@ class StageFile(File):
 
 
 class StateFile(File):
-    """`<role>/backup/epoch_<n>/state.json`: a stage after an epoch; rows are those of `history.csv`."""
+    """`<role>/backup/epoch_<n>/state.json`: a stage after an epoch; rows are those of `history.csv`.
+
+    `step` counts the steps of the next epoch that are done, where a run was stopped within one.
+    """
 
     epoch: Count
     rows: list[dict[str, Number | None]]
     best: Number
     best_epoch: Count
     seconds: Amount
+    step: NotRequired[Count]
 
 
 class Detection(TypedDict):

@@ -116,6 +116,14 @@ def test_a_layer_that_cannot_be_quantised_is_named():
         quantization_aware(keras_twin(model))
 
 
+def test_an_activation_that_cannot_be_quantised_is_named():
+    inputs = keras.Input((SIDE, SIDE, 3))
+    model = keras.Model(inputs, {"y": keras.layers.Conv2D(4, 1, activation="hard_silu", name="odd")(inputs)})
+    told = "layer odd: expected one of the activations gelu, .*, got hard_silu. Build the student with"
+    with pytest.raises(MkdError, match=told):
+        quantization_aware(keras_twin(model))
+
+
 def test_a_lone_batch_norm_is_named():
     inputs = keras.Input((SIDE, SIDE, 3))
     model = keras.Model(inputs, {"y": keras.layers.BatchNormalization(name="alone")(inputs)})

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tf_keras
 
 from mkd_tf.checks import MkdError
 from mkd_tf.compression.twin import keras_twin, take_back
@@ -47,3 +48,18 @@ def test_the_way_back_wants_the_same_model():
     twin = keras_twin(harness.build("tiny(pyramid=8)").core)
     with pytest.raises(MkdError, match=r"layer pyramid_lateral5_conv: expected weights of the shapes"):
         take_back(twin, harness.build("tiny(pyramid=16)").core)
+
+
+def test_activations_that_only_keras_3_has():
+    inputs = keras.Input((4, 4, 2))
+    x = keras.layers.Conv2D(3, 1, activation="hard_silu")(inputs)
+    x = keras.layers.LeakyReLU(negative_slope=0.2)(keras.layers.Activation("silu")(x))
+    model = keras.Model(inputs, {"y": keras.layers.Activation("hard_tanh", name="last")(x)})
+    images = np.random.default_rng(0).normal(0, 3, (2, 4, 4, 2)).astype("float32")
+    twin = keras_twin(model)
+    wanted = np.asarray(model(images)["y"])
+    np.testing.assert_allclose(twin(images)["y"], wanted, atol=1e-6)
+    # tfmot copies its layers by their configurations.
+    copied = tf_keras.models.clone_model(twin)
+    copied.set_weights(twin.get_weights())
+    np.testing.assert_allclose(copied(images)["y"], wanted, atol=1e-6)

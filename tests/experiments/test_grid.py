@@ -101,3 +101,18 @@ def test_ready_made_files(path, monkeypatch):
     assert found.control_of("no_guide") == "mkd" and found.teachers > 1
     header = "\n".join(line for line in path.read_text().splitlines() if line.startswith("#"))
     assert f"--file=configs/ablation/{path.name}" in header and "Cost:" in header and "Test AP:" in header
+
+
+def test_a_teacher_that_only_answers_has_no_job():
+    answers = {"teacher": "detections(path='p.json')", "class_map": "car=square"}
+    arms = {"given": answers, "measured": {"teacher_thresholds": "per_class"}}
+    found = {cell.arm: cell for cell in cells_of(experiment(arms, guide="tiny", seeds=(0,)), "r")}
+    assert [job.role for job in found["given"].shared] == ["guide"]
+    for job in (found["given"].job, *found["given"].shared):
+        assert answers.items() <= job.flags.items()
+        assert "teacher_weights" not in job.flags
+    assert found["given"].teacher == ""
+    # How labels are made of its detections does not change how the teacher is trained.
+    teachers = [found[arm].shared[0] for arm in ("control", "measured")]
+    assert teachers[0] == teachers[1]
+    assert found["control"].shared[1] != found["measured"].shared[1]

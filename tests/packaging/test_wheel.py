@@ -88,7 +88,7 @@ def test_the_wheel_holds_the_package_and_the_kits_alone(wheel):
     modules = {path.relative_to(ROOT) for path in (ROOT / "mkd_tf").rglob("*.py")}
     assert modules <= names
     assert Path("mkd_tf/py.typed") in names
-    for kit in ("android", "coral"):
+    for kit in ("android", "coral", "micro"):
         files = {path.name for path in (ROOT / "export" / kit).iterdir() if path.is_file()}
         assert {path.name for path in names if path.parts[:3] == ("mkd_tf", "kits", kit)} == files
 

@@ -3,23 +3,17 @@
 An image is in the page once, as a JPEG of bounded size; boxes are drawn over it as SVG.
 """
 
-import base64
-import io
-
 import numpy as np
-from PIL import Image
 
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.coco import Truth
 from mkd_tf.reporting.base import Report, Section, left_out, networks_of, points_of
 from mkd_tf.reporting.judging import taken_objects
 from mkd_tf.reporting.markup import Element, node
+from mkd_tf.reporting.photos import box_mark, fitted, jpeg, tag_mark
 
 SHOWN = 5
-LONG_SIDE_PX = 480
-_QUALITY = 82
 _MOST_BOXES = 40
-_LETTER_PX = 27
 _FOUND, _FALSE, _MISSED, _IGNORED = "found", "false", "missed", "ignored"
 
 
@@ -30,16 +24,17 @@ def make(report: Report) -> Section:
     stored, rows = [], []
     for place in dict.fromkeys(places.tolist()):
         truth = measured.truth[place]
-        name, size = f"photo{place}", _fitted(truth)
+        name, size = f"photo{place}", fitted((truth.height, truth.width))
         stored.append(
-            node("image", id=name, width=size[0], height=size[1], href=_jpeg(measured.images.image(place)))
+            node("image", id=name, width=size[0], height=size[1], href=jpeg(measured.images.image(place)))
         )
+        named = truth.named()
         everything = Detections(
-            truth.boxes / [truth.height, truth.width, truth.height, truth.width],
-            np.ones(len(truth.labels), "float32"),
-            truth.labels,
+            named.boxes / [truth.height, truth.width, truth.height, truth.width],
+            np.ones(len(named.labels), "float32"),
+            named.labels,
         )
-        note = f"{len(truth.labels)} objects{_cut(len(truth.labels))}"
+        note = f"{len(everything)} objects{_cut(len(everything))}"
         given = name, size, truth, everything, measured.class_names
         cells = [_cell("truth", note, *given, is_truth=True)]
         for title, network in networks.items():
@@ -72,21 +67,6 @@ def _sample(style: str) -> Element:
     return node("svg", box, viewBox="0 0 28 14", class_="swatch", aria_hidden="true")
 
 
-def _fitted(truth: Truth) -> tuple[int, int]:
-    """Returns width and height of an image on the page, its longer side `LONG_SIDE_PX`."""
-    factor = LONG_SIDE_PX / max(truth.height, truth.width)
-    return max(round(truth.width * factor), 1), max(round(truth.height * factor), 1)
-
-
-def _jpeg(image: np.ndarray) -> str:
-    """Returns an image as a data URI, made smaller where it is larger than it is shown."""
-    smaller = Image.fromarray(image)
-    smaller.thumbnail((LONG_SIDE_PX, LONG_SIDE_PX), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    smaller.save(stream, "JPEG", quality=_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
-
-
 def _cell(
     title: str,
     note: str,
@@ -108,15 +88,15 @@ def _cell(
         missed = [i for i in range(len(truth.labels)) if i not in set(taken.tolist()) and not ignored[i]]
         counts_of = f"{kinds.count(_FOUND)} found, {kinds.count(_FALSE)} false{_cut(len(found))}"
         note = f"{note}: {counts_of}, {len(missed)} missed{_cut(len(missed))}"
-    marks = [_box(_scaled(truth, i), size, _MISSED) for i in missed[:_MOST_BOXES]]
+    marks = [box_mark(_scaled(truth, i), size, _MISSED) for i in missed[:_MOST_BOXES]]
     order = range(min(len(found), _MOST_BOXES))
-    marks += [_box(found.boxes[i], size, kinds[i]) for i in reversed(order)]
+    marks += [box_mark(found.boxes[i], size, kinds[i]) for i in reversed(order)]
     for i in order:
         words = class_names[found.labels[i]]
         if not is_truth:
             # The class of a right detection is that of the truth beside it.
             words = f"{words} {found.scores[i]:.2f}" if kinds[i] == _FALSE else f"{found.scores[i]:.2f}"
-        marks.append(_tag(found.boxes[i], size, words, kinds[i]))
+        marks.append(tag_mark(found.boxes[i], size, words, kinds[i]))
     drawn = node("use", href=f"#{name}")
     described = f"{title}, {note}"
     svg = node(
@@ -137,23 +117,3 @@ def _cut(count: int) -> str:
 
 def _scaled(truth: Truth, index: int) -> np.ndarray:
     return truth.boxes[index] / [truth.height, truth.width, truth.height, truth.width]
-
-
-def _box(box: np.ndarray, size: tuple[int, int], style: str) -> Element:
-    y0, x0, y1, x1 = np.clip(np.nan_to_num(box), 0, 1).tolist()
-    places = {
-        "x": x0 * size[0],
-        "y": y0 * size[1],
-        "width": (x1 - x0) * size[0],
-        "height": (y1 - y0) * size[1],
-    }
-    return node("rect", class_=f"box {style}", **{k: f"{v:.1f}" for k, v in places.items()})
-
-
-def _tag(box: np.ndarray, size: tuple[int, int], text: str, style: str) -> Element:
-    """Returns a name above a box, or below one at the top; it ends at the box's end where it is too long."""
-    y0, x0, y1, x1 = np.clip(np.nan_to_num(box), 0, 1).tolist()
-    y = y0 * size[1] - 7 if y0 * size[1] > _LETTER_PX else min(y1 * size[1] + _LETTER_PX, size[1] - 4)
-    ends = x0 * size[0] + 0.62 * _LETTER_PX * len(text) > size[0]
-    x = min(x1 * size[0], size[0] - 3) if ends else x0 * size[0] + 2
-    return node("text", text, x=f"{x:.1f}", y=f"{y:.1f}", class_=f"name {style}{' end' if ends else ''}")

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mkd_tf.reporting.base import NotMeasured, Report, Section
+from mkd_tf.reporting.sections.teacher_gate import tables as tables_of
 from mkd_tf.reporting.subject import Group
 from mkd_tf.reporting.tables import DASH, Table, number
 
@@ -14,7 +15,9 @@ _TITLES = ("objects", "both", "network only", "teacher only", "neither")
 
 def make(report: Report) -> Section:
     """Returns what networks find at equal numbers of detections, and beyond the teacher."""
-    tables = [table for table in (_equal_counts(report), *_beyond(report)) if table is not None]
+    tables = [
+        table for table in (_equal_counts(report), *_beyond(report), *tables_of(report)) if table is not None
+    ]
     if not tables:
         raise NotMeasured("results.json has no objects by who finds them, and no network could be run")
     lead = (
