@@ -18,13 +18,20 @@ from mkd_tf.config import DataConfig
 from mkd_tf.options import FITS, Options, at_least, option
 
 
+def _check_side(name: str, value: int) -> None:
+    if value < 32 or value % 32:
+        fail(name, expected="a positive multiple of 32 px", got=str(value), do="Use for example 192.")
+
+
 @dataclasses.dataclass(frozen=True)
 class InspectOptions(Options):
     """Which data set is inspected, for which network, and where the report goes."""
 
     dataset: str = option("", "Data set: a path, a name or a call; empty for that of --workdir.")
     workdir: str = option("", "Work directory of a finished run, whose networks review the labels.")
-    image_size: int = option(192, "Side of the network's input in pixels, without --workdir.")
+    image_size: int = option(
+        192, "Side of the network's input in pixels, without --workdir.", check=_check_side
+    )
     fit: str = option("stretch", "How an image is brought to it, without --workdir.", choices=FITS)
     data_dir: str = option("", "Where prepared data sets are kept; empty for the default of tfds.")
     on_bad_example: str = option(

@@ -67,5 +67,5 @@ def open_dataset(config: DataConfig, name: str = "") -> Dataset:
         spec = found.spec
     dataset = DATASETS.build(spec, on_bad_example=config.on_bad_example, data_dir=config.data_dir or None)
     if found is not None:
-        _LOGGER.warning("%s", summary(found, dataset))
+        _LOGGER.info("%s", summary(found, dataset))
     return dataset

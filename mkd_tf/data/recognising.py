@@ -36,7 +36,7 @@ def recognise(text: str, builders: Iterable[Callable[..., Dataset]]) -> Found:
       MkdError: if there is none, or more than one.
     """
     tree = Tree(existing_path(text))
-    classes = [builder for builder in builders if isinstance(builder, type)]
+    classes = [b for b in builders if isinstance(b, type) and issubclass(b, Dataset)]
     found = [each for builder in classes for each in builder.recognise(tree)]
     where = f"data set {text}"
     if len(found) == 1:

@@ -71,7 +71,7 @@ class Tree:
     @functools.cached_property
     def xml(self) -> dict[str, list[str]]:
         """Files `*.xml` by their root element: some of every folder, all with `annotations` in it."""
-        return self._kinds(".xml", _xml_root)
+        return self._kinds(".xml", xml_root)
 
     @functools.cached_property
     def json(self) -> dict[str, list[str]]:
@@ -121,7 +121,7 @@ def _listed(root: Path) -> list[str]:
     return found
 
 
-def _xml_root(path: Path) -> str:
+def xml_root(path: Path) -> str:
     """Returns the name of a file's root element; empty if it has none."""
     found = _XML_ROOT.search(_XML_PROLOGUE.sub(b"", _head(path)))
     return found[1].decode("ascii") if found else ""

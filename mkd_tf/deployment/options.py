@@ -20,7 +20,7 @@ class ExportOptions(Options):
     )
     seed: int = option(0, "Of the choice of images.", check=at_least(0))
     max_ap_drop: float = option(
-        2.0, "A file that loses more points of AP against the float model is rejected.", check=at_least(0)
+        2.0, "A file that loses more points of AP under either fit is rejected.", check=at_least(0)
     )
     split: str = option("test", "On which AP of the exported files is measured.")
     fit: str = option("", "How images are brought to the input; empty for the run's fit.", choices=FITS)

@@ -93,7 +93,7 @@ class EfficientNetLite(GridDetector):
             do = "Choose a larger variant instead."
             fail("efficientnet_lite width", expected="at most 1", got=repr(width), do=do)
         form = {"variant": variant, "width": width}
-        backbone = functools.partial(stages, **form)
+        backbone = functools.partial(stages, variant=variant, width=width)
         super().__init__(backbone, image_size, class_names, form, pyramid, name=name, **head)
         if backbone_weights:
             load_backbone(self, backbone_weights, None, published=reader(variant, names_of(variant)))
@@ -137,15 +137,8 @@ def _block(x: keras.KerasTensor, filters: int, name: str, stage: _Stage, stride:
         # Its input has passed no ReLU.
         width = stage.expansion * x.shape[-1]
         y = conv_bn(y, width, f"{name}_expand", kernel=1, initializer="lecun_normal")
-    # He et al., ICCV 2015, over the kernel alone: Keras would count all channels as its inputs.
-    normal = keras.initializers.RandomNormal(stddev=math.sqrt(2.0) / stage.kernel)
     y = layers.DepthwiseConv2D(
-        stage.kernel,
-        strides=stride,
-        padding="same",
-        use_bias=False,
-        depthwise_initializer=normal,
-        name=f"{name}_depthwise_conv",
+        stage.kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_depthwise_conv"
     )(y)
     y = layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM, name=f"{name}_depthwise_bn")(y)
     y = layers.ReLU(6.0, name=f"{name}_depthwise_relu")(y)
@@ -158,8 +151,11 @@ def _block(x: keras.KerasTensor, filters: int, name: str, stage: _Stage, stride:
 def names_of(variant: int) -> dict[str, str]:
     """Returns what every layer with weights is called in the published file, which numbers all blocks."""
     names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0"}
-    parts = (("expand", "_expand_conv", "_bn0"), ("depthwise", "_depthwise_conv", "_bn1"))
-    parts += (("project", "_project_conv", "_bn2"),)
+    parts = (
+        ("expand", "_expand_conv", "_bn0"),
+        ("depthwise", "_depthwise_conv", "_bn1"),
+        ("project", "_project_conv", "_bn2"),
+    )
     number = 0
     for i, (stage, count) in enumerate(zip(_STAGES, blocks_of(variant), strict=True), start=1):
         for j in range(count):

@@ -50,7 +50,9 @@ class Lettering:
         # Of a capital and a tail, whatever the text: all tags of Latin letters are equally high.
         own = _font(_OWN, 0, size_px)
         self._ascent = own.getmetrics()[0] if isinstance(own, ImageFont.FreeTypeFont) else 0
-        _, self.top, _, self.bottom = own.getbbox("Ag")
+        box = own.getbbox("Ag")
+        self.top: float = box[1]
+        self.bottom: float = box[3]
 
     def width(self, text: str) -> float:
         """Returns the width of a text in pixels."""
@@ -181,6 +183,6 @@ def _font(file: str, face: int, size_px: int) -> _Font:
     except OSError:  # not a variable font
         return font
     is_weight = [axis["name"] in (b"Weight", "Weight") for axis in axes]
-    values = [_REGULAR if w else axis["default"] for w, axis in zip(is_weight, axes, strict=True)]
+    values = [float(_REGULAR if w else axis["default"] or 0) for w, axis in zip(is_weight, axes, strict=True)]
     font.set_variation_by_axes(values)
     return font

@@ -37,7 +37,7 @@ from mkd_tf.config import options
 Value = bool | int | float | str
 Flags = dict[str, Value]
 # Set by the ablation itself, for every cell.
-_OWN = ("workdir", "seed", "guide_weights")
+_OWN = ("workdir", "seed", "guide_weights", "minutes")
 # A name is a folder's, and part of a line of CSV.
 _NAME = re.compile(r"[A-Za-z0-9][\w.=+-]*")
 

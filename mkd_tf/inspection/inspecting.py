@@ -12,7 +12,7 @@ from mkd_tf.evaluation.progress import OnProgress, ignore_progress
 from mkd_tf.inspection.contents import Contents, read_contents
 from mkd_tf.inspection.copies import find_copies
 from mkd_tf.inspection.facts import split_facts
-from mkd_tf.inspection.learnable import learnable
+from mkd_tf.inspection.learnable import MOST_IMAGES, learnable
 from mkd_tf.inspection.suspects import find_suspects
 from mkd_tf.schemas.inspection import InspectionFile, Noticed
 
@@ -41,6 +41,7 @@ def inspect(
     fit: str = "stretch",
     *,
     copies: bool = True,
+    assigned: int = MOST_IMAGES,
     on_progress: OnProgress = ignore_progress,
 ) -> Inspection:
     """Returns what a data set holds.
@@ -52,12 +53,13 @@ def inspect(
       fit: how images are brought to the input.
       copies: whether to look for images that resemble each other; the images of data sets
         that were not scanned when they were opened are decoded for it.
+      assigned: images of each split whose objects are assigned to locations, at most.
       on_progress: called with how much of the longest part is done.
     """
     names = tuple(dataset.class_names)
     contents = read_contents(dataset, anchors.image_size, fit, on_progress)
     strides = strides_of(anchors)
-    can = {split: learnable(found, anchors, len(names)) for split, found in contents.items()}
+    can = {split: learnable(found, anchors, assigned) for split, found in contents.items()}
     suspects = find_suspects(contents, names)
     if copies:
         ids = {split: found.ids for split, found in contents.items()}

@@ -8,11 +8,11 @@ from mkd_tf.detection.targets import assign
 from mkd_tf.inspection.contents import Contents
 
 MOST_IMAGES = 2000
-"""Images of a split that are assigned, at most, at equal distances: time grows with their number."""
+"""Images of a split that are assigned by default, at equal distances: time grows with their number."""
 _BATCH = 16
 
 
-def learnable(contents: Contents, anchors: Anchors, num_classes: int) -> np.ndarray:
+def learnable(contents: Contents, anchors: Anchors, most: int = MOST_IMAGES) -> np.ndarray:
     """Returns which objects get at least one location in the assignment of targets.
 
     The assignment is that of training (`detection.targets.assign`) without augmentation. An object
@@ -22,15 +22,15 @@ def learnable(contents: Contents, anchors: Anchors, num_classes: int) -> np.ndar
     Args:
       contents: of a split, fitted to the input of `anchors`.
       anchors: of the network that learns.
-      num_classes: number of classes.
+      most: images that are assigned, at most.
 
     Returns:
       `[M]` float: 1 for yes, 0 for no, NaN in images that were not looked at. Crowds are 0.
     """
     found = np.where(contents.is_crowd, 0.0, np.nan)
     with_objects = np.unique(contents.image[contents.is_object])
-    if len(with_objects) > MOST_IMAGES:
-        chosen = np.linspace(0, len(with_objects) - 1, MOST_IMAGES).round().astype(int)
+    if len(with_objects) > most:
+        chosen = np.linspace(0, len(with_objects) - 1, most).round().astype(int)
         with_objects = with_objects[np.unique(chosen)]
     starts = np.searchsorted(contents.image, np.arange(len(contents.ids) + 1))
     # Images with about as many objects go together: the longest of a batch sets its cost.
@@ -42,8 +42,9 @@ def learnable(contents: Contents, anchors: Anchors, num_classes: int) -> np.ndar
         # The label of an object is its place in its image, so that the answer says who owns what.
         rows = [(contents.fitted[p], np.arange(len(p)), np.ones(len(p))) for p in places]
         padded = pad_boxes(rows, np.ones(len(rows)))
-        most = padded.labels.shape[1]
-        assigned = np.asarray(assign(anchors, padded.boxes, padded.labels, padded.weights, most)["labels"])
+        longest = padded.labels.shape[1]
+        targets = assign(anchors, padded.boxes, padded.labels, padded.weights, longest)
+        assigned = np.asarray(targets["labels"])
         for owners, own in zip(assigned, places, strict=True):
             found[own] = np.isin(np.arange(len(own)), owners)
     return found

@@ -30,7 +30,7 @@ from mkd_tf.schemas.inspection import Doubt
 SAME_PLACE = 0.5
 NEAR = 0.3
 _USUAL_IOU = 0.8
-_LEAST_SUSPICION = 0.05
+_LEAST_SUSPICION = 0.1
 Kind = str
 
 

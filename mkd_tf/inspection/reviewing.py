@@ -11,6 +11,7 @@ from mkd_tf.detection.postprocess import Detections
 from mkd_tf.detectors.files import load_detector
 from mkd_tf.evaluation.coco import Truth
 from mkd_tf.evaluation.evaluator import EvaluationSet
+from mkd_tf.evaluation.operating_point import operating_point
 from mkd_tf.evaluation.progress import OnProgress
 from mkd_tf.evaluation.runners import KerasRunner
 from mkd_tf.inspection.review import as_record, doubts_of, median_ious, merged
@@ -74,7 +75,10 @@ def review(
             fail(f"{role} of {workdir}", expected=expected, got=got, do="Restore the data set of the run.")
     found: list[Doubt] = []
     images = labels = 0
-    for split in [s for s in dataset.split_names if s != "unlabelled"]:
+    points = {role: network.operating_point for role, network in networks.items()}
+    # Validation first: what an earlier version trained has no operating point, and gets one there.
+    splits = sorted((s for s in dataset.split_names if s != "unlabelled"), key=lambda s: s != "validation")
+    for split in splits:
         part = Labelled(dataset.split(split), most_images)
         if not len(part):
             continue
@@ -84,8 +88,10 @@ def review(
             ready = EvaluationSet(part, network.image_size, fit)
             truth = ready.truth
             seen[role] = ready.detections(KerasRunner(network), progress(f"{role}, {split}"))
-        points = {r: (n.operating_point or {"value": DEFAULT_SCORE})["value"] for r, n in networks.items()}
-        found += _of_split(split, truth, seen, points, dataset.class_names)
+        for role, detections in seen.items():
+            points[role] = points[role] or operating_point(truth, detections, dataset.class_names)
+        scores = {role: point["value"] if point else DEFAULT_SCORE for role, point in points.items()}
+        found += _of_split(split, truth, seen, scores, dataset.class_names)
         images += len(truth)
         labels += sum(int(np.sum(~t.is_crowd)) for t in truth)
     found.sort(key=lambda doubt: -doubt["suspicion"])

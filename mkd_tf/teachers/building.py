@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mkd_tf.checks import fail
 from mkd_tf.conversion.onnx.runner import SCHEMA_KEY
 from mkd_tf.conversion.tflite.runner import DETECTION, RAW
 from mkd_tf.registry import Table, parse_specs
@@ -13,12 +14,12 @@ from mkd_tf.teachers.contract import changed
 from mkd_tf.teachers.detections import FileDetections
 from mkd_tf.teachers.fingerprints import fingerprint
 from mkd_tf.teachers.network import Network
-from mkd_tf.teachers.own import own_teacher, saved_model_facts
+from mkd_tf.teachers.own import is_own_saved_model, own_teacher
 from mkd_tf.teachers.presets import preset
 from mkd_tf.teachers.session import Session, described
 
-# With two threads TFLite_Detection_PostProcess of LiteRT 2.3 loses the third class of three:
-# it gives each thread classes // threads of them and leaves out the rest.
+# TFLite_Detection_PostProcess of LiteRT 2.3 never finds one of the classes where their number
+# is no multiple of the number of threads: of 5 the third on 2 threads, the fourth on 3.
 TFLITE_THREADS = 1
 ALL_CORES = 0
 
@@ -44,6 +45,14 @@ def _network(
     return Network(where, Path(path).stem, session, contract, classes, key)
 
 
+def _own(path: str, classes: Any, views: str, fit: str) -> OutputsTeacher:
+    """Returns the teacher in a file that mkd_tf wrote, which has its classes inside."""
+    if classes:
+        do = "Leave classes= out; rename classes with --class_map."
+        fail(f"teacher {path}, classes", expected="nothing for a file of mkd_tf", got=repr(classes), do=do)
+    return _seen(own_teacher(path, fit, fingerprint([path], "own", fit)), views)
+
+
 def onnx(
     path: str, outputs: str = "", classes: Any = "", views: str = "", fit: str = "", **settings: Any
 ) -> OutputsTeacher:
@@ -61,7 +70,7 @@ def onnx(
 
     path = str(Path(path).expanduser())
     if not outputs and not settings and SCHEMA_KEY in OnnxSession(path, ALL_CORES).metadata:
-        return _seen(own_teacher(path, fit, fingerprint([path], "own", fit)), views)
+        return _own(path, classes, views, fit)
     return _seen(_network("onnx", path, OnnxSession, outputs, classes, settings), views)
 
 
@@ -75,7 +84,7 @@ def tflite(
     if not outputs and not settings:
         session = TFLiteSession(path, TFLITE_THREADS)
         if tuple(sorted(session.outputs)) in (DETECTION, RAW) and session.names:
-            return _seen(own_teacher(path, fit, fingerprint([path], "own", fit)), views)
+            return _own(path, classes, views, fit)
     return _seen(_network("tflite", path, TFLiteSession, outputs, classes, settings), views)
 
 
@@ -86,19 +95,14 @@ def saved_model(
     from mkd_tf.teachers.saved_model_session import SavedModelSession
 
     path = str(Path(path).expanduser())
-    facts = None if outputs or settings else saved_model_facts(path)
-    if facts is not None:
-        contract, names = facts
-        session = SavedModelSession(path, ALL_CORES)
-        where, key = f"teacher saved_model({path})", fingerprint([path], "own")
-        return _seen(Network(where, Path(path).name, session, contract, names, key), views)
+    if not outputs and not settings and is_own_saved_model(path):
+        return _own(path, classes, views, "")
     return _seen(_network("saved_model", path, SavedModelSession, outputs, classes, settings), views)
 
 
 def keras(path: str, views: str = "", fit: str = "") -> OutputsTeacher:
     """A `.keras` file of mkd_tf that only answers: no features and no dense predictions of it are used."""
-    path = str(Path(path).expanduser())
-    return _seen(own_teacher(path, fit, fingerprint([path], "own", fit)), views)
+    return _own(str(Path(path).expanduser()), "", views, fit)
 
 
 TEACHERS: Table[OutputsTeacher] = Table(

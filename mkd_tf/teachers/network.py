@@ -63,19 +63,23 @@ class Network(OutputsTeacher):
     def _detect(self, image: TeacherImage) -> Detections:
         pixels = image.pixels()
         canvas, placement = place(pixels, self._size or (0, 0), self._contract)
-        tensor = self._session.inputs[self._image]
-        # Bytes without a scale are pixels: the network normalises them itself.
-        raw = tensor.dtype == np.uint8 and not tensor.scale
-        values = (canvas[..., ::-1] if self._contract.channels == "bgr" else canvas) if raw else None
-        values = normalise(canvas, self._contract) if values is None else values
-        values = values.transpose(2, 0, 1) if self._channels_first else values
-        feeds = {self._image: tensor.stored(values[None])}
+        feeds = {self._image: self._values(canvas)}
         if self._contract.original_size:
             height, width = pixels.shape[:2]
             size = self._session.inputs[self._contract.original_size]
             feeds[self._contract.original_size] = size.stored(np.array([[width, height]]))
         outputs = self._session.run(feeds)
         return self._decode({role: outputs[name] for role, name in self._outputs.items()}, placement)
+
+    def _values(self, canvas: np.ndarray) -> np.ndarray:
+        """Returns the content of the image's input, with a batch of 1."""
+        tensor, contract = self._session.inputs[self._image], self._contract
+        if tensor.dtype == np.uint8 and not tensor.scale:
+            # Bytes without a scale are pixels: the network normalises them itself.
+            contract = dataclasses.replace(contract, divide=1.0, mean=(0.0,), std=(1.0,))
+        values = normalise(canvas, contract)
+        values = values.transpose(2, 0, 1) if self._channels_first else values
+        return tensor.stored(values[None])
 
     def _output(self, role: str) -> str:
         name, outputs = getattr(self._contract, role), self._session.outputs

@@ -10,17 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mkd_tf.checks import MkdError, check_one_of
 from mkd_tf.conversion.model_files import load_runner
 from mkd_tf.data.image_files import fit_image
 from mkd_tf.detection import boxes as box_math
-from mkd_tf.detection.postprocess import Detections
+from mkd_tf.detection.postprocess import Detections, select
 from mkd_tf.detectors.base import Detector
 from mkd_tf.evaluation.runners import Runner, on_original
 from mkd_tf.files import write_json
 from mkd_tf.options import FITS
 from mkd_tf.teachers.base import OutputsTeacher, TeacherImage
-from mkd_tf.teachers.contract import Contract
+from mkd_tf.teachers.saved_model_session import SavedModelSession
 
 _BATCH = 8
 _FACTS = Path("assets.extra", "mkd_tf.json")
@@ -46,8 +48,6 @@ class RunnerTeacher(OutputsTeacher):
         return self._fingerprint
 
     def detect(self, images: Sequence[TeacherImage]) -> list[Detections | None]:
-        import numpy as np
-
         found: list[Detections | None] = []
         for start in range(0, len(images), _BATCH):
             group = images[start : start + _BATCH]
@@ -59,14 +59,14 @@ class RunnerTeacher(OutputsTeacher):
 
 
 def own_teacher(path: str, fit: str, fingerprint: str) -> RunnerTeacher:
-    """Returns the teacher in a `.keras`, `.tflite` or `.onnx` file that mkd_tf wrote.
+    """Returns the teacher in a `.keras`, `.tflite` or `.onnx` file or a SavedModel that mkd_tf wrote.
 
     Args:
-      path: the file.
+      path: the file or folder.
       fit: empty for what the file says, or `stretch` where it does not.
       fingerprint: of the file.
     """
-    runner = load_runner(path)
+    runner: Runner = SavedModelRunner(path) if Path(path).is_dir() else load_runner(path)
     fit = fit or getattr(runner, "fit", "") or FITS[0]
     return RunnerTeacher(runner, Path(path).stem, fit, fingerprint)
 
@@ -105,20 +105,34 @@ def save_saved_model(detector: Detector, folder: str | Path, fit: str = "stretch
     write_json(Path(folder, _FACTS), facts)
 
 
-def saved_model_facts(folder: str) -> tuple[Contract, tuple[str, ...]] | None:
-    """Returns the contract and the classes of a SavedModel of `save_saved_model`, None for another.
+class SavedModelRunner:
+    """Runs a SavedModel of `save_saved_model`; see `evaluation.runners.Runner`.
+
+    Args:
+      folder: of the model.
 
     Raises:
-      MkdError: if what it says of itself is damaged.
+      MkdError: if it cannot be read, or what it says of itself is damaged.
     """
-    path = Path(folder).expanduser() / _FACTS
-    if not path.is_file():
-        return None
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        names, fit = tuple(str(n) for n in facts["class_names"]), facts["fit"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MkdError(f"{path}: damaged ({type(error).__name__}: {error}). Write the model again.") from None
-    check_one_of(f"{path}: fit", fit, FITS)
-    contract = Contract(boxes="boxes", scores="scores", resize=fit, suppress=True, max_detections=100)
-    return contract, names
+
+    def __init__(self, folder: str):
+        path = Path(folder, _FACTS)
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            self.class_names = tuple(str(name) for name in facts["class_names"])
+            self.image_size, self.fit = int(facts["image_size"]), str(facts["fit"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            kind = type(error).__name__
+            raise MkdError(f"{path}: damaged ({kind}: {error}). Write the model again.") from None
+        self._session = SavedModelSession(folder, 0)
+
+    def __call__(self, images: np.ndarray) -> list[Detections]:
+        """Returns what is in each of `images` `[B, S, S, 3]`, uint8 or float in 0..255."""
+        outputs = self._session.run({"images": images.astype("float32")})
+        pairs = zip(outputs["scores"], outputs["boxes"], strict=True)
+        return [select(scores, boxes) for scores, boxes in pairs]
+
+
+def is_own_saved_model(folder: str) -> bool:
+    """Returns whether `save_saved_model` wrote a SavedModel."""
+    return Path(folder, _FACTS).is_file()

@@ -26,7 +26,7 @@ from mkd_tf.schemas.training import Finding, ResultsFile
 from mkd_tf.training.advice_choice import choose, choose_batch
 from mkd_tf.training.advice_diagnosis import Finished, diagnose
 from mkd_tf.training.advice_estimate import LEAST_STEPS, FirstSteps, steps_of
-from mkd_tf.training.advice_probe import load_of, probe
+from mkd_tf.training.advice_probe import load_of, pools_of, probe
 from mkd_tf.training.advice_times import Load, Speed, in_words, scaled_epochs, stage_time
 from mkd_tf.training.backup import has_backup
 from mkd_tf.training.harm import validations
@@ -35,6 +35,8 @@ from mkd_tf.training.plan import Stage, plan
 from mkd_tf.training.workdir import FLAGS_FILE
 
 FILE = "advice.json"
+_ASSIGNED = 300
+"""Images of each split whose objects are assigned to locations: a second's work."""
 _SHOW_TRACES = 3
 """Networks that are traced for the images at the end of a run."""
 
@@ -90,7 +92,8 @@ class Advice:
 
         roles, data = self.config.roles, self.config.data
         anchors = grid_anchors(roles.size_of("student"))
-        self.inspected = inspect(dataset, data.dataset, anchors, data.fit, copies=False).record
+        found = inspect(dataset, data.dataset, anchors, data.fit, copies=False, assigned=_ASSIGNED)
+        self.inspected = found.record
         for line in summary_lines(self.inspected):
             say(line)
         if not self.config.run.minutes:
@@ -221,8 +224,11 @@ class Advice:
         self._watched = True
         stages = self._paced()
         stages = stages[[s.role for s in stages].index(stage.role) :]
+        pools = pools_of(self.config, dataset, [s.role for s in stages])
+        if steps_of(stages, pools, self.config.optimizer.batch_size) < LEAST_STEPS:
+            return []
         load = load_of(self.config, dataset, networks, plan(self.config.roles))
-        return [FirstSteps(stages, load, say)] if steps_of(stages, load) >= LEAST_STEPS else []
+        return [FirstSteps(stages, load, say)]
 
     def diagnose(self, results: ResultsFile) -> list[Finding]:
         """Returns what a finished run says about itself."""

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mkd_tf.training.advice_probe import Times
@@ -61,6 +61,6 @@ def estimate(stages: Sequence[Stage], load: Load, step_s: float, start_s: float)
     )
 
 
-def steps_of(stages: Sequence[Stage], load: Load) -> int:
+def steps_of(stages: Sequence[Stage], pools: Mapping[str, int], batch_size: int) -> int:
     """Returns the steps of stages together."""
-    return sum(stage.epochs * load.steps_per_epoch(stage.role) for stage in stages)
+    return sum(stage.epochs * math.ceil(pools[stage.role] / batch_size) for stage in stages)

@@ -64,20 +64,25 @@ class Times(keras.callbacks.Callback):
         return float(np.median(np.diff(self.ends))) if len(self.ends) > 1 else math.nan
 
 
+def pools_of(config: Config, dataset: Dataset, roles: Sequence[str]) -> dict[str, int]:
+    """Returns how many images make an epoch of each role."""
+    labelled = len(dataset.split("train"))
+    unlabelled = len(dataset.split("unlabelled")) if "unlabelled" in dataset.split_names else 0
+    own = min(config.data.labelled or labelled, labelled)
+    teachers = labelled if config.roles.teacher_labels == "all" else own
+    return {role: teachers if role == "teacher" else labelled + unlabelled for role in roles}
+
+
 def load_of(config: Config, dataset: Dataset, networks: Networks, stages: Sequence[Stage]) -> Load:
     """Returns what the stages of a run work on; their networks are built to count multiply-adds."""
     specs = {stage.role: stage.network for stage in stages if not stage.method}
     for stage in stages:
         specs |= {"guide": stage.guide} if stage.guide else {}
     counts = {role: float(macs(networks.build(role, spec).inference())) for role, spec in specs.items()}
-    labelled = len(dataset.split("train"))
-    unlabelled = len(dataset.split("unlabelled")) if "unlabelled" in dataset.split_names else 0
-    own = min(config.data.labelled or labelled, labelled)
-    teachers = labelled if config.roles.teacher_labels == "all" else own
-    pools = {role: teachers if role == "teacher" else labelled + unlabelled for role in specs}
     validation, test = (
         len(dataset.split(s)) if s in dataset.split_names else 0 for s in ("validation", "test")
     )
+    pools = pools_of(config, dataset, list(specs))
     return Load(counts, pools, validation, test, config.optimizer.batch_size, config.run.eval_every)
 
 

@@ -42,6 +42,7 @@ def measure(
     class_names: Sequence[str],
     teacher: str,
     images: str,
+    is_foreign: bool = True,
 ) -> TeacherGate:
     """Measures a teacher.
 
@@ -51,6 +52,7 @@ def measure(
       class_names: the C names, in the order of the labels.
       teacher: its name.
       images: which images these are, as `validation`.
+      is_foreign: whether class map or box format may be at fault; else it is a network of mkd_tf.
 
     Returns:
       The record for `results.json`, with the verdict.
@@ -91,21 +93,22 @@ def measure(
     gate["unknown_classes"] = [
         name for name, c in gate["per_class"].items() if c["objects"] >= FEW and c["threshold"] is None
     ]
-    return judge(gate, _misnamed(seen, found, class_names, anonymous[0]) if anonymous else [])
+    misnamed = _misnamed(seen, found, class_names, anonymous[0]) if anonymous else []
+    return judge(gate, misnamed, is_foreign)
 
 
-def judge(gate: TeacherGate, misnamed: Sequence[str]) -> TeacherGate:
+def judge(gate: TeacherGate, misnamed: Sequence[str], is_foreign: bool = True) -> TeacherGate:
     """Adds the verdict and its reasons to what was measured; `misnamed` are the classes that look swapped."""
     f1, without = gate["f1"] or 0.0, gate["f1_without_classes"] or 0.0
     reasons: list[str] = []
     if f1 < GOOD and without >= max(MISNAMED, 2 * f1):
         names = f" ({'; '.join(misnamed)})" if misnamed else ""
-        reasons.append(f"its boxes lie on objects, but under other names{names}: check --class_map")
+        reasons.append(f"its boxes lie on objects, but under other names{names}")
+        reasons[-1] += ": check --class_map" if is_foreign else ""
     elif without < WEAK / 2 and gate["images"]:
-        reasons.append(
-            "hardly a box lies on an object: check that the predictions are of these images, and "
-            "the preset or format of its boxes"
-        )
+        reasons.append("hardly a box lies on an object")
+        if is_foreign:
+            reasons[-1] += ": check that it saw these images, and the preset or format of its boxes"
     if gate["unknown_classes"]:
         reasons.append(f"it does not know {_listed(gate['unknown_classes'])}")
     if gate["objects"] < FEW * len(gate["per_class"]):

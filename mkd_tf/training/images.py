@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -73,7 +74,8 @@ class Images:
         """Decodes the images and chooses the labelled ones, by the run's seed."""
         splits = training_splits(dataset)
         size = max(config.roles.size_of(role) for role in ("teacher", "guide", "student"))
-        store = ImageStore(splits, size, config.data.fit, config.data.cache_gb, on_progress)
+        data, folder = config.data, Path(config.run.workdir)
+        store = ImageStore(splits, size, data.fit, data.cache_gb, on_progress, folder)
         known = np.flatnonzero(store.is_labelled)
         count = config.data.labelled or len(known)
         if count > len(known):

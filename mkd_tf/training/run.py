@@ -90,9 +90,11 @@ class Run:
         )
         p, store = self.images, self.images.store
         if not store.is_cached:
+            kept = f"a file in {config.run.workdir} holds them while the run lasts"
+            then = kept if store.is_on_disk else "each is decoded again whenever it is used"
             self.say(
                 f"images would take {store.gigabytes:.1f} GiB of memory and may take "
-                f"--cache_gb={config.data.cache_gb:g}: each is decoded again whenever it is used"
+                f"--cache_gb={config.data.cache_gb:g}: {then}"
             )
         self.say(f"classes: {', '.join(self.dataset.class_names)}")
         share = f", {p.unlabelled_per_batch} of {config.optimizer.batch_size} in a batch"

@@ -78,7 +78,8 @@ class Teaching:
         def measured() -> TeacherGate:
             images = self._measuring.images("validation", teacher.image_size)
             found = images.detections(KerasRunner(teacher))
-            return gate.measure(images.truth, found, self._class_names, teacher.name, "validation")
+            of = self._class_names, teacher.name, "validation"
+            return gate.measure(images.truth, found, *of, is_foreign=False)
 
         self._pass(measured, is_short=not was_given)
 

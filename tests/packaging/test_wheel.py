@@ -40,6 +40,7 @@ import _distutils_hack
 _distutils_hack.add_shim()
 """
 EXTRAS = ("onnx", "onnxruntime", "tf2onnx", "matplotlib", "ai_edge_quantizer")
+EXTRAS += ("manimgx_fonts", "manimgx_fonts_cjk")
 
 
 def call(*command: str | Path, cwd: Path, status: int = 0) -> str:

@@ -59,6 +59,7 @@ def test_version():
     ("module", "flag", "told"),
     [
         ("mkd_tf.train", "--mosaic=2", "flag --mosaic: expected a number from 0 to 1, got 2.0"),
+        ("mkd_tf.inspect_data", "--image_size=100", "flag --image_size: expected a positive multiple of 32"),
         ("mkd_tf.inspect_data", "--copies", "flag --dataset: expected a data set, got nothing"),
         ("mkd_tf.evaluate", "--fit=crop", "flag --fit: expected one of stretch, letterbox, got 'crop'"),
         ("mkd_tf.predict", "--score_threshold=2", "flag --model: expected a path, got nothing"),

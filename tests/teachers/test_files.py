@@ -55,6 +55,8 @@ def test_own_files_find_what_the_network_finds(tmp_path, images, expected):
         teacher = build_teacher(f"{kind}(path={str(tmp_path / name)!r})")
         check_same(teacher, images, expected, 2e-4)
         assert len(teacher.fingerprint()) == 32
+    with pytest.raises(MkdError, match="classes: expected nothing for a file of mkd_tf, got 'a'"):
+        build_teacher(f"onnx(path={str(tmp_path / 't.onnx')!r}, classes='a')")
     (tmp_path / "saved" / "assets.extra" / "mkd_tf.json").write_text('{"fit": "stretch"}')
     with pytest.raises(MkdError, match=r"mkd_tf.json: damaged \(KeyError"):
         build_teacher(f"saved_model(path={str(tmp_path / 'saved')!r})")

@@ -1,18 +1,23 @@
 """Advice around a run: stored choices, stages settled from the time that is left, the diagnosis."""
 
 import dataclasses
+import io
 import time
 
 import pytest
+from rich.console import Console
 
 from mkd_tf import config as configuration
 from mkd_tf import schemas
 from mkd_tf.checks import MkdError
 from mkd_tf.schemas.inspection import AdviceFile
+from mkd_tf.training import advice as advice_module
 from mkd_tf.training.advice import FILE, Advice
 from mkd_tf.training.advice_diagnosis import Finished, diagnose
+from mkd_tf.training.advice_times import Load, Speed
 from mkd_tf.training.plan import plan
 from mkd_tf.training.workdir import claim
+from tests.inspection.made import Made, plain
 
 SPEED = {"mac_s": 1e-9, "batch_s": 0.0, "start_s": 0.0, "trace_s": 0.0, "read_s": 0.0, "batch_size": 10}
 LOAD = {
@@ -101,6 +106,32 @@ def test_a_slow_stage_makes_the_next_one_shorter(begun):
     again._mark = time.monotonic() - 5000
     assert again.settle(student).epochs == 1
     assert again.settle(dataclasses.replace(student, role="student_qat")).epochs == 6
+
+
+def test_what_is_chosen_is_printed_and_stored(tmp_path, monkeypatch):
+    speed = Speed(1e-9, 0.01, 2.0, 0.5, 0.001, 16)
+    load = Load({"teacher": 10e6, "student": 1e6}, {"teacher": 40, "student": 40}, 8, 8, 8, 5)
+    monkeypatch.setattr(advice_module, "probe", lambda *given: speed)
+    monkeypatch.setattr(advice_module, "load_of", lambda *given: load)
+    values = {"dataset": "made", "guide": "none", "workdir": str(tmp_path / "run"), "minutes": 2.0}
+    advice = Advice(configuration.from_values(values | {"image_size": 96}), given=("image_size", "minutes"))
+    console = Console(file=io.StringIO(), width=200)
+    config = advice.look(Made(("cat", "dog"), train=plain(40), validation=plain(8), test=plain(8)), console)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0].startswith("data: train 40 images with 80 objects; validation 8 images")
+    assert 5 <= len(lines) <= 12 and any(line.startswith("estimate: 2 min in all") for line in lines)
+    stored = schemas.read(tmp_path / "run" / FILE, AdviceFile)
+    assert stored["chosen"]["batch_size"] == config.optimizer.batch_size == 8
+    assert stored["chosen"]["student_epochs"] == config.roles.student_epochs > 30
+    assert config.roles.image_size == 96 and stored["given"] == {"image_size": "96", "minutes": "2.0"}
+    short = values | {"minutes": 0.0, "teacher_epochs": 2, "student_epochs": 2}
+    # A run of more steps is estimated from its first ones.
+    assert not Advice(configuration.from_values(short)).watch(
+        plan(configuration.from_values(short).roles)[0],
+        Made(("cat", "dog"), train=plain(8)),
+        None,
+        print,
+    )
 
 
 def role(ap, **more):

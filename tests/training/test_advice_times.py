@@ -106,7 +106,7 @@ def test_validations_take_a_tenth_of_the_time_at_most_and_are_four_at_least():
 
 def test_an_estimate_is_the_sum_of_its_stages():
     said = []
-    assert steps_of([TEACHER, STUDENT], LOAD) == 75 * 10 + 60 * 20
+    assert steps_of([TEACHER, STUDENT], LOAD.pools, 16) == 75 * 10 + 60 * 20
     line = estimate([TEACHER, STUDENT], LOAD, 0.5, 5.0)
     assert (
         line.startswith("estimate: 12 min for all stages: teacher 7 min, student ")

@@ -48,7 +48,9 @@ class Onnx(Format):
     score_threshold: str | float = option(
         AUTO, "Lowest score of nms; auto: the highest that costs at most 0.1 AP.", check=check_threshold
     )
-    max_detections: int = option(DEVICE_DETECTIONS, "Of nms, at most.", check=check_positive)
+    max_detections: int = option(
+        DEVICE_DETECTIONS, "The most that a file with nms returns.", check=check_positive
+    )
     ending = ".onnx"
     packages = ("onnx", "onnxruntime", "tf2onnx")
 

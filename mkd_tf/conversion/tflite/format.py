@@ -75,7 +75,7 @@ class TFLite(TFLiteFile):
         check=check_threshold,
     )
     max_detections: int = option(
-        DEVICE_DETECTIONS, "The file returns at most; AP is measured with 100.", check=check_positive
+        DEVICE_DETECTIONS, "The most that the file returns; AP is measured with 100.", check=check_positive
     )
 
     def suffix(self) -> str:

@@ -1,14 +1,15 @@
 """The image store: a split's images at one size, with their boxes padded to one length.
 
 Images are stretched (or letterboxed) to a canvas somewhat larger than the input, so that
-zooming in keeps detail. They are kept in memory if all of them fit; otherwise they are
-decoded at each use.
+zooming in keeps detail. They are kept in memory if all of them fit; otherwise in a file, if
+there is a disk for it (`canvas_file`); otherwise they are decoded at each use.
 """
 
 import concurrent.futures
 import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from mkd_tf.checks import fail
 from mkd_tf.data.base import Element, annotation_of, image_of, unknown_of
 from mkd_tf.data.image_files import fit_boxes, fit_image
+from mkd_tf.data.pipeline.canvas_file import CanvasFile
 
 CANVAS_SCALE = 1.25
 IGNORED = -1.0
@@ -63,15 +65,17 @@ class ImageStore:
       splits: one or several sequences of elements, joined in this order.
       image_size: side in pixels of the largest input that will be made of the images.
       fit: `stretch` or `letterbox`.
-      cache_gb: how much memory decoded images may take. If they need more, they are
-        decoded each time they are used, and an `AnnotatedSplit` is not decoded here.
+      cache_gb: how much memory decoded images may take. If they need more, they are decoded
+        when they are used, and an `AnnotatedSplit` is not decoded here.
       on_progress: called with the number of images read so far, and of all images.
+      folder: on the disk that may hold decoded images which memory may not; None for no disk.
 
     Attributes:
       truth: the labels' boxes with weight 1, crowds and unknown areas as ignored areas.
       is_labelled: `[N]` bool.
       gigabytes: the memory that all decoded images take.
-      is_cached: whether they are kept.
+      is_cached: whether they are kept in memory.
+      is_on_disk: whether each is kept on the disk from its first use on.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class ImageStore:
         fit: str,
         cache_gb: float,
         on_progress: Callable[[int, int], None] | None = None,
+        folder: Path | None = None,
     ):
         self._where = [(split, i) for split in splits for i in range(len(split))]
         if not self._where:
@@ -92,6 +97,8 @@ class ImageStore:
         self.is_cached = self.gigabytes <= cache_gb
         shape = (len(self), self._side, self._side, 3)
         self._cache = np.zeros(shape, "uint8") if self.is_cached else None
+        self._canvas = None if self.is_cached else self._on_disk(folder)
+        self.is_on_disk = self._canvas is not None
         self.is_labelled = np.zeros(len(self), bool)
         self._ids = [""] * len(self)
         per_image: list[Any] = [None] * len(self)
@@ -115,6 +122,14 @@ class ImageStore:
 
     def __len__(self) -> int:
         return len(self._where)
+
+    def _on_disk(self, folder: Path | None) -> CanvasFile | None:
+        if folder is None or not CanvasFile.has_room(folder, len(self) * self._side**2 * 3):
+            return None
+        try:
+            return CanvasFile(folder, len(self), self._side)
+        except OSError:
+            return None
 
     def _row_of(self, found: Element) -> Row:
         objects = found["objects"]
@@ -162,8 +177,11 @@ class ImageStore:
         if self._cache is not None:
             return self._cache[indices]
 
-        def read(i: int) -> np.ndarray:
+        def decode(i: int) -> np.ndarray:
             return fit_image(image_of(*self._where[i]), self._side, self._fit)
+
+        def read(i: int) -> np.ndarray:
+            return decode(i) if self._canvas is None else self._canvas.image(i, lambda: decode(i))
 
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
             return np.stack(list(pool.map(read, indices.tolist())))

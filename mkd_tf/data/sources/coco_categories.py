@@ -119,7 +119,8 @@ def joined_classes(
         for number, name in own.items():
             ids = [n for n, other in train.items() if other == name]
             if ids and number not in ids:
-                message = f"category ids differ from those of {paths['train'].name}: classes go by their names"
+                theirs = paths["train"].name
+                message = f"category ids differ from those of {theirs}: classes go by their names"
                 notices.add("changed", paths[split].name, message, name)
         names |= dict.fromkeys(own.values())
     return tuple(names)

@@ -12,7 +12,6 @@ without a box has that around its segmentation.
 
 import dataclasses
 import json
-import math
 import mmap
 import re
 from collections.abc import Iterator
@@ -97,9 +96,8 @@ def read_coco_file(path: Path, name: str, notices: Notices) -> CocoFile:
     for position, record in enumerate(_each_once(_records(found, "annotations", where))):
         index, image_id = record_id(record.get("id")), record_id(record.get("image_id"))
         if index in seen:
-            notices.add(
-                "merged", name, "annotations share an id, which nothing needs: all are read", str(index)
-            )
+            message = "annotations share an id, which nothing needs: all are read"
+            notices.add("merged", name, message, str(index))
         index = f"number {position}" if index is None else index
         seen.add(index)
         category = categories.get(record_id(record.get("category_id")))
@@ -248,8 +246,6 @@ def _objects(
             flags[key] = flag(record.get(key), key)
         except BadExample as error:
             fault = fault or str(error)
-    area = record.get("area")
-    has_area = isinstance(area, int | float) and not isinstance(area, bool) and 0 < area < math.inf
     return [
         ImageObject(
             index,
@@ -257,11 +253,20 @@ def _objects(
             box,
             is_difficult=flags["ignore"],
             is_crowd=flags["iscrowd"],
-            area=float(area) if has_area and len(boxes) == 1 else None,
+            area=_area(record) if len(boxes) == 1 else None,
             fault=fault,
         )
         for box in boxes
     ]
+
+
+def _area(record: Record) -> float | None:
+    """Returns the area of an object's segment; None if it is not given or not above 0."""
+    try:
+        area = number(record.get("area"), "area")
+    except BadExample:
+        return None
+    return area if area > 0 else None
 
 
 def _boxes(record: Record, file: str, notices: Notices) -> list[Box]:

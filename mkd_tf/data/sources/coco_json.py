@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mkd_tf.checks import fail
-from mkd_tf.data.image_files import Scan, measure_image, scan_image
+from mkd_tf.data.image_files import IMAGE_SUFFIXES, Scan, measure_image, scan_image
 from mkd_tf.data.sources.coco_categories import joined_classes
 from mkd_tf.data.sources.coco_file import CocoFile, CocoImage, read_coco_file
 from mkd_tf.data.sources.examples import Example, Job, existing_folder, scanned, survey
@@ -90,15 +90,16 @@ class CocoJson(FileDataset):
         rows = _rows(files, folders, self.collector)
         examples, problems = _examine(rows, files, folders, scan, self.collector)
         unlabelled: list[Example] = []
-        used = {row.path.resolve() for row in rows if isinstance(row.path, Path)}
+        used = {row.path for row in rows if isinstance(row.path, Path)}
         if unlabelled_images is not None:
             bare = ImageFolder(existing_folder("unlabelled_images", unlabelled_images), self.collector)
-            free = [path for path in bare.images() if path.resolve() not in used]
+            listed = {path.resolve() for path in used}
+            free = [path for path in bare.images() if path.resolve() not in listed]
             found, more = survey([_unlabelled_job(path, bare, scan) for path in free])
             unlabelled = [example for example in found if example]
             problems += more
-            used |= {path.resolve() for path in free}
-        _name_unlisted(folders, used | {path.resolve() for path in paths.values()}, self.collector)
+            used |= set(free)
+        _name_unlisted(folders, used | set(paths.values()), self.collector)
         self.report(where, problems, _NUMBERING)
         if examples["train"] and not any(e.objects for found in examples.values() for e in found):
             fail(where, expected="annotated objects", got="none", do="Annotate some objects.")
@@ -222,10 +223,13 @@ def _unlabelled_job(path: Path, folder: ImageFolder, scan: ScanFunction) -> Job:
 def _name_unlisted(folders: Mapping[str, ImageFolder], used: set[Path], notices: Notices) -> None:
     """Adds notices of the files in the images' folders that are not read."""
     for folder in {each.folder: each for each in folders.values()}.values():
-        images = set(folder.images())
-        for path in images:
-            if path.resolve() not in used:
+        rest = [path for path in visible_tree(folder.folder) if path not in used]
+        if rest:  # they may be the used ones by another path
+            known = {path.resolve() for path in used}
+            rest = [path for path in rest if path.resolve() not in known]
+        for path in rest:
+            if path.suffix.lower() in IMAGE_SUFFIXES:
                 message = "images that no annotation file lists are not used; unlabelled_images takes them"
                 notices.add("unused", folder.where, message, folder.relative(path))
-        others = [p for p in visible_tree(folder.folder) if p not in images and p.resolve() not in used]
-        name_unused(others, folder.folder.parent, notices)
+            else:
+                name_unused([path], folder.folder.parent, notices)

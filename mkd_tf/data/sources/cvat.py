@@ -13,7 +13,7 @@ from mkd_tf.data.sources.cvat_file import CvatImage, read_cvat_file
 from mkd_tf.data.sources.notices import BadExample, Problem
 from mkd_tf.data.sources.records import Contents, Labels, Record, RecordDataset, as_read
 from mkd_tf.data.sources.split_names import split_of
-from mkd_tf.data.tree import Found, Tree
+from mkd_tf.data.tree import Found, Tree, xml_root
 from mkd_tf.registry import Spec
 
 
@@ -28,11 +28,12 @@ class Cvat(RecordDataset):
         files = tree.xml.get("annotations", [])
         if not files:
             return []
-        source = files[0] if len(files) == 1 else f"{len(files)} files, {files[0]} among them"
+        source = files[0] if len(files) == 1 else f"{files[0]} and others"
         return [Found("CVAT", Spec("cvat", {"path": tree.path(tree.chosen)}), source)]
 
     def contents(self) -> Contents:
-        files = Tree(self.root / self.chosen).xml.get("annotations", [])
+        found = Tree(self.root / self.chosen).named((".xml",))
+        files = [name for name in found if xml_root(self.root / name) == "annotations"]
         if not files:
             do = "Export the task as 'CVAT for images 1.1'."
             fail(f"cvat {self.root}", expected="XML files of CVAT", got="none", do=do)
@@ -40,9 +41,9 @@ class Cvat(RecordDataset):
         subsets: dict[str, list[Record]] = {}
         problems: list[Problem] = []
         for file in files:
-            found = read_cvat_file(self.root / file, file, self.collector)
-            names.update(dict.fromkeys(found.class_names))
-            for image in found.images:
+            content = read_cvat_file(self.root / file, file, self.collector)
+            names.update(dict.fromkeys(content.class_names))
+            for image in content.images:
                 try:
                     path = self._image(image)
                 except BadExample as error:
@@ -51,7 +52,7 @@ class Cvat(RecordDataset):
                 labels = Labels(image.objects, image.problems, image.size)
                 record = Record(path, file, image.index, as_read(labels))
                 subsets.setdefault(image.subset or PurePosixPath(file).stem, []).append(record)
-        splits = self._splits(subsets)
+        splits = self._by_subset(subsets)
         return Contents(splits, self.without_labels(splits), tuple(names) or None, problems)
 
     def _image(self, image: CvatImage) -> Path:
@@ -60,7 +61,7 @@ class Cvat(RecordDataset):
                 return self.root / f"{folder}{image.name}"
         return self.images.find(image.name)
 
-    def _splits(self, subsets: dict[str, list[Record]]) -> dict[str, list[Record]]:
+    def _by_subset(self, subsets: dict[str, list[Record]]) -> dict[str, list[Record]]:
         if not any(split_of(name) for name in subsets):
             return self.by_folders([record for several in subsets.values() for record in several])
         splits: dict[str, list[Record]] = {}

@@ -31,8 +31,7 @@ from mkd_tf.data.sources.outlines import ellipse_box, turned_box
 from mkd_tf.data.sources.values import Box, flag, number
 
 _SIDES = ("xtl", "ytl", "xbr", "ybr")
-_CUBOID = ("xtl1", "ytl1", "xbl1", "ybl1", "xtr1", "ytr1", "xbr1", "ybr1")
-_CUBOID += ("xtl2", "ytl2", "xbl2", "ybl2", "xtr2", "ytr2", "xbr2", "ybr2")
+_CUBOID = [f"{axis}{corner}{face}" for face in "12" for corner in ("tl", "bl", "tr", "br") for axis in "xy"]
 _SHAPES = ("box", "polygon", "polyline", "mask", "ellipse", "cuboid", "points", "skeleton")
 _FLAGS = ("difficult", "is_difficult", "ignore")
 _LONGEST_SIDE = 1 << 20

@@ -73,8 +73,8 @@ def finish_example(
             problems.append(Problem(file, item.index, fault, item.name or None, kind))
             unknown.append(_whole(scan) if box_fault else values.clipped(box, scan.width, scan.height))
         elif (item.name, box, item.is_crowd) in seen:
-            message = "objects that repeat the class and the box of another are read once"
-            notices.add("merged", file, message, f"{kind} {item.index}")
+            message = "those that repeat the class and the box of another are read once"
+            notices.add("merged", "objects", message, f"{file} {kind} {item.index}")
         else:
             seen[item.name, box, item.is_crowd] = item.index
             inside = values.clipped(box, scan.width, scan.height)

@@ -51,7 +51,7 @@ def class_name(text: object, where: str, notices: Notices | None = None) -> str:
     if not name:
         raise BadExample("no class name" if not text else f"its class name {text!r:.40} shows nothing")
     if notices is not None and name != text.strip(" \t\r\n"):
-        notices.add("changed", where, f"class {text.strip()!r:.60} is read as {name!r:.60}")
+        notices.add("changed", "classes", f"{text.strip()!r:.60} is read as {name!r:.60}", where)
     return name
 
 
@@ -64,4 +64,4 @@ def warn_of_alike(names: Iterable[str], where: str, notices: Notices) -> None:
     for group in groups.values():
         if len(group) > 1:
             shown = " and ".join(map(repr, sorted(group)))
-            notices.add("suspect", where, f"classes {shown} differ by case or space alone")
+            notices.add("suspect", where, f"classes {shown} differ by case, width or space alone")

@@ -16,7 +16,7 @@ MIN_SIDE_PX = 1.0
 """A box with a shorter side shows nothing: such boxes are fractions, or clicks without a drag."""
 _SLACK_PX = 2.0  # tools round and count from 1; a box further outside belongs to another image
 _ROUNDING = 1e-6  # of x + width
-_INTEGER = re.compile(r"[+-]?[0-9]{1,30}(\.0*)?")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,4000}(\.0*)?")  # Python reads no longer ones
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _FLAGS = {"1": True, "true": True, "yes": True, "y": True, "t": True}

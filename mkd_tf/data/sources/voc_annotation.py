@@ -62,7 +62,8 @@ def read_annotation(path: Path, file: str, notices: Notices) -> Annotation:
             problems.append(Problem(file, index, fault or str(error), name or None))
             continue
         if len(boxes) > 1:
-            notices.add("changed", file, "an object with several boxes is read as several objects", name)
+            message = "one with several boxes is read as several"
+            notices.add("changed", "objects", message, f"{file} object {index}")
         objects += [ImageObject(index, name, box, is_difficult, fault=fault) for box in boxes]
     filename = (root.findtext("filename") or "").strip() or None
     return Annotation(filename, _read_size(root), tuple(objects), tuple(problems))

@@ -183,8 +183,8 @@ class Yolo(RecordDataset):
 def _configurations(tree: Tree) -> list[str]:
     """Returns the files with the classes: those that also say the splits, else lists of classes."""
     found = tree.named(_CONFIGS, CLASS_FILES)
-    full = [name for name in found if name.lower().endswith(".data")]
-    full += [n for n in found if n.lower().endswith((".yaml", ".yml")) and _has_names(tree.root / n)]
+    kinds = (".data", ".yaml", ".yml")
+    full = [n for n in found if n.lower().endswith(kinds) and _has_names(tree.root / n)]
     plain = [n for n in found if n.lower().endswith(".names") or os.path.basename(n).lower() in CLASS_FILES]
     several = full or plain
     depth = min((name.count("/") for name in several), default=0)
@@ -194,7 +194,8 @@ def _configurations(tree: Tree) -> list[str]:
 def _has_names(path: Path) -> bool:
     try:
         return (
-            re.search(r"^[\"']?names[\"']?\s*:", path.read_text("utf-8", errors="replace"), re.M) is not None
+            re.search(r"^[\"']?names[\"']?\s*[:=]", path.read_text("utf-8", errors="replace"), re.M)
+            is not None
         )
     except OSError:
         return False

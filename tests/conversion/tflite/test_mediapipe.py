@@ -4,6 +4,7 @@ It cannot share an environment with tfmot: its Python is that of MKD_MEDIAPIPE_P
 or `.venv-mediapipe/bin/python` in the checkout, as `.ci/run` makes it.
 """
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 
 from mkd_tf.conversion import to_tflite
+from mkd_tf.conversion.facts import FileFacts
+from mkd_tf.conversion.tflite.finishing import finish
 from mkd_tf.conversion.tflite.runner import TFLiteRunner
 from tests.conversion import made, trained
 
@@ -114,6 +117,11 @@ def test_mediapipe_finds_what_we_find(python, tmp_path):
     images = made.images(IMAGES, seed=9)
     formats = [("int8", "detection"), ("float32", "detection"), ("int8", "raw")]
     files = {f"{q}_{p}.tflite": made.file(q, p) for q, p in formats}
+    # As a run ships them, with what they say of themselves inside.
+    facts = FileFacts("0.1", "ab", "stretch", made.detector().class_names, image_size=made.SIDE)
+    shipped = dataclasses.replace(facts, score_threshold=0.1, max_detections=25)
+    files["int8_detection.tflite"] = finish(files["int8_detection.tflite"], shipped)
+    files["int8_raw.tflite"] = finish(files["int8_raw.tflite"], facts)
     answers = detect(python, tmp_path, images, files)
     # Its interpreter is of another version, whose integer kernels round otherwise here and
     # there: one step of a logit is up to 0.03 of a score.

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from mkd_tf.config import DataConfig
 from mkd_tf.data import DATASETS, open_dataset
 from mkd_tf.data.base import Dataset, Element, annotation_of
@@ -65,3 +67,21 @@ def pixels(element: Element) -> list[list[float]]:
     height, width = element["height_width"]
     boxes = element["objects"]["bbox"][:, [1, 0, 3, 2]] * [width, height, width, height]
     return [[round(float(side), 3) for side in box] for box in boxes]
+
+
+def packed_brush(mask: np.ndarray) -> list[int]:
+    """Packs a mask as Label Studio does, in words of 8 bits, runs and literal blocks alternating."""
+    values = np.repeat(mask.astype(int).ravel() * 255, 4)
+    bits = f"{len(values):032b}{7:05b}" + "".join(f"{size - 1:04b}" for size in (3, 4, 8, 16))
+    place = 0
+    while place < len(values):
+        run = next((i for i, v in enumerate(values[place:]) if v != values[place]), len(values) - place)
+        if run > 2:
+            run = min(run, 1 << 16)
+            bits += f"1{3:02b}{run - 1:016b}{values[place]:08b}"
+        else:
+            run = min(8, len(values) - place)
+            bits += f"0{0:02b}{run - 1:03b}" + "".join(f"{v:08b}" for v in values[place : place + run])
+        place += run
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)]

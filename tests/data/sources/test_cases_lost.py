@@ -110,8 +110,8 @@ class TestDuplicates:
         assert boxes(dataset) == {"a.jpg": [*CAT, [40, 1, 49, 10]]}
         assert f"{self.ROWS} ({second})" in words(dataset)
         assert (
-            "merged: instances.json: objects that repeat the class and the box of another are read once "
-            "(annotation 102)"
+            "merged: objects: those that repeat the class and the box of another are read once "
+            "(instances.json annotation 102)"
         ) in words(dataset)
 
     def test_a_row_with_the_same_id_is_the_same(self, coco):
@@ -128,6 +128,6 @@ class TestDuplicates:
         voc.add("a", object_xml(), object_xml(), object_xml(box=(1, 1, 9, 9)))
         assert boxes(open_voc(voc)) == {"a": [*CAT, [1, 1, 9, 9]]}
         assert words(open_voc(voc)) == [
-            "merged: Annotations/a.xml: objects that repeat the class and the box of another are read once "
-            "(object 1)"
+            "merged: objects: those that repeat the class and the box of another are read once "
+            "(Annotations/a.xml object 1)"
         ]

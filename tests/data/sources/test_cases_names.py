@@ -42,21 +42,21 @@ class TestOneLine:
         voc.add("b", object_xml(text.replace("\x7f", "&#127;")))
         read = open_voc(voc)
         assert read.class_names == ("traffic light",)
-        assert words(read) == [f"changed: Annotations/b.xml: class {text!r} is read as 'traffic light'"]
+        assert words(read) == [f"changed: classes: {text!r} is read as 'traffic light' (Annotations/b.xml)"]
 
         coco.content["categories"] = [{"id": 1, "name": text}]
         coco.add(1, "a.jpg")
         coco.annotate(1, category_id=1)
         read = open_coco(coco)
         assert objects(read) == {"a.jpg": ["traffic light"]}
-        assert words(read) == [f"changed: instances.json: class {text!r} is read as 'traffic light'"]
+        assert words(read) == [f"changed: classes: {text!r} is read as 'traffic light' (instances.json)"]
 
     def test_letters_of_another_unicode_form_are_one_class(self, voc):
         voc.add("a", object_xml("cafe\u0301"))
         voc.add("b", object_xml("caf\u00e9"))
         assert open_voc(voc).class_names == ("caf\u00e9",)
         assert words(open_voc(voc)) == [
-            "changed: Annotations/a.xml: class 'cafe\u0301' is read as 'caf\u00e9'"
+            "changed: classes: 'cafe\u0301' is read as 'caf\u00e9' (Annotations/a.xml)"
         ]
 
     @pytest.mark.parametrize("name", ["می‌خواهم", "👩‍🚒", "क्‍ष"])
@@ -72,7 +72,7 @@ class TestOneLine:
         voc.add("b", object_xml(name))
         shown = " and ".join(map(repr, sorted((name, "cat"))))
         assert words(open_voc(voc)) == [
-            f"suspect: classes: classes {shown} differ by case or space alone",
+            f"suspect: classes: classes {shown} differ by case, width or space alone",
         ]
         assert open_voc(voc).class_names == tuple(sorted((name, "cat")))
 

@@ -229,3 +229,57 @@ class TestBits:
         voc.add("a")
         assert words(open_voc(voc)) == []
         assert np.array_equal(read_image(voc.image_path("a.jpg")), open_voc(voc).split("train")[0]["image"])
+
+
+BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
+ROTATED = "<robndbox><cx>20</cx><cy>20</cy><w>20</w><h>10</h><angle>{}</angle></robndbox>"
+OUTLINES = {
+    "two boxes": (BOX.format(1, 2, 9, 8) + BOX.format(20, 20, 30, 30), [[1, 2, 9, 8], [20, 20, 30, 30]]),
+    "polygon of LabelMe": (
+        "<polygon><pt><x>5</x><y>6</y></pt><pt><x>25</x><y>9</y></pt><pt><x>7</x><y>30</y></pt></polygon>",
+        [[5, 6, 25, 30]],
+    ),
+    "polygon of Roboflow": (
+        "<polygon><x1>5</x1><y1>6</y1><x2>25</x2><y2>9</y2><x3>7</x3><y3>30</y3></polygon>",
+        [[5, 6, 25, 30]],
+    ),
+    "turned box": (ROTATED.format(0), [[10, 15, 30, 25]]),
+    "turned box by a quarter": (ROTATED.format(np.pi / 2), [[15, 10, 25, 30]]),
+}
+
+
+class TestOutlines:
+    @pytest.mark.parametrize(("written", "expected"), OUTLINES.values(), ids=OUTLINES)
+    def test_voc(self, voc, written, expected):
+        voc.add("a", f"<object><name>cat</name>{written}</object>")
+        assert boxes(open_voc(voc)) == {"a": expected}
+        said = "changed: objects: one with several boxes is read as several (Annotations/a.xml object 0)"
+        assert words(open_voc(voc)) == ([said] if len(expected) > 1 else [])
+
+    @pytest.mark.parametrize(
+        ("fields", "expected"),
+        [
+            ({"bbox": None, "segmentation": [[5, 6, 25, 9, 7, 30]]}, [[5, 6, 25, 30]]),
+            ({"bbox": [], "segmentation": [[5, 6, 9, 6, 7, 9], [20, 20, 30, 30, 20, 30]]}, [[5, 6, 30, 30]]),
+            (
+                {"segmentation": {"counts": [48 * 5 + 6, 10, 38, 10, 48 * 57 + 32], "size": [48, 64]}},
+                [[5, 6, 7, 16]],
+            ),
+        ],
+        ids=["polygon", "polygons", "mask"],
+    )
+    def test_coco(self, coco, fields, expected):
+        coco.add(1, "a.jpg")
+        coco.annotate(1, **{"bbox": None, **fields})
+        assert boxes(open_coco(coco)) == {"a.jpg": expected}
+        assert words(open_coco(coco)) == [
+            "changed: instances.json: objects without bbox have the box around their segmentation"
+        ]
+
+    def test_several_boxes_in_an_annotation(self, coco):
+        coco.add(1, "a.jpg")
+        coco.annotate(1, bbox=[[1, 2, 8, 6], [20, 20, 10, 10]])
+        assert boxes(open_coco(coco)) == {"a.jpg": [[1, 2, 9, 8], [20, 20, 30, 30]]}
+        assert words(open_coco(coco)) == [
+            "changed: instances.json: annotations with several boxes are read as several objects (100)"
+        ]

@@ -72,7 +72,8 @@ class Shot:
         if thing.spoil == "turned over":
             box = (box[2], box[1], box[0], box[3])
         if thing.spoil == "outside":
-            box = (box[0] + self.width, box[1], box[2] + self.width, box[3])
+            beyond = 2 * max(self.width, self.height)  # of the stored image too, or it would be ambiguous
+            box = (box[0] + beyond, box[1] + beyond, box[2] + beyond, box[3] + beyond)
         if self.is_stored and self.orientation >= 5:
             inverse = {6: 8, 8: 6}.get(self.orientation, self.orientation)
             box = upright_box(box, self.height, self.width, inverse)

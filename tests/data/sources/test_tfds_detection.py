@@ -84,7 +84,8 @@ class TestFolder:
     def test_a_set_and_a_version(self, prepared, name, caplog):
         if not (prepared / name).is_dir():
             name = str(next((prepared / "voc/2007").iterdir()).relative_to(prepared))
-        data = open_dataset(DataConfig(dataset=str(prepared / name)))
+        with caplog.at_level("INFO"):
+            data = open_dataset(DataConfig(dataset=str(prepared / name)))
         assert ids(data) == ids(DATASETS.build("voc/2007", data_dir=prepared))
         assert data.class_names == DATASETS.build("voc/2007", data_dir=prepared).class_names
         shown = "dataset: tfds, 20 classes, train 2 / validation 2 / test 2, from "
