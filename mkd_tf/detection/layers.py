@@ -50,7 +50,7 @@ def _doubled_in_training(x: Map) -> tuple[Float[Array, "batch _ _ c"], Callable[
     height, width, channels = x.shape[1:]
 
     def gradient(upstream: Array) -> Array:
-        cells = tf.reshape(upstream, [-1, height, 2, width, 2, channels])  # type: ignore[operator]
+        cells = tf.reshape(upstream, [-1, height, 2, width, 2, channels])
         return tf.reduce_sum(cells, axis=[2, 4])
 
     return _doubled(x), gradient

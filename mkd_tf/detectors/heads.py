@@ -49,6 +49,6 @@ def head_of(detector: keras.Model, taps: Sequence[str]) -> Head:
     def predict(maps: Sequence[Any]) -> dict[str, Any]:
         frozen = [ops.stop_gradient(ops.convert_to_tensor(v)) for v in head.trainable_variables]
         others = [ops.convert_to_tensor(v) for v in head.non_trainable_variables]
-        return in_float32(head.stateless_call(frozen, others, list(maps), training=False)[0])
+        return dict(in_float32(head.stateless_call(frozen, others, list(maps), training=False)[0]))
 
     return predict

@@ -99,11 +99,11 @@ def load_backup(folder: Path) -> Backup | None:
             continue
         for newer in damaged:
             shutil.rmtree(newer, ignore_errors=True)
-        lost = ", ".join(f"{newer.name} was damaged ({error})" for newer, error in damaged.items())
+        lost = ", ".join(f"{newer.name} was damaged ({why})" for newer, why in damaged.items())
         return dataclasses.replace(backup, notice=f"{lost}: {path.name} is used" if lost else "")
     if damaged:
-        path, error = next(iter(damaged.items()))
-        raise MkdError(f"{path}: damaged backup ({error}). Delete {folder} to start its stage again.")
+        newest, why = next(iter(damaged.items()))
+        raise MkdError(f"{newest}: damaged backup ({why}). Delete {folder} to start its stage again.")
     return None
 
 
