@@ -6,13 +6,18 @@ import org.tensorflow.lite.support.image.TensorImage
 import org.tensorflow.lite.task.core.BaseOptions
 import org.tensorflow.lite.task.vision.detector.ObjectDetector
 
-/** The exported file in the TFLite Task Library's ObjectDetector. Labels come from the file. */
+/**
+ * The exported file in the TFLite Task Library's ObjectDetector. Labels come from the file.
+ *
+ * One thread: the post-process operator of newer runtimes shares out the classes among the threads
+ * and loses one of them where their number is no multiple of the threads' (seen in LiteRT 2.3).
+ */
 class TaskLibraryDetector(
     context: Context,
     val facts: ModelFacts = modelFacts(context),
     scoreThreshold: Float = facts.scoreThreshold,
     maxResults: Int = 25,
-    threads: Int = 2,
+    threads: Int = 1,
     private val letterbox: Boolean = facts.isLetterbox,
 ) : Detector {
     private val client: ObjectDetector

@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--labels", default="", help="a text, one label per line, instead of the model's")
     parser.add_argument("--fit", choices=("stretch", "letterbox"), help="default: as in training")
     parser.add_argument("--threshold", type=float, help="lowest score; default: the model's")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU; more than 1 may lose a class")
     parser.add_argument("--frames", type=int, default=0, help="of the camera; 0: until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="one JSON object per image")
     options = parser.parse_args()

@@ -39,7 +39,8 @@ class TFLiteRunner:
     Args:
       source: path or content of the file.
       postprocess: thresholds for raw heads; a file with post-process holds its own.
-      threads: that the interpreter may use.
+      threads: that the interpreter may use. With more than one, the post-process operator of
+        LiteRT 2.3 loses a class where the number of classes is no multiple of it: measure time alone.
 
     Attributes:
       facts: what the file says of itself; None for one that was not exported by a run.
