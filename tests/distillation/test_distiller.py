@@ -97,7 +97,7 @@ def test_the_logs_are_the_terms_and_their_sum(trained):
     _, _, history = trained
     names = ["class", "box", "soft_classes", "soft_boxes", "layer_relation", "attention_map", "hint"]
     details = [f"{kind}_{name}" for name in names[2:] for kind in ("raw", "weight", "share")]
-    assert set(history) == {"total", *names, *details}
+    assert set(history) == {"loss", "total", *names, *details}
     for name in names[2:]:
         weighted = np.multiply(history[f"raw_{name}"], history[f"weight_{name}"])
         np.testing.assert_allclose(history[name], weighted, rtol=1e-5)
@@ -210,7 +210,7 @@ def test_without_a_teacher_it_trains_on_labels_alone():
     made = Distiller(detector())
     made.compile(optimizer=keras.optimizers.Adam(1e-3), run_eagerly=True)
     history = made.fit(endless(batch(64)), epochs=1, steps_per_epoch=1, shuffle=False, verbose=0).history
-    assert set(history) == {"total", "class", "box"}
+    assert set(history) == {"loss", "total", "class", "box"}
     again = Distiller.from_config(made.get_config())
     assert again.teacher is None
     assert again.guide is None

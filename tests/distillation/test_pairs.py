@@ -177,7 +177,13 @@ def test_each_alone(name):
     with counted(teacher=made.teacher, student=made.student) as calls:
         history = trained(made, batch(known=0.0), steps=2)
     assert calls == {"teacher": 2, "student": 2}
-    assert set(history) == {"total", *TASK, name, *(f"{kind}_{name}" for kind in ("raw", "weight", "share"))}
+    assert set(history) == {
+        "loss",
+        "total",
+        *TASK,
+        name,
+        *(f"{kind}_{name}" for kind in ("raw", "weight", "share")),
+    }
     assert all(np.isfinite(values).all() for term, values in history.items() if "share" not in term), history
     np.testing.assert_array_equal([history[term] for term in TASK], 0)
     assert history[name][1] < history[name][0]
@@ -194,5 +200,5 @@ def test_a_weight_of_zero_costs_nothing(name):
     with counted(**networks, off=off, on=on) as calls:
         history = trained(made, batch(), steps=1)
     assert calls == {"teacher": 0, "guide": 1, "student": 1, "off": 0, "on": 1}
-    assert set(history) == {"total", *TASK, "other", "raw_other", "weight_other", "share_other"}
+    assert set(history) == {"loss", "total", *TASK, "other", "raw_other", "weight_other", "share_other"}
     assert {id(v) for v in made.trainable_variables} == {id(v) for v in student.trainable_variables}

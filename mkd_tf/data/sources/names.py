@@ -6,6 +6,7 @@ class names through `class_name`, so that a name is the same in every format and
 the label files of exports.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -14,7 +15,7 @@ from mkd_tf.data.sources.notices import BadExample, Notices
 # Without width, and without meaning in any script. The joiners U+200C and U+200D are letters of
 # Persian, of Indian scripts and of emoji: they stay between characters beyond ASCII.
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u200e\u200f\u2060\ufeff"))
-_JOINERS = "\u200c\u200d"
+_STRAY_JOINERS = re.compile("(?<![^\\x00-\\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\\x00-\\x7f])")
 
 
 def one_line(text: str) -> str:
@@ -24,12 +25,10 @@ def one_line(text: str) -> str:
       >>> one_line(" traffic\\u00a0\\n  light\\u200b ")
       'traffic light'
     """
-    words = unicodedata.normalize("NFC", text.translate(_INVISIBLE)).split()
-    joined = "".join(c for c in " ".join(words) if unicodedata.category(c) not in ("Cc", "Cs"))
-    if any(joiner in joined for joiner in _JOINERS):
-        around = zip(" " + joined, joined, joined[1:] + " ", strict=False)
-        joined = "".join(c for a, c, b in around if c not in _JOINERS or not (a.isascii() or b.isascii()))
-    return joined.strip()
+    shown = unicodedata.normalize("NFC", text).translate(_INVISIBLE)
+    shown = "".join(c for c in shown if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs"))
+    shown = _STRAY_JOINERS.sub("", " ".join(shown.split()))
+    return unicodedata.normalize("NFC", " ".join(shown.split()))
 
 
 def class_name(text: object, where: str, notices: Notices | None = None) -> str:
