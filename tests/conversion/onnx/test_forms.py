@@ -1,6 +1,7 @@
 """Further forms of ONNX files: symmetric int8, float16, suppression inside, and OpenVINO's compiler."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -128,6 +129,12 @@ def test_names_of_files():
     assert Onnx().suppression() is None
 
 
+def has_vnni() -> bool:
+    """Whether the processor adds products of bytes without saturating at 16 bits."""
+    info = Path("/proc/cpuinfo")
+    return info.is_file() and "vnni" in info.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("make", [made_onnx.file, suppressed, symmetric], ids=["float32", "nms", "symmetric"])
 def test_openvino_compiles_and_agrees(make):
     openvino = pytest.importorskip("openvino", reason="no openvino: pip install openvino")
@@ -139,5 +146,8 @@ def test_openvino_compiles_and_agrees(make):
         name = port.get_any_name()
         if name == "detection_classes":
             continue
+        assert np.isfinite(values).all()
+        if make is symmetric and not has_vnni():
+            continue  # Its kernels saturate there, see docs/exporting.md.
         tolerance = 0.15 if make is symmetric else 1e-3
         np.testing.assert_allclose(values[: len(expected[name])], expected[name], atol=tolerance)
