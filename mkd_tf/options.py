@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mkd_tf.checks import check_at_least, check_kind, check_one_of, fail
+from mkd_tf.checks import check_at_least, check_kind, check_one_of, fail, is_number
 
 FITS = ("stretch", "letterbox")
 """How an image is brought to a model's square input."""
@@ -60,9 +60,11 @@ class Options:
         for field in dataclasses.fields(self):
             about, value = field.metadata, getattr(self, field.name)
             default: Any = field.default
-            # Without a default a number that may be left out.
+            # Without a default a number that may be left out; of several kinds, any of them.
+            several = "|" in str(field.type) and default is not None
             if value is not None or default is not None:
-                check_kind(field.name, value, float if default is None else type(default))
+                kind = float if default is None or (several and is_number(value)) else type(default)
+                check_kind(field.name, value, kind)
             if about["needs"] and not value:
                 fail(field.name, expected=about["needs"], got="nothing", do=f"Give --{field.name}=...")
             if about["choices"] and value != field.default:

@@ -18,6 +18,8 @@ from mkd_tf.schemas.training import EvaluationFile
 # Written only where another epoch than the last was selected, after --fit=letterbox, with the
 # optional ai-edge-quantizer, and of a teacher without a network.
 RARE = {"best_AP", "AP_stretch", "AP_drop_stretch", "layers", "precision", "test_AP"}
+# Of a run that was stopped within an epoch.
+RARE |= {"step"}
 # Of the format micro, whose figures need packages of their own: tests/conversion/micro.
 RARE |= {"micro", "model_bytes", "arena_bytes", "vela"}
 RARE |= {"accelerator", "inference_ms", "sram_kib", "cpu_operators", "npu_operators"}
