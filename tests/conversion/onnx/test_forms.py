@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import mkd_tf
 from mkd_tf.checks import MkdError
 from mkd_tf.conversion.facts import FileFacts
 from mkd_tf.conversion.onnx.convert import to_onnx
@@ -151,3 +152,9 @@ def test_openvino_compiles_and_agrees(make):
             continue  # Its kernels saturate there, see docs/exporting.md.
         tolerance = 0.15 if make is symmetric else 1e-3
         np.testing.assert_allclose(values[: len(expected[name])], expected[name], atol=tolerance)
+
+
+def test_names_of_any_script_come_back():
+    names = ("猫", "كلب", "собака é")
+    detector = mkd_tf.Tiny(64, names, widths=(4, 4, 4, 4), pyramid=4, tower=0, block="plain")
+    assert OnnxRunner(to_onnx(detector)).class_names == names
