@@ -33,7 +33,7 @@ def main(options: BenchmarkOptions) -> None:
     """Times and prints; with `output` also writes JSON."""
     from mkd_tf import schemas
     from mkd_tf.deployment.benchmarking import file_latencies, latency_table, some_image
-    from mkd_tf.evaluation.results import make_console
+    from mkd_tf.evaluation.console import make_console
     from mkd_tf.schemas.deployment import BenchmarkFile
 
     models = [m.strip() for m in options.models.split(",") if m.strip()]

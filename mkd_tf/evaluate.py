@@ -30,8 +30,8 @@ def main(options: EvaluateOptions) -> None:
     from mkd_tf import import_public, schemas
     from mkd_tf.conversion.model_files import find_model, load_runner
     from mkd_tf.data import open_dataset
+    from mkd_tf.evaluation.console import make_console
     from mkd_tf.evaluation.evaluating import evaluate_model, print_metrics
-    from mkd_tf.evaluation.results import make_console
     from mkd_tf.schemas.training import EvaluationFile
 
     import_public()

@@ -128,7 +128,7 @@ def stored_config(workdir: str) -> Config:
     _define(iter(options().values()), stored)
     try:
         stored(["stored", f"--flagfile={path}"])
-    except (flags.Error, OSError, ValueError, UnicodeError) as error:
+    except (flags.Error, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:150]
         raise MkdError(
             f"{path}: not of this version, or damaged ({reason}). Train again, or use that version."

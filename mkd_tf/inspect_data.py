@@ -55,7 +55,7 @@ def main(options: InspectOptions) -> None:
     data.named()
     from mkd_tf import import_public, schemas
     from mkd_tf.data import open_dataset
-    from mkd_tf.evaluation.results import make_console
+    from mkd_tf.evaluation.console import make_console
     from mkd_tf.inspection.rows import print_inspection
     from mkd_tf.reporting.data_writing import write_inspection
     from mkd_tf.schemas.inspection import InspectionFile, ReviewFile

@@ -53,7 +53,7 @@ class LabelOptions(Options):
 def main(options: LabelOptions) -> None:
     """Writes files of labels."""
     from mkd_tf import import_public
-    from mkd_tf.evaluation.results import make_console
+    from mkd_tf.evaluation.console import make_console
     from mkd_tf.teachers import build_teacher, parse_class_map
     from mkd_tf.teachers.combined import Viewed
     from mkd_tf.teachers.labelling import label_folder

@@ -72,8 +72,8 @@ def main(options: PredictOptions) -> None:
     """Writes one PNG per image and `detections.json`, or COCO results."""
     from mkd_tf import import_public
     from mkd_tf.conversion.model_files import load_runner
+    from mkd_tf.evaluation.console import make_console
     from mkd_tf.evaluation.predicting import predict_folder
-    from mkd_tf.evaluation.results import make_console
 
     import_public()
     runner = load_runner(options.model)

@@ -50,7 +50,7 @@ class ReportOptions(Options):
 def main(options: ReportOptions) -> None:
     """Writes the report."""
     from mkd_tf import import_public
-    from mkd_tf.evaluation.results import make_console
+    from mkd_tf.evaluation.console import make_console
     from mkd_tf.reporting.writing import write_report
 
     import_public()

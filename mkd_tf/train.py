@@ -20,8 +20,8 @@ def main(config: Config) -> int:
     from mkd_tf import import_public
     from mkd_tf.training.advice import Advice
     from mkd_tf.training.distribution import scope
+    from mkd_tf.training.request import REQUEST, Stopped
     from mkd_tf.training.run import Run
-    from mkd_tf.training.stopping import REQUEST, Stopped
     from mkd_tf.training.workdir import as_flagfile
 
     import_public()

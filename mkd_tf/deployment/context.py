@@ -20,7 +20,7 @@ from mkd_tf.deployment.manifest import sha256, versions
 from mkd_tf.deployment.options import ExportOptions
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import load_detector
-from mkd_tf.evaluation.results import make_console
+from mkd_tf.evaluation.console import make_console
 from mkd_tf.options import FITS, Options
 from mkd_tf.training.workdir import lock
 

@@ -23,6 +23,7 @@ from mkd_tf.distillation.task import task_names
 from mkd_tf.strategies.base import Port, Strategy
 
 LOSS = "loss"
+"""Keras's own name of the sum of all terms in the logs; ours is `total`."""
 _PARTS = ("student", "teacher", "guide", "objective")
 
 
@@ -167,12 +168,9 @@ class Distiller(keras.Model):
 
     def train_step(self, data: Arrays) -> dict[str, Array]:
         images, step = data["images"], self.optimizer.iterations
-        outputs = dict(data.get("answers", {}))
-        for role, network in self._fixed.items():
-            outputs[role] = in_float32(network(resized(images, network), training=False))
+        outputs = data.get("answers", {}) | outputs_of(self._fixed, images, training=False)
         with tf.GradientTape(persistent=True) as tape:
-            for role, network in self._learning.items():
-                outputs[role] = in_float32(network(resized(images, network), training=True))
+            outputs |= outputs_of(self._learning, images, training=True)
             terms = self.objective.terms(outputs, data["targets"])
             weights = self.objective.weights(self.progress())
             means = {name: ops.mean(term) / replica_count() for name, term in terms.items()}
@@ -215,9 +213,7 @@ class Distiller(keras.Model):
 
     def test_step(self, data: Arrays) -> dict[str, Array]:
         networks = self._fixed | self._learning
-        outputs = dict(data.get("answers", {}))
-        for role, network in networks.items():
-            outputs[role] = in_float32(network(resized(data["images"], network), training=False))
+        outputs = data.get("answers", {}) | outputs_of(networks, data["images"], training=False)
         terms = self.objective.terms(outputs, data["targets"])
         return self._report(terms, self.objective.weights(self.progress()))
 
@@ -265,6 +261,16 @@ def port_of(network: keras.Model | Answers) -> Port:
         return network.port()
     shapes = {name: tuple(t.shape[1:]) for name, t in network.output.items()}
     return Port(shapes, network.anchors, functools.partial(head_of, network))
+
+
+def outputs_of(
+    networks: Mapping[str, keras.Model], images: Float[Array, "batch side side 3"], training: bool
+) -> dict[str, Arrays]:
+    """Returns what networks return for the same images, by role, in float32."""
+    return {
+        role: in_float32(network(resized(images, network), training=training))
+        for role, network in networks.items()
+    }
 
 
 def resized(images: Float[Array, "batch side side 3"], network: keras.Model) -> Float[Array, "batch _ _ 3"]:

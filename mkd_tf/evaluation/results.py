@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from rich.console import Console
 from rich.table import Table
 
 from mkd_tf import schemas
@@ -85,9 +84,3 @@ def results_table(results: ResultsFile) -> Table:
             percent(entry.get("seconds"), "{:.0f}"),
         )
     return table
-
-
-def make_console() -> Console:
-    """Returns the console of a program; a log file has no width of its own, and a table needs one."""
-    console = Console()
-    return console if console.is_terminal else Console(width=110)

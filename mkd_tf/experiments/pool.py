@@ -24,6 +24,7 @@ from mkd_tf.config import options
 from mkd_tf.experiments.grid import Job, default_values
 from mkd_tf.experiments.spec import flagfile_values, text
 from mkd_tf.files import write_json
+from mkd_tf.training.request import Request, Stopped
 from mkd_tf.training.workdir import FLAGS_FILE
 
 LOG = "train.log"
@@ -95,11 +96,11 @@ class _Running:
     began: float
 
     def stop(self) -> None:
-        """Ends the process, gently at first."""
+        """Ends the process, gently at first; at once when another signal comes meanwhile."""
         self.process.terminate()
         try:
             self.process.wait(_SECONDS_TO_END)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, Stopped):
             self.process.kill()
             self.process.wait()
         self.log.close()
@@ -137,12 +138,19 @@ class Pool:
 
     def run(self) -> None:
         """Returns when nothing is left to do; stops its children when it is interrupted."""
-        try:
-            while self._step():
-                time.sleep(_PAUSE)
-        finally:
-            for running in self._running:
-                running.stop()
+        request = Request()
+        # Noted first: an exception in the midst of a start would leave a child that nobody knows.
+        with request.after_the_step(), request.watched():
+            try:
+                while self._step() and not request.number:
+                    time.sleep(_PAUSE)
+            except Stopped:  # A second signal.
+                pass
+            finally:
+                for running in self._running:
+                    running.stop()
+        if request.number:
+            raise KeyboardInterrupt
 
     def _step(self) -> bool:
         self._collect()

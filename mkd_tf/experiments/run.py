@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import Config
+from mkd_tf.evaluation.console import make_console, say
 from mkd_tf.experiments.grid import Cell, Job, cells_of, jobs_of
 from mkd_tf.experiments.pool import LOG, Event, Pool, is_done, is_locked
 from mkd_tf.experiments.records import row_of, write_records
@@ -83,17 +84,7 @@ class _Board:
         self._bar.update(self._task, completed=done, left=self.left(), note=job.name)
         if event in ("failed", "killed") or (seconds and not self._console.is_terminal):
             took = f" after {seconds:.0f} s" if seconds else ""
-            self._console.print(
-                f"{done}/{len(self._kinds)}  {job.name}: {event}{took}; left {self.left()}",
-                highlight=False,
-                soft_wrap=True,
-            )
-
-
-def make_console() -> Console:
-    """Returns where the program reports; a log has no width of its own."""
-    console = Console()
-    return console if console.is_terminal else Console(width=110)
+            say(self._console, f"{done}/{len(self._kinds)}  {job.name}: {event}{took}; left {self.left()}")
 
 
 class Ablation:
@@ -120,7 +111,7 @@ class Ablation:
 
     def say(self, line: str) -> None:
         """Prints a line."""
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, line)
 
     def show(self, command: Sequence[str] = TRAIN) -> None:
         """Prints the state of every job and the command that does it."""

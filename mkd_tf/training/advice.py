@@ -18,6 +18,7 @@ from mkd_tf.checks import fail
 from mkd_tf.config import Config, from_values, to_values
 from mkd_tf.data.base import Dataset
 from mkd_tf.detection.anchors import grid_anchors
+from mkd_tf.evaluation.console import say
 from mkd_tf.evaluation.results import in_order
 from mkd_tf.inspection.inspecting import inspect
 from mkd_tf.inspection.rows import summary_lines
@@ -61,8 +62,6 @@ class Advice:
         self._began = self._mark = time.monotonic() if began is None else began
         self.config, self._given = config, frozenset(given)
         self._folder = Path(config.run.workdir)
-        self._load: Load | None = None
-        self._speed: Speed | None = None
         self._record: AdviceFile | None = None
         self._watched = False
         self.inspected: InspectionFile | None = None
@@ -86,28 +85,24 @@ class Advice:
 
     def look(self, dataset: Dataset, console: Console) -> Config:
         """Prints what the data set holds and chooses what `--minutes` asks for; returns the configuration."""
-
-        def say(text: str) -> None:
-            console.print(text, highlight=False, soft_wrap=True, markup=False)
-
         roles, data = self.config.roles, self.config.data
         anchors = grid_anchors(roles.size_of("student"))
         found = inspect(dataset, data.dataset, anchors, data.fit, copies=False, assigned=_ASSIGNED)
         self.inspected = found.record
         for line in summary_lines(self.inspected):
-            say(line)
+            say(console, line)
         if not self.config.run.minutes:
             return self.config
         if self._record is not None:
             chosen = ", ".join(f"--{name}={value:g}" for name, value in self._record["chosen"].items())
-            say(f"--minutes={self.config.run.minutes:g} chose before: {chosen}")
+            say(console, f"--minutes={self.config.run.minutes:g} chose before: {chosen}")
             return self.config
         stages = self._paced()
         if not stages:
             return self.config
-        self._choose(dataset, stages)
-        for line in self._words(stages):
-            say(line)
+        record = self._choose(dataset, stages)
+        for line in self._words(record, stages):
+            say(console, line)
         return self.config
 
     def _paced(self) -> list[Stage]:
@@ -115,7 +110,7 @@ class Advice:
         roles = self.config.roles
         return [s for s in plan(roles) if not s.method and not roles.weights_of(s.role)]
 
-    def _choose(self, dataset: Dataset, stages: Sequence[Stage]) -> None:
+    def _choose(self, dataset: Dataset, stages: Sequence[Stage]) -> AdviceFile:
         config = self.config
         pool = sum(len(dataset.split(s)) for s in dataset.split_names if s in ("train", "unlabelled"))
         batch = choose_batch(config, self._given, pool)
@@ -128,10 +123,8 @@ class Advice:
         inspected: Any = self.inspected
         choice = choose(inspected, self.config, self._given, stages, load, speed, left)
         size = choice.values.get("image_size", config.roles.image_size)
-        self._load, self._speed = load.at((size / config.roles.image_size) ** 2, load.batch_size), speed
-        self._load = dataclasses.replace(
-            self._load, eval_every=choice.values.get("eval_every", load.eval_every)
-        )
+        load = load.at((size / config.roles.image_size) ** 2, load.batch_size)
+        load = dataclasses.replace(load, eval_every=choice.values.get("eval_every", load.eval_every))
         self._take(batch | choice.values)
         given = {name: str(to_values(config)[name]) for name in sorted(self._given)}
         record: AdviceFile = {
@@ -139,25 +132,24 @@ class Advice:
             "given": given,
             "chosen": batch | choice.values,
             "reasons": choice.reasons,
-            "stages": {s.role: stage_time(s, s.epochs, self._load, speed) for s in self._paced()},
+            "stages": {s.role: stage_time(s, s.epochs, load, speed) for s in self._paced()},
             "choosing_s": spent,
             "speed": cast(SpeedFacts, dataclasses.asdict(speed)),
-            "load": cast(LoadFacts, dataclasses.asdict(self._load)),
+            "load": cast(LoadFacts, dataclasses.asdict(load)),
             "epochs": {},
             "spent_s": {},
         }
         self._record = record
         self._write()
+        return record
 
     def _around(self, load: Load, speed: Speed) -> float:
         """Returns the seconds between choosing and the first stage, and after the last one."""
         images = max(load.pools.values()) + load.validation + load.test
         return images * speed.read_s + (len(load.macs) + _SHOW_TRACES) * speed.trace_s
 
-    def _words(self, stages: Sequence[Stage]) -> list[str]:
-        record, load, speed = self._record, self._load, self._speed
-        if record is None or load is None or speed is None:
-            return []
+    def _words(self, record: AdviceFile, stages: Sequence[Stage]) -> list[str]:
+        load, speed = Load(**record["load"]), Speed(**record["speed"])
         names = ", ".join(f"--{name}={value:g}" for name, value in record["chosen"].items())
         times = record["stages"]
         around = self._around(load, speed) + record["choosing_s"]

@@ -18,6 +18,7 @@ from mkd_tf.training.callbacks import WeightAveraging
 from mkd_tf.training.images import Images
 from mkd_tf.training.networks import Networks
 from mkd_tf.training.plan import Stage
+from mkd_tf.training.stage import JIT
 
 STEPS = 8
 _IMAGES = 64
@@ -113,7 +114,7 @@ def probe(
     distiller = networks.distiller(alone, network, {}, STEPS)
     distiller.compile(
         optimizer=keras.optimizers.AdamW(1e-4, global_clipnorm=config.optimizer.clipnorm),
-        jit_compile={"auto": "auto", "true": True, "false": False}[config.run.jit_compile],
+        jit_compile=JIT[config.run.jit_compile],
     )
     anchors = {"student": network.anchors}
     batches = images.batches(stage.role, images.store.truth, anchors, 0, STEPS + _BATCHES)
@@ -124,7 +125,6 @@ def probe(
         steps_per_epoch=STEPS,
         callbacks=[WeightAveraging(network, averaged, 0.99), times],
         verbose=0,
-        shuffle=False,
     )
     start_s = times.ends[0] - began
     ends = [time.monotonic() for _ in batches]

@@ -15,6 +15,7 @@ from mkd_tf.data.pipeline.teacher_places import TeacherPlaces
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.detectors import DETECTORS
 from mkd_tf.evaluation.coco import Truth, coco_metrics
+from mkd_tf.evaluation.console import say
 from mkd_tf.evaluation.operating_point import operating_point
 from mkd_tf.evaluation.progress import bar
 from mkd_tf.evaluation.results import percent
@@ -67,7 +68,7 @@ class AnsweredRun:
         self.threshold = DEFAULT_SCORE
 
     def _say(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        say(self._console, text)
 
     def ask(self, images: Images) -> None:
         """Asks about all images and prints of how many the teacher knows something.

@@ -21,8 +21,9 @@ from mkd_tf.data.pipeline.teacher_places import TeacherPlaces
 from mkd_tf.detection.from_detections import SAME_PLACE
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.progress import OnProgress, ignore_progress
-from mkd_tf.files import atomic_write, write_bytes
+from mkd_tf.files import write_bytes
 from mkd_tf.teachers import ClassMap, OutputsTeacher, TeacherImage
+from mkd_tf.training.arrays import read_arrays, write_arrays
 from mkd_tf.training.teacher_boxes import distinct, row_of
 
 CLAIM = "teacher.sha256"
@@ -90,9 +91,11 @@ class Answering:
             for start in range(0, len(where), _GROUP):
                 images = list(pool.map(lambda place: self._image(*place), where[start : start + _GROUP]))
                 path = self._folder / "answers" / f"{self._key(images)}.npz"
-                if not path.exists():
+                try:
+                    found = _read(path)
+                except MkdError:  # There is none, or it is damaged.
                     _write(path, self._ask(images))
-                found = _read(path)
+                    found = _read(path)
                 sizes = (image.height_width for image in images)
                 answers += [Answer(*pair) for pair in zip(found, sizes, strict=True)]
                 on_progress(len(answers), len(where))
@@ -152,13 +155,12 @@ def _write(path: Path, found: Sequence[Detections | None]) -> None:
         if d is not None
     ]
     table = np.concatenate([np.zeros((0, 6)), *rows]).astype("float32")
-    with atomic_write(path) as stream:
-        np.savez(stream, rows=table, counts=np.array(counts, "int64"))
+    write_arrays(path, rows=table, counts=np.array(counts, "int64"))
 
 
 def _read(path: Path) -> list[Detections | None]:
-    with np.load(path, allow_pickle=False) as stored:
-        rows, counts = stored["rows"], stored["counts"]
+    stored = read_arrays(path, "answers", ("rows", "counts"))
+    rows, counts = stored["rows"], stored["counts"]
     parts = np.split(rows, np.cumsum(np.maximum(counts, 0))[:-1])
     return [
         None if count < 0 else Detections(part[:, :4], part[:, 5], part[:, 4].astype("int32"))

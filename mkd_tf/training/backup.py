@@ -11,8 +11,6 @@ import dataclasses
 import hashlib
 import os
 import shutil
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,12 +21,11 @@ from mkd_tf import schemas
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.files import atomic_write, storing, write_bytes
 from mkd_tf.schemas.training import StateFile
+from mkd_tf.training.arrays import DAMAGE, load_arrays
 
 _FILES = ("arrays.npz", "state.json")
 _SUMS = "SHA256SUMS"
 _GENERATIONS = 2
-# A zip archive with a flipped bit raises nearly anything.
-_DAMAGE = (EOFError, KeyError, NotImplementedError, OSError, ValueError, zlib.error, zipfile.BadZipFile)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,10 +108,8 @@ def _read(path: Path) -> Backup:
     """Reads one backup; raises `MkdError` with the reason if it is not what was written."""
     try:
         _verify(path)
-        with open(path / "arrays.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        return Backup(arrays, schemas.read(path / "state.json", StateFile))
-    except _DAMAGE as error:
+        return Backup(load_arrays(path / "arrays.npz"), schemas.read(path / "state.json", StateFile))
+    except DAMAGE as error:
         raise MkdError(str(error)) from None
 
 

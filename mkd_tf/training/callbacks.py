@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import save_detector
+from mkd_tf.distillation.distiller import LOSS
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.evaluation.runners import KerasRunner
 from mkd_tf.files import write_bytes
@@ -56,11 +57,11 @@ class StageRecord(keras.callbacks.Callback):
     The order makes a kill harmless at any point: what the backup of epoch e does not
     cover is done again, and written again with the same content.
 
-    The shipped form of `averaged` is validated every `eval_every` epochs and saved; a backup
+    The shipped form of `averaged` is validated every `eval_every` of the `epochs` of the stage,
+    which may be more than those of one `fit`, and saved; a backup
     holds the variables of `owners`; `report` is called after each epoch with its row.
 
     Attributes:
-      epochs: of the whole stage; None where one `fit` is the stage.
       step: steps of the epoch after the finished ones that a restored backup holds.
     """
 
@@ -70,17 +71,18 @@ class StageRecord(keras.callbacks.Callback):
         averaged: Detector,
         validation: EvaluationSet,
         eval_every: int,
+        epochs: int,
         owners: dict[str, list],
         report: Callable[[dict[str, Any]], None],
     ):
         super().__init__()
         self._folder, self._averaged, self._validation = folder, averaged, validation
-        self._eval_every, self._owners, self._report = eval_every, owners, report
+        self._eval_every, self._epochs = eval_every, epochs
+        self._owners, self._report = owners, report
         self.runner: KerasRunner | None = None
         self._began = time.monotonic()
         self._best: dict[str, np.ndarray] = {}
         self._means: dict[str, np.ndarray] = {}
-        self.epochs: int | None = None
         self.step = 0
         self.rows: list[dict[str, Any]] = []
         self.best, self.best_epoch = -1.0, 0
@@ -142,13 +144,13 @@ class StageRecord(keras.callbacks.Callback):
         row: dict[str, Any] = {
             "epoch": done,
             # `total` is Keras's `loss`.
-            **{k: float(v) for k, v in (logs or {}).items() if k != "loss"},
+            **{k: float(v) for k, v in (logs or {}).items() if k != LOSS},
             "val_AP": None,
         }
         if not math.isfinite(row.get("total", 0.0)):
             raise FloatingPointError(f"the loss became {row['total']} in epoch {done}")
         row["learning_rate"] = float(np.asarray(self.model.optimizer.learning_rate))
-        if done % self._eval_every == 0 or done == (self.epochs or self.params["epochs"]):
+        if done % self._eval_every == 0 or done == self._epochs:
             network = self._averaged.shipped()
             # A network that is rebuilt for shipping needs a new trace; others are traced once.
             if self.runner is None or network is not self._averaged:

@@ -13,6 +13,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mkd_tf.evaluation.console import say
+
 
 class StageProgress(keras.callbacks.Callback):
     """A bar on a terminal; elsewhere one line per validation."""
@@ -56,10 +58,10 @@ class StageProgress(keras.callbacks.Callback):
             note += f"  val AP {row['val_AP']:.1f}"
             if not self._console.is_terminal:
                 left = row["seconds"] / row["epoch"] * (self._epochs - row["epoch"])
-                self._console.print(
+                say(
+                    self._console,
                     f"{self._role}: epoch {row['epoch']}/{self._epochs}  {note}"
                     f"  {row['seconds']:.0f} s  left {left:.0f} s",
-                    highlight=False,
                 )
         self._bar.update(self._task, note=note)
 

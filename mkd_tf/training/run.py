@@ -16,13 +16,13 @@ from mkd_tf.data.pipeline.mixing import check_mixing
 from mkd_tf.detectors import Detector
 from mkd_tf.detectors.files import load_detector, save_detector
 from mkd_tf.detectors.teachers import assemble_teacher
+from mkd_tf.evaluation.console import make_console, say
 from mkd_tf.evaluation.cost import parameters
 from mkd_tf.evaluation.gallery import write_examples
 from mkd_tf.evaluation.progress import bar
 from mkd_tf.evaluation.results import (
     commit,
     empty_results,
-    make_console,
     merge_role,
     percent,
     read_results,
@@ -132,7 +132,7 @@ class Run:
 
     def say(self, text: str) -> None:
         """Prints a line."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        say(self.console, text)
 
     def train(self) -> ResultsFile:
         """Runs every stage that is not done; returns the results.

@@ -16,15 +16,18 @@ from mkd_tf.detectors.files import load_detector, save_detector
 from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.distillation.optimizers import adamw
 from mkd_tf.distillation.schedules import WarmupCosine
+from mkd_tf.evaluation.console import say
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.training.backup import load_backup
 from mkd_tf.training.callbacks import StageRecord, WeightAveraging
 from mkd_tf.training.fine_tuning import backbone_variables, described
 from mkd_tf.training.measuring import set_operating_point
 from mkd_tf.training.progress import StageProgress
-from mkd_tf.training.stopping import REQUEST, Steps
+from mkd_tf.training.request import REQUEST
+from mkd_tf.training.stopping import Steps
 
-_JIT = {"auto": "auto", "true": True, "false": False}
+JIT = {"auto": "auto", "true": True, "false": False}
+"""What Keras's `jit_compile` is for each value of the option."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +93,10 @@ def train_stage(
     learning = {name: getattr(distiller, name) for name in averaged}
     slow = [v for name in pretrained for v in backbone_variables(learning[name])]
     optimizer = make_optimizer(optimizer_config, steps, distiller.trainable_variables, slow)
-    distiller.compile(optimizer=optimizer, jit_compile=_JIT[run_config.jit_compile])
+    distiller.compile(optimizer=optimizer, jit_compile=JIT[run_config.jit_compile])
     if pretrained:
         line = described([learning[name] for name in pretrained], optimizer_config)
-        console.print(f"{role}: {line}", highlight=False)
+        say(console, f"{role}: {line}")
     for name, network in learning.items():
         averaged[name].set_weights(network.get_weights())
     progress = StageProgress(role, epochs, steps_per_epoch, console)
@@ -114,15 +117,16 @@ def train_stage(
         if on_row is not None:
             on_row(row)
 
-    record = StageRecord(folder, averaged["student"], validation, run_config.eval_every, owners, report)
+    every = run_config.eval_every
+    record = StageRecord(folder, averaged["student"], validation, every, epochs, owners, report)
     backup = load_backup(folder / "backup")
     done = record.restore(backup) if backup else 0
-    record.epochs, first = epochs, record.step
+    first = record.step
     if backup and backup.notice:
-        console.print(f"{role}: {backup.notice}", highlight=False, soft_wrap=True)
+        say(console, f"{role}: {backup.notice}")
     if done or first:
         more = f" and {first} of {steps_per_epoch} steps" if first else ""
-        console.print(f"{role}: going on after epoch {done} of {epochs}{more}", highlight=False)
+        say(console, f"{role}: going on after epoch {done} of {epochs}{more}")
     averages = [WeightAveraging(n, averaged[r], optimizer_config.ema_decay) for r, n in learning.items()]
     watch = Steps(record.save_step, role, steps_per_epoch)
     callbacks = [*more_callbacks, *averages, record, progress, watch]
@@ -139,7 +143,6 @@ def train_stage(
             steps_per_epoch=steps_per_epoch - taken,
             callbacks=callbacks,
             verbose=0,
-            shuffle=False,  # The batches come in an order of their own.
         )
 
     try:
@@ -160,7 +163,7 @@ def train_stage(
     finally:
         progress.close()
     if record.best < 0:
-        console.print(f"{role}: no object of validation counts, so best.keras is the last", highlight=False)
+        say(console, f"{role}: no object of validation counts, so best.keras is the last")
     final, seconds = averaged["student"].shipped(), record.seconds
     set_operating_point(final, validation, record.runner)
     set_operating_point(distiller.student, validation)

@@ -1,83 +1,16 @@
-"""A run that can be stopped at any step: by a signal, or because a number is no longer finite.
+"""A stage that can be stopped at any step: by a signal, or because a number is no longer finite.
 
-Cluster managers and spot machines announce the end by SIGTERM, a user by SIGINT (Ctrl-C). Within
-a stage the step at hand is finished and saved; elsewhere the run ends at once, since every file
-is written whole or not at all. A second signal does not wait.
+The step at hand is finished and saved; outside of a stage a run ends at once, since every file
+is written whole or not at all.
 """
 
-import contextlib
 import math
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import keras
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_GOES_ON = "the same command goes on from there"
-
-
-class Stopped(BaseException):
-    """The run was stopped; not an error, so that nothing that handles errors takes it for one.
-
-    Attributes:
-      status: the exit status, 0 for SIGTERM and 130 for SIGINT.
-    """
-
-    def __init__(self, number: int, where: str):
-        super().__init__(f"stopped by {signal.Signals(number).name}; {where}")
-        self.status = 130 if number == signal.SIGINT else 0
-
-
-class Request:
-    """Whether the process was asked to stop, and by which signal.
-
-    Attributes:
-      number: of the signal; 0 for none.
-    """
-
-    def __init__(self) -> None:
-        self.number = 0
-        self._waits = False
-
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Handles the signals within, in the main thread; elsewhere Python handles none."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        # A process in the background of a shell ignores an interrupt, and goes on doing so.
-        watched = [s for s in SIGNALS if signal.getsignal(s) is not signal.SIG_IGN]
-        before = {s: signal.signal(s, self._received) for s in watched}
-        try:
-            yield
-        finally:
-            for s, handler in before.items():
-                signal.signal(s, handler)
-
-    @contextlib.contextmanager
-    def after_the_step(self) -> Iterator[None]:
-        """Within, a first signal is only noted: who takes the steps looks at `number`."""
-        self._waits = True
-        try:
-            yield
-        finally:
-            self._waits = False
-
-    def _received(self, number: int, frame: Any) -> None:
-        if self._waits and not self.number:
-            self.number = number
-            return
-        self.stop(number, "what was finished is kept, and " + _GOES_ON)
-
-    def stop(self, number: int, where: str) -> NoReturn:
-        """Ends the run."""
-        raise Stopped(number, where)
-
-
-REQUEST = Request()
-"""The request of this process: signals belong to a process, not to a run."""
+from mkd_tf.training.request import GOES_ON, REQUEST, Stopped
 
 
 class Steps(keras.callbacks.Callback):
@@ -116,7 +49,7 @@ class Steps(keras.callbacks.Callback):
     def _stop(self, where: str, step: int) -> NoReturn:
         epoch = f"{self._role}: step {step} of {self._per_epoch} in epoch {self._epoch + 1}"
         done = epoch if step else f"{self._role}: epoch {self._epoch + 1}"
-        REQUEST.stop(REQUEST.number, f"saved {done}{f' in {where}' if where else ''}; {_GOES_ON}")
+        raise Stopped(REQUEST.number, f"saved {done}{f' in {where}' if where else ''}; {GOES_ON}")
 
 
 def check_finite(logs: dict[str, Any], step: int) -> None:

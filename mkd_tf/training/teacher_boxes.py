@@ -4,11 +4,8 @@ Each time an image is used, its boxes go through the same fresh augmentation as
 the image: a pool augmented once and used again overfits.
 """
 
-import hashlib
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from keras import ops
@@ -18,7 +15,7 @@ from mkd_tf.data.pipeline.image_store import Boxes, ImageStore, Row, pad_boxes
 from mkd_tf.detection import boxes as box_math
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.runners import Runner
-from mkd_tf.files import atomic_write
+from mkd_tf.training.arrays import read_arrays, write_arrays
 
 _BATCH = 32
 NO_ROW: Row = (np.zeros((0, 4), "float32"), np.zeros(0, "int32"), np.zeros(0, "float32"))
@@ -44,31 +41,19 @@ def write_rows(path: Path, indices: np.ndarray, found: list[Detections]) -> None
         np.concatenate([np.full((len(d), 1), i), d.boxes, d.labels[:, None], d.scores[:, None]], axis=1)
         for i, d in zip(indices, found, strict=True)
     ]
-    with atomic_write(path) as stream:
-        rows = np.concatenate(table).astype("float32")
-        np.savez(stream, rows=rows, indices=indices, sha256=_hash(rows, indices))
-
-
-def _hash(rows: np.ndarray, indices: np.ndarray) -> str:
-    return hashlib.sha256(rows.tobytes() + np.asarray(indices, "int64").tobytes()).hexdigest()
+    write_arrays(path, rows=np.concatenate(table).astype("float32"), indices=indices)
 
 
 def read_rows(path: Path) -> dict[int, Row]:
     """Returns each image's (boxes, labels, weights); the weight of a box is its score.
 
     Raises:
-      MkdError: if the file is not what `write_rows` wrote. Files of before have no hash.
+      MkdError: if the file is not what `write_rows` wrote.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            held = {name: stored[name] for name in stored.files}
-        rows, indices = held["rows"], held["indices"]
-        if "sha256" in held and str(held["sha256"]) != _hash(rows, indices):
-            raise ValueError("it differs from its hash")
-        if rows.ndim != 2 or rows.shape[1] != 7 or not np.isfinite(rows).all():
-            raise ValueError("no table of boxes")
-    except (EOFError, KeyError, NotImplementedError, OSError, ValueError, zlib.error, BadZipFile) as error:
-        raise MkdError(f"{path}: damaged boxes of the teacher ({error}).") from None
+    held = read_arrays(path, "boxes of the teacher", ("rows", "indices"))
+    rows, indices = held["rows"], held["indices"]
+    if rows.ndim != 2 or rows.shape[1] != 7 or not np.isfinite(rows).all():
+        raise MkdError(f"{path}: damaged boxes of the teacher (no table of boxes).")
     # Written image after image: each one's rows lie together.
     starts = np.searchsorted(rows[:, 0], indices)
     groups = zip(indices.tolist(), np.split(rows, starts[1:]), strict=True)

@@ -13,6 +13,7 @@ from mkd_tf.data.pipeline.image_store import Boxes, Row
 from mkd_tf.data.pipeline.teacher_places import TeacherPlaces
 from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detectors import Detector
+from mkd_tf.evaluation.console import say
 from mkd_tf.evaluation.progress import bar, ignore_progress
 from mkd_tf.evaluation.results import percent
 from mkd_tf.evaluation.runners import KerasRunner
@@ -87,15 +88,14 @@ class Teaching:
         mode = self._config.roles.teacher_gate
         if mode == "off":
             return
-        found = self._results().get("teacher_gate")
-        if found is None:
-            found = measured()
+        kept = self._results().get("teacher_gate")
+        found = measured() if kept is None else kept
+        if kept is None:
             for line in gate.said(found, is_short):
-                self._console.print(line, highlight=False, soft_wrap=True)
-            # Before it is kept: a teacher that has been mended since is measured again.
-            gate.check(found, mode)
-            self._record(teacher_gate=found)
+                say(self._console, line)
         gate.check(found, mode)
+        if kept is None:  # Not one that failed: a teacher that has been mended since is measured again.
+            self._record(teacher_gate=found)
 
     def places(self, stage: Stage) -> TeacherPlaces | None:
         """Returns the soft targets of a stage that learns from a teacher without a network."""
@@ -121,7 +121,7 @@ class Teaching:
             try:
                 return read_rows(path)
             except MkdError as error:
-                self._console.print(f"{error} It is made again.", highlight=False, soft_wrap=True)
+                say(self._console, f"{error} It is made again.")
         runner = KerasRunner(networks["teacher"])
         with Progress(console=self._console, transient=True) as progress:
             shown = bar(progress, "teacher labels", len(images.unlabelled))
@@ -158,9 +158,8 @@ class Teaching:
         self._record(teacher_labels=quality)
         right = percent(quality["class_right"], "{:.0%}")
         whose = "labelled images" if self._answered is not None else "of its own training images"
-        self._console.print(
+        say(
+            self._console,
             f"the teacher's labels: {quality['boxes_per_image']:.1f} boxes an image; where objects are, "
             f"{right} of their weight has the right class ({len(chosen)} {whose})",
-            highlight=False,
-            soft_wrap=True,
         )

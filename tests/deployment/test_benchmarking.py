@@ -10,7 +10,7 @@ from mkd_tf.checks import MkdError
 from mkd_tf.deployment import benchmarking
 from mkd_tf.deployment.benchmarking import file_latencies, latency_table, some_image
 from mkd_tf.evaluation import cost
-from mkd_tf.evaluation.results import make_console
+from mkd_tf.evaluation.console import make_console
 from tests.conversion import made
 from tests.conversion.onnx import made_onnx
 

@@ -40,6 +40,7 @@ def main(file: str, root: str, jobs: str, shard: str) -> int:
     """Runs it; returns 1 if a job failed."""
     ablation = Ablation(read_experiment(file), Path(root), parse_shard(shard))
     failed = ablation.train(int(jobs), COMMAND)
+    assert "tensorflow" not in sys.modules
     ablation.finish(functools.partial(fake_measure, Path(root)))
     for name, reason in failed.items():
         print(f"{name}: {reason}")

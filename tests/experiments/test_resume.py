@@ -149,11 +149,16 @@ def test_two_shards_in_one_folder_end_with_the_same_tables(whole, tmp_path):
     assert tables(root) == tables(whole[0])
 
 
-def test_an_interrupted_ablation_ends_its_children(tmp_path):
+@pytest.mark.parametrize("wait", [0, 0, 0, 0.3])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_ablation_ends_its_children(tmp_path, number, wait):
+    # Some before the program knows its child: it exists from the fork on.
     process = start(tmp_path, tmp_path / "root", jobs=1, FAKE_PAUSE="5")
     child = child_of(process)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    time.sleep(wait)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in err and process.returncode == -signal.SIGINT
     assert child and not Path(f"/proc/{child}").exists()
 
 

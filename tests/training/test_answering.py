@@ -85,6 +85,19 @@ def test_what_a_kill_left_is_used(tmp_path):
     assert resumed.teacher.asked == [f"{i}.png" for i in range(32, COUNT)]
 
 
+def test_a_damaged_file_is_asked_for_again(tmp_path):
+    first = answering(tmp_path).about([split()])
+    path = sorted((tmp_path / "teacher" / "answers").glob("*.npz"))[0]
+    whole = path.read_bytes()
+    for damaged in (whole[:100], whole.replace(b"rows", b"rowz")):
+        path.write_bytes(damaged)
+        again = answering(tmp_path)
+        found = again.about([split()])
+        assert 0 < len(again.teacher.asked) <= 32
+        assert [a.found is None for a in found] == [a.found is None for a in first]
+    assert path.read_bytes() == whole
+
+
 def test_answers_belong_to_pixels_teacher_and_class_map(tmp_path):
     answering(tmp_path).about([split()])
     images = split()

@@ -91,10 +91,9 @@ class Stage:
         self.validation, self.reported = Validation(*aps), []
         owners = {"averaged": self.network.variables, "optimizer": self.optimizer.variables}
         self.record = StageRecord(
-            folder, self.network, self.validation, eval_every, owners, self.reported.append
+            folder, self.network, self.validation, eval_every, epochs, owners, self.reported.append
         )
         self.record.set_model(types.SimpleNamespace(optimizer=self.optimizer))
-        self.record.set_params({"epochs": epochs})
 
     def epoch(self, number, total=1.0, value=None):
         for variable in self.network.variables:

@@ -12,7 +12,7 @@ from rich.console import Console
 from mkd_tf.config import OptimizerConfig, RunConfig
 from mkd_tf.detectors import DETECTORS
 from mkd_tf.distillation.distiller import Distiller
-from mkd_tf.training import stage, stopping
+from mkd_tf.training import request, stage
 from tests.strategies import fakes
 
 SPEC = "tiny(widths=(4, 4, 4, 4), pyramid=4, block='plain', tower=0)"
@@ -34,7 +34,7 @@ class AskedAt(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.left -= 1
         if not self.left:
-            stopping.REQUEST.number = signal.SIGTERM
+            request.REQUEST.number = signal.SIGTERM
 
 
 def network(seed):
@@ -77,9 +77,9 @@ def test_stopped_within_epochs_and_resumed_equals_uninterrupted(tmp_path, monkey
     console = Console(file=printed, width=200)
     whole = trained(tmp_path / "whole", console)
     for steps in (2, 3):  # Within the first epoch, and within the second.
-        with pytest.raises(stopping.Stopped, match="stopped by SIGTERM; saved student"):
+        with pytest.raises(request.Stopped, match="stopped by SIGTERM; saved student"):
             trained(tmp_path / "torn", console, [AskedAt(steps)])
-        stopping.REQUEST.number = 0
+        request.REQUEST.number = 0
     torn = trained(tmp_path / "torn", console)
     for a, b in zip(whole.final.get_weights(), torn.final.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -5,7 +5,8 @@ import signal
 
 import pytest
 
-from mkd_tf.training.stopping import REQUEST, Request, Steps, Stopped, check_finite
+from mkd_tf.training.request import REQUEST, Request, Stopped
+from mkd_tf.training.stopping import Steps, check_finite
 
 NAN = float("nan")
 
