@@ -24,17 +24,20 @@ class AblateOptions(Options):
     workdir: str = option("runs/ablation", "Where cells and tables are written.")
     jobs: int = option(1, "Trainings at once, each with one thread.", check=at_least(1))
     shard: str = option("0/1", "i/n: every n-th cell from the i-th on; others share the same --workdir.")
+    arms: str = option("", "Only these arms of the file, comma-separated; the tables show all that are done.")
     dry_run: bool = option(False, "Print the grid and the commands, and train nothing.")
 
 
 def main(options: AblateOptions) -> None:
     """Runs what is not done."""
-    from mkd_tf.experiments.run import Ablation, parse_shard, run_ablation
+    from mkd_tf.experiments.run import Ablation, parse_arms, parse_shard, run_ablation
     from mkd_tf.experiments.spec import read_experiment
 
     # As if interrupted from the keyboard: its children end with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    ablation = Ablation(read_experiment(options.file), Path(options.workdir), parse_shard(options.shard))
+    experiment = read_experiment(options.file)
+    arms, shard = parse_arms(options.arms, experiment), parse_shard(options.shard)
+    ablation = Ablation(experiment, Path(options.workdir), shard, arms=arms)
     if options.dry_run:
         ablation.show()
     else:

@@ -4,7 +4,7 @@ import fcntl
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -35,6 +35,19 @@ def parse_shard(given: str) -> tuple[int, int]:
             "shard", expected="i/n with i from 0 to n - 1, as in 0/2", got=repr(given), do="Correct --shard."
         )
     return int(index), int(count)
+
+
+def parse_arms(given: str, experiment: Experiment) -> tuple[str, ...]:
+    """Returns the names in a comma-separated list; none for all arms.
+
+    Raises:
+      MkdError: if one is no arm of the experiment.
+    """
+    names = tuple(name.strip() for name in given.split(",") if name.strip())
+    if unknown := [name for name in names if name not in experiment.arms]:
+        known = ", ".join(experiment.arms)
+        fail("arms", expected=f"arms of the file: {known}", got=", ".join(unknown), do="Correct --arms.")
+    return names
 
 
 class _Board:
@@ -95,6 +108,7 @@ class Ablation:
       root: the folder; several processes may share it.
       shard: which part of the cells this process does.
       console: where progress is shown.
+      arms: of which it does cells; empty for all.
     """
 
     def __init__(
@@ -103,11 +117,13 @@ class Ablation:
         root: Path,
         shard: tuple[int, int] = (0, 1),
         console: Console | None = None,
+        arms: Collection[str] = (),
     ):
         self.experiment, self.root = experiment, root
         self.console = console or make_console()
         self.cells = cells_of(experiment, root)
-        self.mine = self.cells[shard[0] :: shard[1]]
+        chosen = [cell for cell in self.cells if not arms or cell.arm in arms]
+        self.mine = chosen[shard[0] :: shard[1]]
 
     def say(self, line: str) -> None:
         """Prints a line."""

@@ -89,6 +89,18 @@ def test_a_dry_run_trains_nothing(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_dry_run_of_some_arms(tmp_path):
+    done = ablate(tmp_path, "--dry_run", "--arms= alone")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 2 cells" in done.stdout and "/soft/" not in done.stdout
+
+
+def test_an_arm_that_is_none(tmp_path):
+    done = ablate(tmp_path, "--dry_run", "--arms=alone,hints")
+    assert done.returncode == 1
+    assert "error: arms: expected arms of the file: soft, alone, got hints" in done.stderr
+
+
 @pytest.mark.parametrize("shard", ["2/2", "1", "a/b", "-1/2"])
 def test_a_shard_that_is_none(tmp_path, shard):
     done = ablate(tmp_path, f"--shard={shard}", "--dry_run")
