@@ -21,9 +21,33 @@ def unpack(content: bytes) -> schema.ModelT:
     return schema.ModelT.InitFromPackedBuf(content, 0)
 
 
+class _Builder(flatbuffers.Builder):
+    """Writes equal vectors once, and those of bytes where the schema wants a constant's data.
+
+    Per-channel quantisation repeats the same zero points for each layer: 8 bytes a channel. The
+    schema says `force_align: 16` of a constant's data, which its Python classes forget; interpreters
+    on microcontrollers read it in place.
+    """
+
+    _ALIGNMENT = 16
+
+    def __init__(self, size: int):
+        super().__init__(size)
+        self._written: dict[tuple[str, bytes], int] = {}
+
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:
+        return super().StartVector(elemSize, numElems, self._ALIGNMENT if elemSize == 1 else alignment)
+
+    def CreateNumpyVector(self, x: np.ndarray) -> int:
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._written:
+            self._written[key] = super().CreateNumpyVector(x)
+        return self._written[key]
+
+
 def to_content(model: schema.ModelT, size: int = 0) -> bytes:
     """Returns the content of a file; `size`, about how long it becomes, saves copies."""
-    builder = flatbuffers.Builder(size)
+    builder = _Builder(size)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
