@@ -22,6 +22,7 @@ from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import load_detector
 from mkd_tf.evaluation.console import make_console
 from mkd_tf.options import FITS, Options
+from mkd_tf.training.finished import read_done
 from mkd_tf.training.workdir import lock
 
 
@@ -29,7 +30,7 @@ def trained_model(workdir: str | Path, role: str) -> Path:
     """Returns the path of the best weights of a role.
 
     Raises:
-      MkdError: if that role was not trained there.
+      MkdError: if that role was not trained there, or its file is not the one that training left.
     """
     path = Path(workdir, role, "best.keras")
     if not path.is_file():
@@ -37,6 +38,7 @@ def trained_model(workdir: str | Path, role: str) -> Path:
         got = f"only {', '.join(trained)}" if trained else "no trained model"
         do = "Let the training end first, or choose another --role."
         fail(f"workdir {workdir}", expected=f"a trained {role} ({role}/best.keras)", got=got, do=do)
+    read_done(path.parent)
     return path
 
 
