@@ -116,8 +116,10 @@ class ExportContext:
 
     @functools.cached_property
     def origin(self) -> dict[str, str]:
-        """The name and hash of the detector's file."""
-        return {"file": str(self.source), "sha256": sha256(self.source.read_bytes())}
+        """The name within the work directory and the hash of the detector's file."""
+        inside = self.source.is_relative_to(self.options.workdir)
+        file = self.source.relative_to(self.options.workdir).as_posix() if inside else self.source.name
+        return {"file": file, "sha256": sha256(self.source.read_bytes())}
 
     def facts(
         self, own: Options, calibration: Calibration | None, packages: Sequence[str] = ()
