@@ -122,7 +122,8 @@ def _check_objects(where: str, described: Any) -> None:
     for found in objects:
         if not _is_allowed(found):
             got = f"{str(found['class_name'])[:60]!r} of {str(found.get('module'))[:60]}"
-            _refuse(where, "layers that compute and open nothing", got)
+            do = "Register a layer of your own before loading; else do not load this file."
+            fail(f"model {where}", expected="layers that compute and open nothing", got=got, do=do)
     layers = [
         (str(found["class_name"])[:60], found["config"])
         for found in objects
@@ -180,8 +181,10 @@ def _is_allowed(found: dict[str, Any]) -> bool:
         return True
     if name == "function":
         function = found.get("config")
-        is_plain = isinstance(function, str) and hasattr(keras.activations, function)
-        return is_plain or keras.saving.get_registered_object(str(function)) is not None
+        known = set(dir(keras.activations)) - {"deserialize", "get", "serialize"}
+        return (isinstance(function, str) and function in known) or keras.saving.get_registered_object(
+            str(function)
+        ) is not None
     module = found.get("module")
     if str(module).startswith("keras_hub.") or str(registered).startswith("keras_hub>"):
         return _HUB_READS.search(name) is None and not _names_a_place(found.get("config"))

@@ -108,6 +108,7 @@ def layer(name, module="keras.layers", **config):
         (layer("BytePairTokenizer", "keras_hub.src.x", vocabulary="v.json"), "got 'BytePairTokenizer'"),
         (layer("Backbone", "keras_hub.src.x", preset="hf://somebody/model"), "got 'Backbone'"),
         ({**layer("x"), "class_name": "function", "config": "eval", "module": "builtins"}, "got 'function'"),
+        ({**layer("x"), "class_name": "function", "config": "deserialize"}, "got 'function'"),
         ({**layer("x"), "class_name": "__lambda__"}, "got '__lambda__'"),
         ({**layer("x"), "class_name": ["x"]}, "compute and open nothing"),
         (layer("Dense", units=10**9), r"sizes of at most 65,536, got units 1000000000 of Dense"),
