@@ -28,7 +28,7 @@ from mkd_tf.experiments.spec import flagfile_values, read_experiment
 from mkd_tf.schemas.deployment import ManifestFile
 from mkd_tf.schemas.inspection import AdviceFile
 from mkd_tf.schemas.training import DetectionsFile, ResultsFile
-from mkd_tf.teachers import TEACHERS
+from mkd_tf.teachers import TEACHERS, TeacherImage
 from mkd_tf.training import answering
 from mkd_tf.training.backup import load_backup, save_backup
 from mkd_tf.training.finished import read_done, write_done
@@ -236,6 +236,22 @@ def _teacher(folder: Path) -> Path:
     return folder / "predictions.json"
 
 
+def _listing(folder: Path) -> Path:
+    images = [{"id": 1, "file_name": "a.jpg", "width": 50, "height": 40}]
+    (folder / "instances.json").write_text(
+        json.dumps({"images": images, "categories": [{"id": 3, "name": "cat"}]})
+    )
+    return folder / "instances.json"
+
+
+def _read_listing(path: Path) -> Any:
+    predictions = path.with_name("predictions.json")
+    if not predictions.exists():
+        _teacher(path.parent)
+    teacher = TEACHERS["detections"](str(predictions), images=str(path), on_bad_rows="skip")
+    return len(teacher.detect([TeacherImage("a.jpg", "a.jpg", (40, 50), lambda: np.zeros(0))]))
+
+
 def _image(form: str, **options: Any) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         pixels = np.arange(24 * 32 * 3, dtype="uint8").reshape(24, 32, 3)
@@ -287,6 +303,7 @@ KINDS: dict[str, Kind] = {
     "experiment.toml": Kind(_text("experiment.toml", EXPERIMENT), read_experiment, "Field required"),
     "a flagfile": Kind(_text("a.cfg", "# One.\n--beta=2.0\n--nobaseline\n"), flagfile_values, ""),
     "a teacher's predictions": Kind(_teacher, _read_teacher, "expected COCO results: a list"),
+    "a list of images": Kind(_listing, _read_listing, "instances.json"),
     "a JPEG": Kind(_image("JPEG"), _read_image, _IMAGE),
     "a PNG": Kind(_image("PNG"), _read_image, _IMAGE),
     "a WebP": Kind(_image("WEBP"), _read_image, _IMAGE),

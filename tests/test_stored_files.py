@@ -26,7 +26,7 @@ from tests import faults, mutations
 from tests.fuzzing import cases
 from tests.stored import KINDS
 
-SECONDS = 5.0
+SECONDS = 5.0  # of the processor: others may use it too
 MEBIBYTES = 600
 """More than all readers take together: what no mutation may reach."""
 _READY: dict[str, tuple[Path, bytes, Any]] = {}
@@ -123,7 +123,7 @@ def test_mutations(whole, name):
     def search(seed):
         case = mutations.mutated(mutations.chance(seed), content)
         path.write_bytes(case)
-        began = time.monotonic()
+        began = time.process_time()
         with faults.opened() as opened:
             try:
                 found = KINDS[name].read(path)
@@ -131,7 +131,7 @@ def test_mutations(whole, name):
                 pass
             else:
                 assert not KINDS[name].is_hashed or is_same(found, meaning)
-        assert time.monotonic() - began < SECONDS
+        assert time.process_time() - began < SECONDS
         # A flagfile may name others.
         assert not [o for o in opened if not o.startswith(str(path.parents[-3])) and name != "a flagfile"]
 
@@ -158,12 +158,12 @@ def test_specs_of_anything(seed):
     rng = mutations.chance(seed)
     text = mutations.mutated(rng, rng.choice(TEXTS).encode()).decode("utf-8", errors="replace")
     for parse in (parse_spec, parse_specs, parse_chains):
-        began = time.monotonic()
+        began = time.process_time()
         try:
             found = parse(text)
         except MkdError:
             continue
-        assert time.monotonic() - began < SECONDS
+        assert time.process_time() - began < SECONDS
         for spec in found if parse is parse_specs else []:
             with contextlib.suppress(MkdError):
                 STRATEGIES.build(spec)
