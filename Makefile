@@ -11,7 +11,7 @@ JOBS ?= 2
 # What the quick start draws on: an image or a folder of images.
 INPUT ?= $(WORKDIR)/examples
 
-.PHONY: venv mediapipe quickstart test lint contracts types pytest fuzz bazel build_file clean
+.PHONY: venv mediapipe quickstart test lint contracts types pytest fuzz chaos licences wheel bazel build_file clean
 
 venv: .venv/installed
 
@@ -56,10 +56,24 @@ types: venv
 pytest: venv
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-# The property tests of the readers on 10,000 generated annotations of each format, instead of some tens.
+# The property tests of the readers on 10,000 generated annotations of each format, and on 10,000 mutations of
+# each kind of stored file, instead of some tens.
 fuzz: venv
 	MKD_FUZZ=10000 $(BIN)/python -m pytest --timeout=3600 tests/data/sources/test_readers_fuzz.py \
-		tests/data/sources/test_formats_fuzz.py tests/data/sources/test_values_fuzz.py
+		tests/data/sources/test_formats_fuzz.py tests/data/sources/test_values_fuzz.py tests/test_stored_files.py
+
+# Runs that are killed at one named point after the other, in six configurations (docs/robustness.md).
+chaos: venv
+	$(BIN)/python -m tests.chaos
+
+# After a change of the dependencies.
+licences: venv
+	$(BIN)/python -m tests.write_licences
+
+# The wheel, and beside it a bill of materials of what this environment has installed.
+wheel: venv
+	$(BIN)/python -m build --wheel
+	$(BIN)/python -m tests.write_licences --sbom=dist/mkd_tf.cdx.json
 
 # Needs Bazel, which is no Python package: without it, it says what to install.
 bazel: venv

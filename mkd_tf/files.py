@@ -7,6 +7,7 @@ the old file or the new one, whole.
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import uuid
@@ -80,7 +81,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _hold(stream: BinaryIO) -> bool:
@@ -102,14 +103,21 @@ def clear_parts(folder: Path) -> None:
                 part.unlink()
 
 
-def _sync_folder(folder: Path) -> None:
-    # Without it a power cut can undo the rename. Not every file system lets a folder be opened.
+def sync_folder(folder: Path) -> None:
+    """Brings the names in a folder to the disk, where the file system can."""
+    # Without it a power cut can undo a rename. Not every file system lets a folder be opened.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def hash_of(path: str | Path) -> str:
+    """Returns the SHA-256 of a file in hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

@@ -40,3 +40,39 @@ MEASURED = ORIGIN | {
     "parity": {"scores": {"max": 0.1, "mean": 0.01}},
     "recommended_score_threshold": {"value": 0.4, "f1": 0.5, "chosen": "so"},
 }
+_SPEED = {"mac_s": 1e-9, "batch_s": 0.1, "start_s": 1.0, "trace_s": 1.0, "read_s": 0.1, "batch_size": 8}
+_LOAD = {"macs": {"student": 1e6}, "pools": {"student": 8}, "validation": 4, "test": 4, "batch_size": 8}
+_TIME = {"epochs": 1, "steps": 2, "step_s": 0.1, "start_s": 1.0, "validation_s": 0.5, "total_s": 1.7}
+ADVICE = {
+    "minutes": 3.0,
+    "given": {"minutes": "3"},
+    "chosen": {"student_epochs": 4},
+    "reasons": ["so"],
+    "stages": {"student": _TIME},
+    "choosing_s": 2.0,
+    "speed": _SPEED,
+    "load": _LOAD | {"eval_every": 1},
+    "epochs": {"student": 4},
+    "spent_s": {"start": 1.0},
+}
+FOUND = {
+    "class_names": ["cat", "dog"],
+    "score_threshold": 0.01,
+    "failed": [],
+    "images": [
+        {
+            "file": "a.jpg",
+            "drawn": "",
+            "height": 40,
+            "width": 50,
+            "detections": [{"label": "cat", "score": 0.5, "box": [0.0, 0.0, 40.0, 50.0]}],
+        }
+    ],
+}
+FILE = MEASURED | {
+    "sha256": "00",
+    "bytes": 3,
+    "created": "2026-01-01T00:00:00+00:00",
+    "verdict": "accepted",
+    "labels": ["cat"],
+}

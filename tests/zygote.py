@@ -20,6 +20,8 @@ import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests import faults
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -47,7 +49,7 @@ def run(
         timer.start()
         code = int(server.stdout.readline())
         timer.cancel()
-        if code == -signal.SIGKILL:
+        if code == -signal.SIGKILL and faults.FAULT not in environment:
             raise subprocess.TimeoutExpired([module, *flags], timeout)
         printed = [Path(path).read_text() for path in outputs]
     return subprocess.CompletedProcess([module, *flags], code, *printed)
@@ -90,6 +92,7 @@ def _become(module: str, flags: list[str], outputs: list[str], environment: dict
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), number)
     os.environ.clear()
     os.environ.update(environment)
+    faults.install(environment)
     sys.argv = [module, *flags]
     sys.path[:1] = [str(ROOT), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -21,6 +21,7 @@ IMAGE_SUFFIXES = tuple(_SUFFIXES.split())
 """Suffixes of the images that Pillow decodes without another program, the common ones first."""
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits that cameras use of images with 16 bits a pixel."""
+_ROWS = 256  # of an image that are converted at a time
 _HASH_SIDE = 8
 HASH_BITS = 2 * _HASH_SIDE**2
 _ORIENTATION_TAG = 0x0112
@@ -83,7 +84,11 @@ def read_image(
     """
     with _opened(path, content) as image:
         image.load()
-        return np.array(_as_rgb(_upright(image), path, depth))
+        image = _upright(image)
+        pixels = np.empty((image.height, image.width, 3), "uint8")
+        for top, strip in _strips(image, path, depth):
+            pixels[top : top + strip.height] = np.asarray(strip)
+        return pixels
 
 
 def measure_image(path: str | os.PathLike[str], content: bytes | None = None) -> Scan:
@@ -118,7 +123,10 @@ def scan_image(path: str | os.PathLike[str]) -> Scan:
         is_turned = orientation in _SIDEWAYS
         is_wide = image.mode.startswith("I")
         depth = depth_of(np.asarray(image)) if is_wide else 8
-        grey = _as_rgb(_upright(image), path).convert("L")
+        image = _upright(image)
+        grey = Image.new("L", image.size)
+        for top, strip in _strips(image, path):
+            grey.paste(strip.convert("L"), (0, top))
     cells = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE + 1), Image.Resampling.BOX), "int16")
     is_darker = cells[:-1, :-1] < np.stack([cells[:-1, 1:], cells[1:, :-1]])
     if is_turned:
@@ -228,19 +236,37 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
 
 
-def _as_rgb(image: Image.Image, path: str | os.PathLike[str], depth: int | None = None) -> Image.Image:
+def _strips(
+    image: Image.Image, path: str | os.PathLike[str], depth: int | None = None
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yields an image as RGB, some rows after the other, each with its first row.
+
+    As a whole, 16 bits or transparency would take up to 24 bytes a pixel.
+    """
     if image.mode == "F":
         do = "Save it with 8 or 16 bits a channel."
         fail(f"image {os.fspath(path)}", expected="integer pixels", got="float pixels", do=do)
-    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion would clip
-        wide = np.asarray(image).astype("float64")
-        most = 2 ** (depth or depth_of(wide)) - 1
-        image = Image.fromarray(np.clip(wide * (255 / most) + 0.5, 0, 255).astype("uint8"))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+    is_wide = image.mode.startswith("I")
+    most = 2 ** (depth or depth_of(np.asarray(image))) - 1 if is_wide else 255
+    width, height = image.size
+    for top in range(0, height, _ROWS):
+        strip = image.crop((0, top, width, min(top + _ROWS, height)))
+        if is_wide:
+            strip = _narrow(strip, most)
+        elif strip.has_transparency_data:
+            strip = _on_white(strip)
+        yield top, strip.convert("RGB")
+
+
+def _narrow(image: Image.Image, most: int) -> Image.Image:
+    """Makes 8 bits of 16, which Pillow's own conversion would clip."""
+    pixels = np.asarray(image).astype("float64") * (255 / most)
+    return Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype("uint8"))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
 def _explain(path: str | os.PathLike[str], error: Exception, content: bytes | None = None) -> NoReturn:

@@ -22,6 +22,7 @@ from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import load_detector
 from mkd_tf.evaluation.console import make_console
 from mkd_tf.options import FITS, Options
+from mkd_tf.training.finished import read_done
 from mkd_tf.training.workdir import lock
 
 
@@ -29,7 +30,7 @@ def trained_model(workdir: str | Path, role: str) -> Path:
     """Returns the path of the best weights of a role.
 
     Raises:
-      MkdError: if that role was not trained there.
+      MkdError: if that role was not trained there, or its file is not the one that training left.
     """
     path = Path(workdir, role, "best.keras")
     if not path.is_file():
@@ -37,6 +38,7 @@ def trained_model(workdir: str | Path, role: str) -> Path:
         got = f"only {', '.join(trained)}" if trained else "no trained model"
         do = "Let the training end first, or choose another --role."
         fail(f"workdir {workdir}", expected=f"a trained {role} ({role}/best.keras)", got=got, do=do)
+    read_done(path.parent)
     return path
 
 
@@ -114,8 +116,10 @@ class ExportContext:
 
     @functools.cached_property
     def origin(self) -> dict[str, str]:
-        """The name and hash of the detector's file."""
-        return {"file": str(self.source), "sha256": sha256(self.source.read_bytes())}
+        """The name within the work directory and the hash of the detector's file."""
+        inside = self.source.is_relative_to(self.options.workdir)
+        file = self.source.relative_to(self.options.workdir).as_posix() if inside else self.source.name
+        return {"file": file, "sha256": sha256(self.source.read_bytes())}
 
     def facts(
         self, own: Options, calibration: Calibration | None, packages: Sequence[str] = ()

@@ -21,6 +21,7 @@ from mkd_tf.detection.layers import BATCH_NORM_MOMENTUM
 from mkd_tf.detectors.assembly import backbone_of
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.channel_selection import selected
+from mkd_tf.detectors.closed import check_file
 
 IMAGENET = "imagenet"
 Reader: TypeAlias = Callable[[str, str], Mapping[str, list[np.ndarray]]]
@@ -140,6 +141,7 @@ def _read(weights: str, original: Original | None, where: str) -> tuple[keras.Mo
     """Returns a model that holds the file's weights, and whether it is the core of a detector."""
     try:
         if weights.endswith(".keras"):
+            check_file(weights)
             model = keras.saving.load_model(weights, compile=False, safe_mode=True)
             return (model.core, True) if isinstance(model, Detector) else (model, False)
         if original is not None:

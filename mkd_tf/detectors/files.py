@@ -8,12 +8,13 @@ import keras
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.detection.precision import LayerPrecision
 from mkd_tf.detectors.base import Detector
-from mkd_tf.detectors.limits import check_archive, check_weights
-from mkd_tf.files import storing
+from mkd_tf.detectors.closed import check_file, sign
+from mkd_tf.detectors.limits import check_weights
+from mkd_tf.files import storing, sync_folder
 
 
 def save_detector(detector: keras.Model, path: str | Path) -> None:
-    """Writes a `.keras` file beside `path` and renames it; missing folders are made.
+    """Writes a `.keras` file with its hash beside `path` and renames it; missing folders are made.
 
     Example:
       >>> import tempfile, mkd_tf
@@ -30,16 +31,19 @@ def save_detector(detector: keras.Model, path: str | Path) -> None:
     try:
         with storing(path):
             detector.save(part)
+            sign(part)
             part.replace(path)
+            sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
 def load_detector(path: str | Path) -> Detector:
-    """Loads a detector's `.keras` file in safe mode.
+    """Loads a detector's `.keras` file in safe mode, after `closed.check_file`.
 
     Raises:
-      MkdError: if it is missing, damaged, or not a detector.
+      MkdError: if it is missing, damaged, differs from its hash, has weights that are not finite,
+        asks for what no file may, or is not a detector.
 
     Example:
       >>> load_detector("missing.keras")
@@ -48,7 +52,7 @@ def load_detector(path: str | Path) -> Detector:
     """
     if not Path(path).is_file():
         fail(f"model {path}", expected="a .keras file", got="no such file", do="Check the path.")
-    check_archive(path)
+    check_file(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except MkdError as error:

@@ -4,7 +4,6 @@ A file of a detector holds the arguments that rebuild it. Without limits a file 
 take all memory, and an argument that names weights could open any path or address.
 """
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,6 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "prior": (1e-6, 0.9),
 }
 """Smallest and largest value of a number, or of each of a list of them."""
-MOST_BYTES = 4 * 2**30
-"""Of all parts of a file when unpacked."""
 MOST_CLASSES, LONGEST_NAME = 10_000, 200
 READ_ONCE = ("backbone_weights",)
 """Arguments that name what is read when a network is built for training: never a part of a file."""
@@ -66,21 +63,6 @@ def check_file_form(name: str, arguments: Mapping[str, Any]) -> None:
             expected="none: a file holds its weights",
             got=repr(arguments[named[0]])[:60],
             do="Do not load this file: it was not written by this program.",
-        )
-
-
-def check_archive(path: str | Path) -> None:
-    """Raises `MkdError` if a file unpacks to more than `MOST_BYTES`; what is no archive passes."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        size = sum(part.file_size for part in archive.infolist())
-    if size > MOST_BYTES:
-        fail(
-            f"model {path}",
-            expected=f"at most {MOST_BYTES / 2**30:.2f} GiB when unpacked",
-            got=f"{size / 2**30:.2f} GiB",
-            do="Do not load this file.",
         )
 
 

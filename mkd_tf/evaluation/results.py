@@ -9,6 +9,7 @@ from typing import Any, cast
 from rich.table import Table
 
 from mkd_tf import schemas
+from mkd_tf.checks import MkdError
 from mkd_tf.schemas.training import ResultsFile
 
 ROLES = ("teacher", "guide", "student_alone", "student")
@@ -38,6 +39,22 @@ def write_results(path: str | Path, results: ResultsFile) -> None:
 def read_results(path: str | Path) -> ResultsFile:
     """Reads what `write_results` wrote; raises as `schemas.read` does."""
     return schemas.read(path, ResultsFile)
+
+
+def take_results(path: Path) -> tuple[ResultsFile, str]:
+    """As `read_results`, for a run that goes on: returns empty results where there are none.
+
+    A damaged file gets another name, and what is wrong is returned too: roles that are done are
+    written again from their `done.json`, exported files are in `export/manifest.json`.
+    """
+    if not path.exists():
+        return empty_results(), ""
+    try:
+        return read_results(path), ""
+    except MkdError as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        return empty_results(), f"{error} It is kept as {aside.name} and begun again."
 
 
 def merge_role(results: ResultsFile, role: str, entry: Mapping[str, Any]) -> ResultsFile:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mkd_tf.checks import check_shape
+from mkd_tf.checks import MkdError, check_shape
 from mkd_tf.files import atomic_write
+from mkd_tf.training.arrays import DAMAGE
 
 OVERLAPS = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0, 1, 101)
@@ -45,9 +46,18 @@ class Matches:
 
     @classmethod
     def load(cls, path: Path) -> "Matches":
-        """Reads what `save` wrote."""
-        with np.load(path, allow_pickle=False) as stored:
-            return cls(**{field.name: stored[field.name] for field in dataclasses.fields(cls)})
+        """Reads what `save` wrote.
+
+        Raises:
+          MkdError: if it is damaged.
+        """
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+                return cls(**{field.name: stored[field.name] for field in dataclasses.fields(cls)})
+        except DAMAGE as error:
+            raise MkdError(
+                f"{path}: damaged matches ({error}). Delete it to measure the cell again."
+            ) from None
 
 
 def average_precision(matches: Matches, weights: np.ndarray) -> np.ndarray:

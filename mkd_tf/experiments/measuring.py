@@ -17,14 +17,16 @@ from mkd_tf.experiments.grid import Cell
 from mkd_tf.experiments.matches import average_precision
 from mkd_tf.experiments.matching import match_all
 from mkd_tf.experiments.summary import MATCHES
+from mkd_tf.training.event_files import EventFile
 
 
 def write_hparams(folder: Path, parameters: dict[str, str | int], ap: float) -> None:
     """Writes what TensorBoard's HParams page shows of one cell, over what was there."""
     shutil.rmtree(folder, ignore_errors=True)
-    with tf.summary.create_file_writer(str(folder)).as_default():
-        hparams.hparams(dict(parameters), trial_id=folder.name)
-        tf.summary.scalar("test/AP", ap, step=0)
+    file = EventFile(folder)
+    file.summary(0, hparams.hparams_pb(dict(parameters), trial_id=folder.name))
+    file.scalars(0, {"test/AP": ap})
+    file.close()
 
 
 def measure(

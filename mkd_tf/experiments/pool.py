@@ -17,7 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import options
@@ -25,12 +25,11 @@ from mkd_tf.experiments.grid import Job, default_values
 from mkd_tf.experiments.spec import flagfile_values, text
 from mkd_tf.files import write_json
 from mkd_tf.training.request import Request, Stopped
-from mkd_tf.training.workdir import FLAGS_FILE
+from mkd_tf.training.workdir import FLAGS_FILE, TAKEN
 
 LOG = "train.log"
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 _STARTS = 4  # of one job that is killed again and again
-_TAKEN = "another process is training there"  # `training.workdir.lock`, to a second process
 _SECONDS_TO_END = 20
 _PAUSE = 0.2  # between two looks at the children, in seconds
 Event = Literal["started", "done", "failed", "killed"]
@@ -43,7 +42,7 @@ def is_done(root: Path, job: Job) -> bool:
         return (folder / job.role / "done.json").exists()
     try:
         return "student" in json.loads((folder / "results.json").read_text(encoding="utf-8"))["roles"]
-    except FileNotFoundError:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # Training mends it, or says why not.
         return False
 
 
@@ -69,7 +68,7 @@ def check_identity(root: Path, job: Job) -> None:
     if not path.exists():
         write_json(path, job.identity)
         return
-    before, now = json.loads(path.read_text(encoding="utf-8")), job.identity
+    before, now = _read_identity(path), job.identity
     stored = path.with_name(FLAGS_FILE)
     if stored.exists():
         # Flags that nobody gave: their defaults were those of the version that began it.
@@ -86,6 +85,17 @@ def check_identity(root: Path, job: Job) -> None:
             got=changes,
             do="Give the arm another name, give these flags, or delete the folder.",
         )
+
+
+def _read_identity(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        found = error
+    if not isinstance(found, dict):
+        do = "Delete it, if the flags of this arm are those of before."
+        fail(str(path), expected="the flags of a cell", got=f"a damaged file ({found})"[:120], do=do)
+    return found
 
 
 @dataclasses.dataclass
@@ -177,7 +187,7 @@ class Pool:
             seconds, log = time.monotonic() - running.began, self._root / job.name / LOG
             if done:
                 self._settle(job, "done", seconds)
-            elif _TAKEN in log.read_text(encoding="utf-8", errors="replace")[-500:]:
+            elif TAKEN in log.read_text(encoding="utf-8", errors="replace")[-500:]:
                 self._waiting.insert(0, job)
             elif code is not None and code <= 0 and self._starts[job.name] < _STARTS:
                 self._report("killed", job, seconds)

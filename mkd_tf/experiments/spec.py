@@ -24,6 +24,7 @@ set or a network is a spec, or a table of flags. `[rule]` holds the rule of the 
 """
 
 import itertools
+import math
 import re
 import tomllib
 from pathlib import Path
@@ -34,6 +35,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import options
 
+MOST_ARMS = 1000
+"""Of an ablation, its sweeps expanded."""
 Value = bool | int | float | str
 Flags = dict[str, Value]
 # Set by the ablation itself, for every cell.
@@ -192,7 +195,7 @@ def read_experiment(path: str | Path) -> Experiment:
         content: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise MkdError(f"{path}: cannot be read: {error.strerror}. Give --file=...") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # Thousands of brackets end the parser.
         raise MkdError(f"{path}: not TOML: {error}. Correct the file.") from None
     try:
         given = Experiment.model_validate(content)
@@ -200,28 +203,38 @@ def read_experiment(path: str | Path) -> Experiment:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise MkdError(
-            f"{path}: {place}: {first['msg']}, got {first['input']!r}. Correct the file."
+            f"{path}: {place}: {first['msg']}, got {str(first['input'])[:80]!r}. Correct the file."
         ) from None
+    count = sum(math.prod(len(values) for values in arm.sweep.values()) for arm in given.arms.values())
+    if count > MOST_ARMS:
+        fail(f"{path}: arms", expected=f"at most {MOST_ARMS:,}", got=f"{count:,}", do="Shorten the sweeps.")
     arms = {n: made for name, arm in given.arms.items() for n, made in arm.expanded(name).items()}
     experiment = given.model_copy(update={"arms": arms})
     _check(experiment, str(path))
     return experiment
 
 
-def flagfile_values(path: str | Path) -> dict[str, str]:
-    """Returns the values of a flagfile by name, with those of the flagfiles in it."""
+def flagfile_values(path: str | Path, within: tuple[Path, ...] = ()) -> dict[str, str]:
+    """Returns the values of a flagfile by name, with those of the flagfiles in it.
+
+    Raises:
+      MkdError: if one cannot be read, or names itself; `within` are those that named this one.
+    """
     found: dict[str, str] = {}
+    where = Path(path).absolute()
+    if where in within:
+        fail(f"flagfile {path}", expected="other files", got="itself again", do="Remove its --flagfile.")
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise MkdError(f"flagfile {path}: cannot be read: {error.strerror}. Correct flagfile.") from None
+        lines = where.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise MkdError(f"flagfile {path}: cannot be read: {error}. Correct flagfile.") from None
     for line in lines:
         match = re.fullmatch(r"\s*--?(\w+)(?:=(.*))?", line)
         if match is None:
             continue
         name, value = match[1], match[2]
         if name == "flagfile":
-            found |= flagfile_values(value)
+            found |= flagfile_values(value or "", (*within, where))
         elif value is not None:
             found[name] = value
         elif name not in options() and name.removeprefix("no") in options():

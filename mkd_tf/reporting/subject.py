@@ -174,7 +174,7 @@ def _experiment(path: Path) -> Experiment | None:
 def _rule(path: Path) -> str:
     if not path.is_file():
         return ""
-    found = re.search(r"^Rule, [^:]*: (.*)\.$", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    found = re.search(r"^Rule, [^:]*: (.*)\.$", path.read_text("utf-8", errors="replace"), flags=re.MULTILINE)
     return found[1] if found else ""
 
 
@@ -222,5 +222,5 @@ def flags_of(cell: Path) -> dict[str, str]:
     """Returns the flags that a cell of an ablation was begun with, empty if they are not known."""
     try:
         return dict(json.loads((cell / "job.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return {}

@@ -24,6 +24,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -88,6 +89,7 @@ FILES: dict[Any, Kind] = {
 """Every JSON file that a program writes, by its record."""
 
 # Names of keys in files that were written when images were called pictures.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _EARLIER = {"pictures": "images", "picture_ids": "image_ids"}
 
 
@@ -105,7 +107,10 @@ def read(path: str | Path, record: type[R]) -> R:
     kind = FILES[record]
     again = f"{kind.do[0].upper()}{kind.do[1:]}."
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
+        text = Path(path).read_text(encoding="utf-8")
+        found = json.loads(text, parse_constant=_refuse)
+        if _SURROGATE.search(text):
+            json.dumps(found, ensure_ascii=False).encode()  # Half a letter could not be written again.
     except FileNotFoundError:
         fail(str(path), expected=kind.what, got="no such file", do=kind.missing)
     except OSError as error:

@@ -111,7 +111,12 @@ class Role(Metrics):
 
 
 class DoneFile(Role, File):
-    """`<role>/done.json`: the stage is over; this goes into `results.json`."""
+    """`<role>/done.json`: the stage is over; this goes into `results.json`.
+
+    But for `weights`, the SHA-256 of `best.keras`.
+    """
+
+    weights: NotRequired[str]
 
 
 class FileFigures(TypedDict):

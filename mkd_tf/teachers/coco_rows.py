@@ -10,14 +10,13 @@ import array
 import collections
 import dataclasses
 import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from mkd_tf.checks import fail
+from mkd_tf.checks import LARGEST_NUMBER, fail
 
 Key = int | str
 _PIECE = 2**20
@@ -108,7 +107,7 @@ def row_fault(row: Any) -> str:
         return "its score is not within 0..1"
     if type(key) is not int and type(key) is not str:
         return "its image_id is neither an integer nor text"
-    if type(row.get("category_id")) is not int:
+    if type(row.get("category_id")) is not int or not _is_number(row["category_id"]):
         return "its category_id is not an integer"
     if type(box) is not list or len(box) != 4 or not all(map(_is_number, box)):
         return "its bbox is not four finite numbers"
@@ -118,7 +117,8 @@ def row_fault(row: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return (type(value) is float or type(value) is int) and math.isfinite(value)
+    # False for NaN, infinity and integers that no float holds.
+    return (type(value) is float or type(value) is int) and -LARGEST_NUMBER <= value <= LARGEST_NUMBER
 
 
 def read_rows(path: Path, where: str) -> Rows:
@@ -154,7 +154,7 @@ def _items(stream: TextIO, where: str) -> Iterator[Any]:
             return
         try:
             item, place = decoder.raw_decode(text, place)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # A number of 5,000 digits is a ValueError.
             more = stream.read(_PIECE)
             if not more or len(text) - place > _LONGEST_ROW:
                 kind = "damaged" if more or text[place:].strip().endswith("]") else "truncated"

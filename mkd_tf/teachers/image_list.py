@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mkd_tf.checks import fail
+from mkd_tf.checks import LARGEST_NUMBER, fail
 from mkd_tf.teachers.coco_rows import Key
 
 # The objects of a large set are never in memory at once.
@@ -53,7 +53,7 @@ def read_image_list(path: Path) -> ImageList:
         key: Any = record.get("id") if known else None
         name: Any = record.get("file_name") if known else None
         if type(key) not in (int, str) or not isinstance(name, str) or not name or key in names:
-            fault = "an id twice" if key in names else f"{record!r:.80}"
+            fault = "an id twice" if type(key) in (int, str) and key in names else f"{record!r:.80}"
             do = "Correct the list of images."
             fail(where, expected="images with an 'id' of their own and a 'file_name'", got=fault, do=do)
         names[key] = name
@@ -70,15 +70,20 @@ def _lighter(record: dict[str, Any]) -> dict[str, Any]:
 def _size(record: dict[str, Any]) -> tuple[int, int] | None:
     width: Any = record.get("width")
     height: Any = record.get("height")
-    sound = all(isinstance(side, int | float) and side > 0 for side in (width, height))
+    sound = all(isinstance(side, int | float) and 1 <= side <= LARGEST_NUMBER for side in (width, height))
     return (round(width), round(height)) if sound else None
 
 
 def _categories(records: Any, where: str) -> dict[int, str]:
     names: dict[int, str] = {}
+    if not isinstance(records, list):
+        fail(where, expected="a list 'categories'", got=f"{records!r:.80}", do="Correct the categories.")
     for record in records:
-        number, name = (record.get("id"), record.get("name")) if isinstance(record, dict) else (None, None)
-        if type(number) is not int or not isinstance(name, str) or not name or number in names:
+        known = isinstance(record, dict)
+        number: Any = record.get("id") if known else None
+        name: Any = record.get("name") if known else None
+        is_id = type(number) is int and abs(number) <= LARGEST_NUMBER
+        if not is_id or not isinstance(name, str) or not name or number in names:
             got, do = f"{record!r:.80}", "Correct the categories."
             fail(where, expected="categories with an integer 'id' of their own and a 'name'", got=got, do=do)
         names[number] = name

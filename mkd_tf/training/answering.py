@@ -65,7 +65,7 @@ class Answering:
     def compare(self) -> None:
         """Raises `MkdError` if the work directory was begun with another teacher or class map."""
         path = self._folder / CLAIM
-        if path.exists() and path.read_text(encoding="utf-8").strip() != self._settings:
+        if path.exists() and path.read_text(encoding="utf-8", errors="replace").strip() != self._settings:
             raise MkdError(
                 f"workdir {self._folder.parent}: the files of the teacher {self.teacher.name} have changed "
                 "since it was begun. Train in another --workdir, or restore them."
@@ -161,6 +161,9 @@ def _write(path: Path, found: Sequence[Detections | None]) -> None:
 def _read(path: Path) -> list[Detections | None]:
     stored = read_arrays(path, "answers", ("rows", "counts"))
     rows, counts = stored["rows"], stored["counts"]
+    is_table = rows.ndim == 2 and rows.shape[1] == 6 and counts.ndim == 1 and counts.dtype.kind == "i"
+    if not is_table or np.maximum(counts, 0).sum() != len(rows) or not np.isfinite(rows).all():
+        raise MkdError(f"{path}: damaged answers (no table of boxes).")
     parts = np.split(rows, np.cumsum(np.maximum(counts, 0))[:-1])
     return [
         None if count < 0 else Detections(part[:, :4], part[:, 5], part[:, 4].astype("int32"))

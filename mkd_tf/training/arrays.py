@@ -1,6 +1,7 @@
 """Arrays in files that a run reads back: written whole, with a hash that reading compares."""
 
 import hashlib
+import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,10 @@ import numpy as np
 from mkd_tf.checks import MkdError
 from mkd_tf.files import atomic_write
 
-DAMAGE = (EOFError, KeyError, NotImplementedError, OSError, ValueError, zlib.error, BadZipFile)
+DAMAGE = (
+    *(EOFError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError, ValueError),
+    *(MemoryError, OverflowError, SyntaxError, struct.error, zlib.error, BadZipFile),
+)
 """What reading a damaged archive raises: with a flipped bit nearly anything."""
 _HASH = "sha256"
 
@@ -41,6 +45,9 @@ def read_arrays(path: Path, what: str, names: Sequence[str]) -> dict[str, np.nda
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of an archive by name; raises one of `DAMAGE` if it cannot be read."""
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+        # What is written here is not compressed: no part is larger than the file.
+        if sum(part.file_size for part in stored.zip.infolist()) > path.stat().st_size:
+            raise ValueError("it unpacks to more than was written")
         return {name: stored[name] for name in stored.files}
 
 

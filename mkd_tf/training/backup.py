@@ -8,7 +8,6 @@ separately; a kill between the two tears the state.
 """
 
 import dataclasses
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ import numpy as np
 
 from mkd_tf import schemas
 from mkd_tf.checks import MkdError, fail
-from mkd_tf.files import atomic_write, storing, write_bytes
+from mkd_tf.files import atomic_write, hash_of, storing, write_bytes
 from mkd_tf.schemas.training import StateFile
 from mkd_tf.training.arrays import DAMAGE, load_arrays
 
@@ -66,7 +65,7 @@ def save_backup(folder: Path, epoch: int, arrays: Mapping[str, np.ndarray], stat
         with atomic_write(part / "arrays.npz") as stream:
             np.savez(stream, allow_pickle=False, **dict(arrays))
         schemas.write(part / "state.json", state, StateFile)
-        sums = "".join(f"{_sha256(part / name)}  {name}\n" for name in _FILES)
+        sums = "".join(f"{hash_of(part / name)}  {name}\n" for name in _FILES)
         write_bytes(part / _SUMS, sums.encode())
         shutil.rmtree(final, ignore_errors=True)
         with storing(final):
@@ -118,13 +117,8 @@ def _verify(path: Path) -> None:
     if not (path / _SUMS).exists():
         return
     stored = (path / _SUMS).read_text(encoding="utf-8", errors="replace").split()
-    if stored != [word for name in _FILES for word in (_sha256(path / name), name)]:
+    if stored != [word for name in _FILES for word in (hash_of(path / name), name)]:
         raise ValueError(f"its files differ from {_SUMS}")
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def arrays_of(owners: Mapping[str, Sequence[keras.Variable]]) -> dict[str, np.ndarray]:

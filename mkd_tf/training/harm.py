@@ -19,12 +19,16 @@ TIMES = 2
 
 
 def validations(history: Path) -> dict[int, float]:
-    """Returns validation AP by epoch of a `history.csv`; nothing where there is no such file."""
-    if not history.is_file():
+    """Returns validation AP by epoch of a `history.csv`; nothing where there is no such file.
+
+    Nor of a damaged one: the backup holds the rows, and the next epoch writes them again.
+    """
+    try:
+        with history.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+        return {int(row["epoch"]): float(row["val_AP"]) for row in rows if row.get("val_AP")}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return {}
-    with history.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return {int(row["epoch"]): float(row["val_AP"]) for row in rows if row.get("val_AP")}
 
 
 class HarmGuard:

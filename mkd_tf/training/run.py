@@ -22,11 +22,10 @@ from mkd_tf.evaluation.gallery import write_examples
 from mkd_tf.evaluation.progress import bar
 from mkd_tf.evaluation.results import (
     commit,
-    empty_results,
     merge_role,
     percent,
-    read_results,
     results_table,
+    take_results,
     write_results,
 )
 from mkd_tf.evaluation.runners import KerasRunner
@@ -36,6 +35,7 @@ from mkd_tf.training.answered_run import answered_run
 from mkd_tf.training.backup import has_backup
 from mkd_tf.training.compression_stage import CompressionSteps, prepare, settings_of
 from mkd_tf.training.fine_tuning import pretrained_of
+from mkd_tf.training.finished import take_done, write_done
 from mkd_tf.training.harm import HarmGuard, validations
 from mkd_tf.training.images import Images
 from mkd_tf.training.measuring import Measuring
@@ -44,7 +44,7 @@ from mkd_tf.training.plan import Stage, plan
 from mkd_tf.training.stage import train_stage
 from mkd_tf.training.starting import start_networks
 from mkd_tf.training.teaching import Teaching
-from mkd_tf.training.workdir import check_images, claim, claim_stage, compare, lock, read_done, write_done
+from mkd_tf.training.workdir import check_images, claim, claim_stage, compare, lock
 
 
 class Run:
@@ -71,7 +71,7 @@ class Run:
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         self.networks = Networks(config, self.dataset.class_names, synchronized=replicas > 1)
         done = {s.role: Path(config.run.workdir, s.role, "best.keras") for s in self.stages}
-        done = {role: path for role, path in done.items() if read_done(path.parent)}
+        done = {role: path for role, path in done.items() if take_done(path.parent)[0]}
         # A compression that is done is not built again; other networks are, for the stages that follow.
         self.networks.check([s for s in self.stages if not s.method or s.role not in done], done)
         self._check_splits()
@@ -103,8 +103,9 @@ class Run:
             f"{len(p.labelled)} labelled and {len(p.unlabelled)} unlabelled for the student"
             + (share if len(p.unlabelled) else "")
         )
-        stored = self.folder / "results.json"
-        before = read_results(stored) if stored.exists() else empty_results()
+        before, damage = take_results(self.folder / "results.json")
+        if damage:
+            self.say(damage)
         self.results: ResultsFile = {
             "schema": 1,
             "command": command,
@@ -172,7 +173,9 @@ class Run:
     def _trained(self, stage: Stage, networks: dict[str, Detector]) -> Detector:
         """Trains a role unless that is done; returns the network in `best.keras`."""
         role, config, folder = stage.role, self.config, self.folder / stage.role
-        entry = read_done(folder)
+        entry, damage = take_done(folder)
+        if damage:
+            self.say(f"{role}: {damage} It is finished again from its backup.")
         if entry is not None:
             self.say(f"{role}: done before, test AP {percent(entry['AP'])}")
             self._record(role, entry)

@@ -20,6 +20,7 @@ from mkd_tf.evaluation.console import say
 from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.training.backup import load_backup
 from mkd_tf.training.callbacks import StageRecord, WeightAveraging
+from mkd_tf.training.event_files import Events
 from mkd_tf.training.fine_tuning import backbone_variables, described
 from mkd_tf.training.measuring import set_operating_point
 from mkd_tf.training.progress import StageProgress
@@ -131,7 +132,7 @@ def train_stage(
     watch = Steps(record.save_step, role, steps_per_epoch)
     callbacks = [*more_callbacks, *averages, record, progress, watch]
     if run_config.tensorboard:
-        callbacks.insert(-2, keras.callbacks.TensorBoard(folder / "tensorboard", write_graph=False))
+        callbacks.insert(-2, Events(folder / "tensorboard"))
 
     def fit(begin: int, end: int, taken: int = 0) -> None:
         """Trains from epoch `begin`, of which `taken` steps are done, to `end`."""

@@ -52,7 +52,8 @@ def read_rows(path: Path) -> dict[int, Row]:
     """
     held = read_arrays(path, "boxes of the teacher", ("rows", "indices"))
     rows, indices = held["rows"], held["indices"]
-    if rows.ndim != 2 or rows.shape[1] != 7 or not np.isfinite(rows).all():
+    is_table = rows.ndim == 2 and rows.shape[1] == 7 and indices.ndim == 1 and indices.dtype.kind == "i"
+    if not is_table or not np.isfinite(rows).all() or np.setdiff1d(rows[:, 0], indices).size:
         raise MkdError(f"{path}: damaged boxes of the teacher (no table of boxes).")
     # Written image after image: each one's rows lie together.
     starts = np.searchsorted(rows[:, 0], indices)

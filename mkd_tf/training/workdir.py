@@ -8,9 +8,12 @@ from mkd_tf import schemas
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import Config, options, to_values
 from mkd_tf.files import clear_parts, write_bytes
-from mkd_tf.schemas.training import DoneFile, Role, StageFile
+from mkd_tf.schemas.training import StageFile
 
 FLAGS_FILE = "flags.cfg"
+TAKEN = "another process is using this work directory"
+"""What a second process is told; `experiments.pool` looks for it in the log of its child."""
+_LISTED = 8
 
 
 def as_flagfile(config: Config) -> str:
@@ -51,10 +54,7 @@ def lock(folder: Path) -> IO[str]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         handle.close()
-        raise MkdError(
-            f"workdir {folder}: another process is using this work directory. "
-            "Wait for it, or use another --workdir."
-        ) from None
+        raise MkdError(f"workdir {folder}: {TAKEN}. Wait for it, or use another --workdir.") from None
     clear_parts(folder)
     return handle
 
@@ -72,6 +72,9 @@ def check_images(folder: Path, labels: str, content: str) -> None:
     """
     path = folder / "images.sha256"
     stored = path.read_text(encoding="utf-8", errors="replace").split() if path.exists() else []
+    if path.exists() and len(stored) not in (1, 2):
+        do = "Delete it if the data set is that of before."
+        fail(str(path), expected="the hashes of the images", got="a damaged file", do=do)
     for what, before, now in zip(("names or labels", "pixels"), stored, (labels, content), strict=False):
         if before != now:
             raise MkdError(
@@ -94,11 +97,15 @@ def compare(config: Config) -> None:
     stored = folder / FLAGS_FILE
     text = as_flagfile(config)
     if stored.exists():
-        before, now = _flags(stored.read_text(encoding="utf-8")), _flags(text)
+        before, now = _flags(stored.read_text(encoding="utf-8", errors="replace")), _flags(text)
+        if not before:
+            do = "Delete it to go on, if the flags are those of before."
+            fail(str(stored), expected="the flags of the run", got="a damaged file", do=do)
         free = {name for name, field in options().items() if field.metadata["free"]}
         changed = [n for n in now if n not in free and before.get(n) != now[n]]
         if changed:
-            listed = "; ".join(f"--{n} was {before.get(n)!r}, is {now[n]!r}" for n in changed)
+            listed = "; ".join(f"--{n} was {before.get(n)!r}, is {now[n]!r}" for n in changed[:_LISTED])
+            listed += f"; and {len(changed) - _LISTED} more" if len(changed) > _LISTED else ""
             raise MkdError(
                 f"workdir {folder}: it belongs to a run with other flags ({listed}). "
                 "Use another --workdir, or the same flags to go on."
@@ -122,18 +129,3 @@ def claim_stage(folder: Path, settings: StageFile) -> None:
             f"stage {folder}: it was begun with other settings ({'; '.join(changed)}). "
             "Go on with those, or delete the folder to begin again."
         )
-
-
-def read_done(folder: Path) -> Role | None:
-    """Returns what a finished stage left in its folder, or None."""
-    path = folder / "done.json"
-    if not path.exists():
-        return None
-    done = schemas.read(path, DoneFile)
-    done.pop("schema")
-    return done
-
-
-def write_done(folder: Path, entry: Role) -> None:
-    """Marks a stage as done, as its last act."""
-    schemas.write(folder / "done.json", {**entry}, DoneFile)

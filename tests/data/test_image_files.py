@@ -232,3 +232,20 @@ def test_nearest_copies_equal_the_definition(monkeypatch):
         assert nearest_copies(hashes, others, max_bits=3) == expected
     assert nearest_copies(hashes, others[:0]) == []
     assert nearest_copies(hashes[:0], others) == []
+
+
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "P", "I;16", "I"])
+def test_strips_are_converted_as_the_whole_would_be(tmp_path, monkeypatch, kind):
+    """Strips take a fraction of the memory; nothing else may change."""
+    values = np.random.default_rng(0).integers(0, 256, (17, 9, 4), "uint8")
+    image = Image.fromarray(values)
+    if kind in ("I;16", "I"):
+        image = Image.fromarray(values[..., 0].astype("uint16" if kind == "I;16" else "int32") * 13)
+    elif kind != "RGBA":
+        image = image.convert(kind if kind != "P" else "RGB").convert(kind)
+    file = "a.tif" if kind == "I" else "a.png"
+    path = save(tmp_path, image, file, **({"transparency": 3} if kind == "P" else {}))
+    whole = read_image(path)
+    for rows in (1, 5, 17):
+        monkeypatch.setattr("mkd_tf.data.image_files._ROWS", rows)
+        np.testing.assert_array_equal(read_image(path), whole)

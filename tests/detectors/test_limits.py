@@ -75,7 +75,7 @@ def test_a_file_that_unpacks_to_more_than_the_limit_is_refused_unread(tmp_path, 
     path = tmp_path / "bomb.keras"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("model.weights.h5", bytes(5_000_000))
-    monkeypatch.setattr("mkd_tf.detectors.limits.MOST_BYTES", 4_000_000)
+    monkeypatch.setattr("mkd_tf.detectors.closed.MOST_BYTES", 4_000_000)
     with pytest.raises(MkdError, match="bomb.keras: expected at most 0.00 GiB when unpacked, got 0.00 GiB"):
         load_detector(path)
 

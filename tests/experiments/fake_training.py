@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print("error: another process is training there.", file=sys.stderr)
+        print("error: another process is using this work directory.", file=sys.stderr)
         return 1
     given = [role for role in ("teacher", "guide") if f"{role}_weights" in flags]
     for role in given:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 import mkd_tf  # noqa: F401 (registers the detectors that Keras loads)
+from tests import faults
 from tests.export import programs
 from tests.export.programs import ROOT
 
@@ -34,10 +35,53 @@ FILES = ("best.keras", "last.keras", "final.keras")
 
 
 def train(workdir: Path, *flags: str) -> str:
-    """Trains to the end in a process of its own; returns what it printed."""
-    done = programs.run(*FLAGS, *flags, f"--workdir={workdir}", module="mkd_tf.train", timeout=800)
+    """Trains to the end in a process of its own, which tries no connection; returns what it printed."""
+    tried = workdir.with_suffix(".connections")
+    done = programs.run(
+        *FLAGS,
+        *flags,
+        f"--workdir={workdir}",
+        module="mkd_tf.train",
+        timeout=800,
+        **{faults.CONNECTIONS: str(tried)},
+    )
     assert done.returncode == 0, done.stderr
+    assert not tried.exists(), tried.read_text()
     return done.stdout
+
+
+def damage(workdir: Path, finished: str, last: str) -> None:
+    """Damages files of a finished run, of each kind that it mends by itself.
+
+    Args:
+      workdir: with a teacher whose boxes are labels.
+      finished: a role whose weights get another bit.
+      last: a role whose figures and newest backup are damaged.
+    """
+    flip(workdir / finished / "best.keras")
+    (workdir / last / "done.json").write_bytes(b"{")
+    flip(max((workdir / last / "backup").glob("epoch_*")) / "arrays.npz")
+    (workdir / last / "history.csv").write_bytes(b"\xff\xfe")
+    flip(workdir / "teacher" / "boxes.npz")
+    results = (workdir / "results.json").read_bytes()
+    (workdir / "results.json").write_bytes(results[: len(results) // 2])
+
+
+def flip(path: Path) -> None:
+    """Flips a bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+MENDED = (
+    r"{finished}: .*best.keras: expected the file that this stage left, got another.* again from its backup",
+    r"{last}: .*done.json: expected JSON, got a damaged file.* again from its backup",
+    r"{last}: epoch_\d+ was damaged \(its files differ from SHA256SUMS\): epoch_\d+ is used",
+    r"boxes.npz: damaged boxes of the teacher .* It is made again",
+    r"results.json: expected JSON, got a damaged file .* It is kept as results.json.damaged and begun again",
+)
+"""What a run says of each kind, on one line without line breaks."""
 
 
 def kill_in(role: str, workdir: Path, *flags: str, how: signal.Signals = signal.SIGKILL) -> str:

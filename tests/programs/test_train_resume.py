@@ -9,7 +9,7 @@ from mkd_tf import schemas
 from mkd_tf.schemas.inspection import AdviceFile, InspectionFile, ReviewFile
 from mkd_tf.schemas.training import StageFile
 from tests.programs import written
-from tests.programs.killing import NET, check_equal_runs, kill_in, train
+from tests.programs.killing import MENDED, NET, check_equal_runs, damage, kill_in, train
 
 ROLES = ("teacher", "guide", "student_alone", "student")
 FLAGS = (
@@ -40,6 +40,13 @@ def test_killed_in_each_stage_and_resumed_equals_uninterrupted(tmp_path):
         assert f"{role}: done before" in printed
     # The second epoch may end before the kill arrives.
     assert re.search("student: going on after epoch [12] of 3", printed), printed
+    check_equal_runs(whole, torn, ROLES)
+
+    # Nor does damage end it: what can be is made again, and is the same.
+    damage(torn, "student_alone", "student")
+    printed = " ".join(train(torn, *flags).split())
+    for words in MENDED:
+        assert re.search(words.format(finished="student_alone", last="student"), printed), words
     check_equal_runs(whole, torn, ROLES)
 
     # A work directory with every role, and the time that it takes to train one: used once more.

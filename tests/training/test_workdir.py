@@ -5,15 +5,8 @@ import pytest
 from mkd_tf import config as configuration
 from mkd_tf.checks import MkdError
 from mkd_tf.files import atomic_write
-from mkd_tf.training.workdir import (
-    FLAGS_FILE,
-    as_flagfile,
-    check_images,
-    claim,
-    lock,
-    read_done,
-    write_done,
-)
+from mkd_tf.training.finished import read_done, take_done, write_done
+from mkd_tf.training.workdir import FLAGS_FILE, TAKEN, as_flagfile, check_images, claim, lock
 from tests.records import ROLE
 
 
@@ -79,10 +72,52 @@ def test_a_finished_stage_says_so(tmp_path):
         read_done(tmp_path / "teacher")
 
 
+def test_weights_that_a_stage_did_not_leave_are_refused(tmp_path):
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    (folder / "best.keras").write_bytes(b"weights")
+    write_done(folder, ROLE)
+    assert read_done(folder) == ROLE
+    for content, got in ((b"weightt", "another"), (None, "none")):
+        (folder / "best.keras").unlink()
+        if content:
+            (folder / "best.keras").write_bytes(content)
+        with pytest.raises(MkdError, match=rf"best.keras: expected the file that this stage left, got {got}"):
+            read_done(folder)
+        # A run that goes on finishes the stage again where there is a backup.
+        (folder / "backup" / "epoch_000003").mkdir(parents=True)
+        done, damage = take_done(folder)
+        assert done is None and "delete" in damage
+        (folder / "backup" / "epoch_000003").rmdir()
+        with pytest.raises(MkdError, match="best.keras"):
+            take_done(folder)
+        (folder / "best.keras").write_bytes(b"")
+
+
+def test_a_damaged_flagfile_is_told_shortly(tmp_path):
+    stored = claim(make(tmp_path)) / FLAGS_FILE
+    whole = stored.read_bytes()
+    for content in (b"", b"\xff\xfe\x00", b"\n\n"):
+        stored.write_bytes(content)
+        with pytest.raises(MkdError, match=r"flags.cfg: expected the flags of the run, got a damaged file"):
+            claim(make(tmp_path))
+    stored.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MkdError, match=r"belongs to a run with other flags .*; and \d+ more"):
+        claim(make(tmp_path))
+
+
+def test_damaged_hashes_of_images_are_told(tmp_path):
+    check_images(tmp_path, "labels", "pixels")
+    for content in (b"", b"a b c"):
+        (tmp_path / "images.sha256").write_bytes(content)
+        with pytest.raises(MkdError, match="images.sha256: expected the hashes .* Delete it if the data set"):
+            check_images(tmp_path, "labels", "pixels")
+
+
 def test_one_process_at_a_time(tmp_path):
     folder = tmp_path / "run"
     handle = lock(folder)
-    with pytest.raises(MkdError, match="another process is using this work directory"):
+    with pytest.raises(MkdError, match=TAKEN):
         lock(folder)
     handle.close()
     lock(folder).close()
