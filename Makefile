@@ -3,6 +3,8 @@
 SHELL := bash
 MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
+PYTHON311 ?= python3.11
+PYTHON39 ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.9.*/bin/python) python3.9)
 BIN := .venv/bin
 WORKDIR ?= runs/quickstart
 # Processes of the tests; a file stays in one of them. Files come in the order of tests/conftest.py, long ones
@@ -11,7 +13,8 @@ JOBS ?= 2
 # What the quick start draws on: an image or a folder of images.
 INPUT ?= $(WORKDIR)/examples
 
-.PHONY: venv mediapipe quickstart test lint contracts types pytest fuzz chaos licences wheel bazel build_file clean
+.PHONY: venv mediapipe task_library tensorflow25 quickstart test lint contracts types pytest fuzz chaos licences \
+	wheel bazel build_file clean
 
 venv: .venv/installed
 
@@ -22,12 +25,29 @@ venv: .venv/installed
 	$(BIN)/pip install -c constraints.txt -e '.[test]'
 	touch $@
 
-# MediaPipe's own detector, for tests/conversion/tflite/test_mediapipe.py: it and tfmot want different absl.
+# Other people's runtimes, for tests/conversion/tflite/test_clients.py, each in an environment of its own.
+# MediaPipe and tfmot want different absl.
 mediapipe: .venv-mediapipe/installed
 
 .venv-mediapipe/installed: constraints-mediapipe.txt
 	$(PYTHON) -m venv .venv-mediapipe
 	.venv-mediapipe/bin/pip install -c constraints-mediapipe.txt mediapipe
+	touch $@
+
+# The last Python with wheels of the Task Library is 3.11; its NumPy is 1.
+task_library: .venv-task-library/installed
+
+.venv-task-library/installed: constraints-task-library.txt
+	$(PYTHON311) -m venv .venv-task-library
+	.venv-task-library/bin/pip install -c constraints-task-library.txt tflite-support libusb-package 'numpy<2'
+	touch $@
+
+# The last Python with wheels of TensorFlow 2.5 is 3.9.
+tensorflow25: .venv-tensorflow25/installed
+
+.venv-tensorflow25/installed: constraints-tensorflow25.txt
+	$(PYTHON39) -m venv .venv-tensorflow25
+	.venv-tensorflow25/bin/pip install -c constraints-tensorflow25.txt tensorflow-cpu
 	touch $@
 
 quickstart: venv
@@ -84,5 +104,5 @@ build_file: venv
 	$(BIN)/python -m tests.write_build
 
 clean:
-	rm -rf .venv .venv-mediapipe build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf .venv .venv-mediapipe .venv-task-library .venv-tensorflow25 build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,12 +1,15 @@
 """Times exported files: `python -m mkd_tf.benchmark --models=teacher_float32.tflite,student_int8.tflite`.
 
 All run in one process and in turns, so that other work on the machine falls on all alike;
-the others are compared with the first. Example:
+the others are compared with the first. Examples:
 
     mkd benchmark --models=a.tflite,b.onnx --threads=2 --output=latency.json
+    mkd benchmark --models=int8.tflite,int8_raw.tflite --input=runs/mine
+    mkd benchmark --models=a.tflite --suite=latency
 """
 
 import dataclasses
+from pathlib import Path
 
 from mkd_tf import flags
 from mkd_tf.checks import check_positive
@@ -23,25 +26,46 @@ class BenchmarkOptions(Options):
         f"Exported files ({', '.join(format_endings())}), comma-separated.",
         needs="one or several files",
     )
-    input: str = option("", "An image to run them on; empty for noise.")
+    input: str = option(
+        "",
+        "An image to run them on, a folder of images, or the work directory of a run, for those of its "
+        "test split; empty for noise.",
+    )
     threads: int = option(1, "Threads of each.", check=check_positive)
     runs: int = option(200, "Calls of each.", check=check_positive)
     output: str = option("", "A JSON file for the figures.")
+    suite: str = option(
+        "",
+        "latency: also each operator of TFLite files, with XNNPACK and without.",
+        choices=("latency",),
+    )
 
 
 def main(options: BenchmarkOptions) -> None:
     """Times and prints; with `output` also writes JSON."""
     from mkd_tf import schemas
-    from mkd_tf.deployment.benchmarking import file_latencies, latency_table, some_image
+    from mkd_tf.deployment.benchmarking import file_latencies, latency_table, run_images, some_images
+    from mkd_tf.deployment.operator_times import check_models, operator_table, operator_times, processor
     from mkd_tf.evaluation.console import make_console
     from mkd_tf.schemas.deployment import BenchmarkFile
+    from mkd_tf.training.workdir import FLAGS_FILE
 
     models = [m.strip() for m in options.models.split(",") if m.strip()]
     threads, runs = options.threads, options.runs
-    entries = file_latencies(models, some_image(options.input), threads=threads, runs=runs)
-    make_console().print(latency_table(f"{runs} calls of each in turns, threads: {threads}", entries))
+    if options.suite == "latency":
+        check_models(models)
+    is_run = Path(options.input, FLAGS_FILE).is_file()
+    images = run_images(flags.stored_config(options.input).data) if is_run else some_images(options.input)
+    entries = file_latencies(models, images, threads=threads, runs=runs)
+    console = make_console()
+    console.print(latency_table(f"{runs} calls of each in turns, threads: {threads}", entries))
+    found: BenchmarkFile = {"threads": threads, "runs": runs, "models": entries, "processor": processor()}
+    if options.suite == "latency":
+        found["operators"] = operators = {}
+        for model in entries:
+            operators[model] = operator_times(model, images[0], threads=threads, runs=runs)
+            console.print(operator_table(model, operators[model]))
     if options.output:
-        found: BenchmarkFile = {"threads": threads, "runs": runs, "models": entries}
         schemas.write(options.output, found, BenchmarkFile)
 
 

@@ -4,11 +4,16 @@ Examples:
 
     mkd evaluate --workdir=runs/mine --model=teacher --split=validation
     mkd evaluate --workdir=runs/mine --model=runs/mine/export/student_int8.tflite --output=ap.json
+    mkd evaluate --model=student_int8.tflite --dataset="coco_json(path='images')"
+
+An exported file first says what it is: version, source, fit, threshold, labels. It needs no work directory.
 """
 
 import dataclasses
+from pathlib import Path
 
 from mkd_tf import flags
+from mkd_tf.checks import fail
 from mkd_tf.options import FITS, Options, option
 
 
@@ -26,21 +31,30 @@ class EvaluateOptions(Options):
 
 def main(options: EvaluateOptions) -> None:
     """Evaluates and prints; with `output` also writes JSON."""
-    data = flags.stored_config(options.workdir).data
     from mkd_tf import import_public, schemas
+    from mkd_tf.config import DataConfig
     from mkd_tf.conversion.model_files import find_model, load_runner
     from mkd_tf.data import open_dataset
     from mkd_tf.evaluation.console import make_console
     from mkd_tf.evaluation.evaluating import evaluate_model, print_metrics
     from mkd_tf.schemas.training import EvaluationFile
+    from mkd_tf.training.workdir import FLAGS_FILE
 
     import_public()
-    path, console = find_model(options.workdir, options.model), make_console()
-    name = options.dataset or data.dataset
-    dataset, runner = open_dataset(data, name), load_runner(path)
+    console = make_console()
+    is_alone = Path(options.model).is_file() and not Path(options.workdir, FLAGS_FILE).is_file()
+    data = DataConfig() if is_alone else flags.stored_config(options.workdir).data
+    path = find_model(options.workdir, options.model)
+    runner = load_runner(path)
     facts = getattr(runner, "facts", None)
     for line in facts.lines() if facts else ():
         console.print(line, highlight=False, soft_wrap=True)
+    if is_alone and not options.dataset:
+        # Not before: what the file says is told whether there are images or not.
+        do = "Give --dataset, or the --workdir of the run."
+        fail(f"evaluate {path}", expected="a data set", got=f"none, and no run in {options.workdir}", do=do)
+    name = options.dataset or data.dataset
+    dataset = open_dataset(data, name)
     # An exported file knows how its network was trained to see images.
     fit = options.fit or getattr(runner, "fit", "") or data.fit
     metrics = evaluate_model(runner, dataset, options.split, fit, console)

@@ -135,6 +135,16 @@ class Table(Generic[T]):
             fail(self.kind, expected=f"one of {known}", got=repr(name), do=f"Choose a known {self.kind}.")
         return self.entries[name]
 
+    def complete(self, spec: Spec) -> Spec:
+        """Returns `spec` with the defaults of what it leaves out, so that equal specs mean the same.
+
+        Raises:
+          MkdError: for an unknown name.
+        """
+        parameters = _signature(self[spec.name]).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        return dataclasses.replace(spec, arguments={**defaults, **spec.arguments})
+
     def build(self, spec: Spec | str, **context: Any) -> T:
         """Builds what `spec` names, with its arguments and those of the `context`.
 

@@ -120,3 +120,10 @@ def test_an_error_inside_a_builder_is_not_disguised():
 
     with pytest.raises(TypeError, match="a bug"):
         Table("thing", {"broken": broken}).build("broken")
+
+
+def test_a_complete_spec_has_the_defaults():
+    assert TABLE.complete(Spec("base", {"color": "blue"})) == Spec("base", {"size": 1, "color": "blue"})
+    assert TABLE.complete(Spec("derived")) == TABLE.complete(parse_spec("derived(depth=1, size=1)"))
+    with pytest.raises(MkdError, match="thing: expected one of base, derived"):
+        TABLE.complete(Spec("other"))

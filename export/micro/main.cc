@@ -23,24 +23,8 @@ bool ReadImage(uint8_t* pixels);
 
 int main() {
   const tflite::Model* model = tflite::GetModel(mkd::kModel);
-  // The operators of our families; one that is missing is named when tensors are allocated.
-  tflite::MicroMutableOpResolver<16> resolver;
-  resolver.AddAdd();
-  resolver.AddAveragePool2D();
-  resolver.AddConcatenation();
-  resolver.AddConv2D();
-  resolver.AddDepthwiseConv2D();
-  resolver.AddDequantize();
-  resolver.AddLogistic();
-  resolver.AddMaxPool2D();
-  resolver.AddMul();
-  resolver.AddPad();
-  resolver.AddQuantize();
-  resolver.AddRelu();
-  resolver.AddRelu6();
-  resolver.AddReshape();
-  resolver.AddResizeNearestNeighbor();
-  resolver.AddSub();
+  tflite::MicroMutableOpResolver<mkd::kOperatorCount> resolver;
+  mkd::AddOperators(resolver);
   tflite::MicroInterpreter interpreter(model, resolver, arena, sizeof(arena));
   if (interpreter.AllocateTensors() != kTfLiteOk) return 1;
   while (ReadImage(interpreter.input(0)->data.uint8)) {

@@ -34,6 +34,12 @@ class NearestUpsampleTwin(tf_keras.layers.Layer):
         )
 
 
+@tf_keras.saving.register_keras_serializable("mkd_tf")
+def hard_sigmoid_of_keras_3(x: tf.Tensor) -> tf.Tensor:
+    """Returns relu6(x + 3) / 6; what tf_keras calls `hard_sigmoid` has a slope of 0.2."""
+    return tf.nn.relu6(x + 3.0) / 6.0
+
+
 TWINS: dict[type, type] = {NearestUpsample: NearestUpsampleTwin}
 # Arguments that tf_keras calls by another name, by the class of the layer.
 _RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
@@ -66,6 +72,8 @@ def _activation(name: Any) -> Any:
     """
     if not isinstance(name, str):
         return name
+    if name == "hard_sigmoid":
+        return hard_sigmoid_of_keras_3
     try:
         tf_keras.activations.get(name)
     except ValueError:

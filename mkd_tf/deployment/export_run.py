@@ -88,8 +88,9 @@ def export_files(context: ExportContext, formats: Sequence[Format]) -> dict[str,
             }
             companions = form.companions(name, detector, content)
             verdict = "rejected" if loses_too_much(entry, options.max_ap_drop) else "accepted"
-            path, entries[path.name] = record(
+            path, kept = record(
                 Path(options.workdir), name, content, labels, entry, verdict, companions=companions
             )
+            entries[path.name] = {**kept, "score_error": entry["score_error"]}
     refuse_rejected(options.workdir, entries, options.max_ap_drop)
     return entries

@@ -41,11 +41,24 @@ def files_table(title: str, entries: Mapping[str, Mapping[str, Any]], fit: str) 
     """Returns a table of `export_run.export_files`' entries by file name."""
     table = Table(title=title, title_justify="left")
     table.add_column("file", no_wrap=True)
-    for column in ("kB", f"AP {fit}", f"AP {other_fit(fit)}", "AP lost", "ms, 1 thread"):
+    other = other_fit(fit)
+    table.caption = f"{fit} / {other}; score error: mean, of scores above {SHOWN} in the float model"
+    for column in ("kB", "AP", "AP lost", "score error", "ms, 1 thread"):
         table.add_column(column, justify="right")
+
+    def pair(first: float | None, second: float | None, form: str = "{:.2f}") -> str:
+        return f"{percent(first, form)} / {percent(second, form)}"
+
     for name, entry in entries.items():
-        shown = (entry["AP"], entry[f"AP_{other_fit(fit)}"], entry["AP_drop"], entry["latency_ms"])
-        table.add_row(name, f"{entry['bytes'] / 1000:.1f}", *(percent(x, "{:.2f}") for x in shown))
+        first, second = (entry["score_error"][f] for f in (fit, other))
+        table.add_row(
+            name,
+            f"{entry['bytes'] / 1000:.1f}",
+            pair(entry["AP"], entry[f"AP_{other}"]),
+            pair(entry["AP_drop"], entry[f"AP_drop_{other}"]),
+            pair(first and first["mean"], second and second["mean"], "{:.4f}"),
+            percent(entry["latency_ms"], "{:.2f}"),
+        )
     return table
 
 

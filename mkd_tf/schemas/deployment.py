@@ -148,9 +148,34 @@ class Latency(TypedDict):
     speed: Amount
 
 
+class Processor(TypedDict):
+    """What times were measured on; `features` are those that kernels are chosen by."""
+
+    name: str
+    features: list[str]
+
+
+class OperatorTime(TypedDict):
+    """An operator that was timed on its own; `shape` is its first output's, `ms` by kernels."""
+
+    operator: str
+    name: str
+    shape: list[Count]
+    ms: dict[str, Amount]
+
+
+class OperatorLatency(TypedDict):
+    """The time of a whole file by kernels, `xnnpack` or `plain`, and of its operators in their order."""
+
+    ms: dict[str, Amount]
+    operators: list[OperatorTime]
+
+
 class BenchmarkFile(File):
-    """`benchmark --output`: files against each other, by path."""
+    """`benchmark --output`: files against each other, by path; `operators` with `--suite=latency`."""
 
     threads: Count
     runs: Count
     models: dict[str, Latency]
+    processor: NotRequired[Processor]
+    operators: NotRequired[dict[str, OperatorLatency]]

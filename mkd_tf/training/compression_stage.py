@@ -4,11 +4,14 @@ from typing import Any
 
 import keras
 
-from mkd_tf.compression import CompressedDetector
+from mkd_tf.checks import MkdError
+from mkd_tf.compression import METHODS, CompressedDetector
 from mkd_tf.config import Config
 from mkd_tf.conversion.calibration import choose_calibration
 from mkd_tf.data.base import Dataset
+from mkd_tf.registry import parse_specs
 from mkd_tf.schemas.training import StageFile
+from mkd_tf.strategies import STRATEGIES
 from mkd_tf.training.plan import Stage
 
 
@@ -32,6 +35,18 @@ def settings_of(stage: Stage, config: Config) -> StageFile:
         "strategies": stage.strategies,
         "learning_rate": config.compression.compress_learning_rate,
     }
+
+
+def mean_the_same(key: str, before: Any, now: Any) -> bool:
+    """Returns whether two values of a setting give the same result: specs may leave out defaults."""
+    table: Any = {"method": METHODS, "strategies": STRATEGIES}.get(key)
+    if before == now or table is None:
+        return bool(before == now)
+    try:
+        first, second = ([table.complete(spec) for spec in parse_specs(text)] for text in (before, now))
+    except MkdError:  # What another version wrote may not be known here.
+        return False
+    return first == second
 
 
 def prepare(student: CompressedDetector, dataset: Dataset, config: Config) -> None:

@@ -33,7 +33,7 @@ from mkd_tf.schemas.training import ResultsFile, Role
 from mkd_tf.training.advice import Advice
 from mkd_tf.training.answered_run import answered_run
 from mkd_tf.training.backup import has_backup
-from mkd_tf.training.compression_stage import CompressionSteps, prepare, settings_of
+from mkd_tf.training.compression_stage import CompressionSteps, mean_the_same, prepare, settings_of
 from mkd_tf.training.fine_tuning import pretrained_of
 from mkd_tf.training.finished import take_done, write_done
 from mkd_tf.training.harm import HarmGuard, validations
@@ -44,7 +44,7 @@ from mkd_tf.training.plan import Stage, plan
 from mkd_tf.training.stage import train_stage
 from mkd_tf.training.starting import start_networks
 from mkd_tf.training.teaching import Teaching
-from mkd_tf.training.workdir import check_images, claim, claim_stage, compare, lock
+from mkd_tf.training.workdir import changed_settings, check_images, claim, claim_stage, compare, lock
 
 
 class Run:
@@ -178,6 +178,11 @@ class Run:
             self.say(f"{role}: {damage} It is finished again from its backup.")
         if entry is not None:
             self.say(f"{role}: done before, test AP {percent(entry['AP'])}")
+            if stage.method:
+                # It stays as it is: flags of compressions are free, for further ones.
+                settings = settings_of(self.advice.settle(stage), config)
+                for change in changed_settings(folder, settings, mean_the_same):
+                    self.say(f"{role}: begun with another setting: {change}; for the new one delete {folder}")
             self._record(role, entry)
         elif config.roles.weights_of(role):
             given = self.networks.build(role, stage.network)
@@ -205,7 +210,7 @@ class Run:
         rate = self.config.roles.learning_rate_of(role, common.learning_rate)
         if stage.method:
             rate = self.config.compression.compress_learning_rate
-            claim_stage(self.folder / role, settings_of(stage, self.config))
+            claim_stage(self.folder / role, settings_of(stage, self.config), mean_the_same)
             prepare(student, self.dataset, self.config)
             more_callbacks.append(CompressionSteps(student))
         anchors = {r: network.anchors for r, network in learning.items()}

@@ -1,8 +1,9 @@
 """The work directory: which run it belongs to, and which of its stages are done."""
 
 import fcntl
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from mkd_tf import schemas
 from mkd_tf.checks import MkdError, fail
@@ -112,18 +113,29 @@ def compare(config: Config) -> None:
             )
 
 
-def claim_stage(folder: Path, settings: StageFile) -> None:
+def changed_settings(folder: Path, settings: StageFile, same: Callable[[str, Any, Any], bool]) -> list[str]:
+    """Returns what differs from the settings that a stage was begun with; nothing where it was not begun.
+
+    Args:
+      folder: of the stage.
+      settings: of now.
+      same: whether two values of a key mean the same.
+    """
+    path = folder / "stage.json"
+    before = schemas.read(path, StageFile) if path.exists() else settings
+    pairs = {key: (before.get(key), value) for key, value in settings.items()}
+    return [f"{key} was {old!r}, is {new!r}" for key, (old, new) in pairs.items() if not same(key, old, new)]
+
+
+def claim_stage(folder: Path, settings: StageFile, same: Callable[[str, Any, Any], bool]) -> None:
     """Ties a stage that is not part of the run's own flags to what it was begun with.
 
     Raises:
       MkdError: if it was begun with other settings.
     """
-    path = folder / "stage.json"
-    if not path.exists():
-        schemas.write(path, settings, StageFile)
-        return
-    before = schemas.read(path, StageFile)
-    changed = [f"{k} was {before.get(k)!r}, is {v!r}" for k, v in settings.items() if before.get(k) != v]
+    if not (folder / "stage.json").exists():
+        schemas.write(folder / "stage.json", settings, StageFile)
+    changed = changed_settings(folder, settings, same)
     if changed:
         raise MkdError(
             f"stage {folder}: it was begun with other settings ({'; '.join(changed)}). "

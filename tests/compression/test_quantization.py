@@ -122,6 +122,11 @@ def test_an_activation_that_cannot_be_quantised_is_named():
     told = "layer odd: expected one of the activations gelu, .*, got hard_silu. Build the student with"
     with pytest.raises(MkdError, match=told):
         quantization_aware(keras_twin(model))
+    # As a layer of its own, behind one that tfmot can quantise.
+    x = keras.layers.Activation("relu6")(keras.layers.Conv2D(4, 1)(inputs))
+    model = keras.Model(inputs, {"y": keras.layers.Activation("mish", name="odd")(x)})
+    with pytest.raises(MkdError, match="layer odd: expected one of the activations .*, got mish"):
+        quantization_aware(keras_twin(model))
 
 
 def test_a_lone_batch_norm_is_named():

@@ -54,6 +54,8 @@ def test_activations_that_only_keras_3_has():
     inputs = keras.Input((4, 4, 2))
     x = keras.layers.Conv2D(3, 1, activation="hard_silu")(inputs)
     x = keras.layers.LeakyReLU(negative_slope=0.2)(keras.layers.Activation("silu")(x))
+    # tf_keras has another function of this name.
+    x = keras.layers.Conv2D(3, 1, activation="hard_sigmoid")(x)
     model = keras.Model(inputs, {"y": keras.layers.Activation("hard_tanh", name="last")(x)})
     images = np.random.default_rng(0).normal(0, 3, (2, 4, 4, 2)).astype("float32")
     twin = keras_twin(model)

@@ -1,7 +1,7 @@
 """The public signatures, of the libraries that the Android kit uses, against which its Kotlin is compiled.
 
 Written after the libraries' documentation: Android SDK, CameraX 1.3, MediaPipe tasks-vision 0.10, TFLite Task
-Library 0.4, LiteRT 2. Bodies never run.
+Library 0.4, LiteRT 2. Bodies never run, but for those of org.json, which reads what a file says of itself.
 """
 
 from pathlib import Path
@@ -48,17 +48,57 @@ class RectF(
     fun intersect(left: Float, top: Float, right: Float, bottom: Float): Boolean = TODO()
 }
 """,
-    "org.json": """
-class JSONObject(text: String) {
-    fun getString(name: String): String = TODO()
-    fun getInt(name: String): Int = TODO()
-    fun getDouble(name: String): Double = TODO()
-    fun getJSONArray(name: String): JSONArray = TODO()
-    fun optJSONObject(name: String): JSONObject? = TODO()
+    "org.json": r"""
+private class Reader(private val text: String) {
+    private var at = 0
+    private fun next(): Char { while (text[at].isWhitespace()) at++; return text[at] }
+    private fun take(mark: Char): Boolean = (next() == mark).also { if (it) at++ }
+    fun value(): Any? = when (next()) {
+        '{' -> JSONObject(listed('{', '}') { string().also { check(take(':')) } to value() }.toMap())
+        '[' -> JSONArray(listed('[', ']') { value() })
+        '"' -> string()
+        else -> {
+            val start = at
+            while (at < text.length && text[at] !in ",]} ") at++
+            text.substring(start, at).let { if (it == "null") null else it }
+        }
+    }
+    private fun <T> listed(first: Char, last: Char, item: () -> T): List<T> {
+        val found = mutableListOf<T>()
+        check(take(first))
+        while (!take(last)) { found.add(item()); take(',') }
+        return found
+    }
+    private fun string(): String {
+        val found = StringBuilder()
+        check(take('"'))
+        while (text[at] != '"') {
+            if (text[at] != '\\') { found.append(text[at++]); continue }
+            val escaped = text[at + 1]
+            at += 2
+            if (escaped == 'u') {
+                found.append(text.substring(at, at + 4).toInt(16).toChar())
+                at += 4
+            } else {
+                val places = "ntrbf".indexOf(escaped)
+                found.append(if (places < 0) escaped else "\n\t\r\b\u000c"[places])
+            }
+        }
+        at++
+        return found.toString()
+    }
 }
-class JSONArray {
-    fun length(): Int = TODO()
-    fun getString(index: Int): String = TODO()
+class JSONObject internal constructor(private val values: Map<String, Any?>) {
+    constructor(text: String) : this((Reader(text).value() as JSONObject).values)
+    fun getString(name: String): String = values.getValue(name) as String
+    fun getInt(name: String): Int = (values.getValue(name) as String).toInt()
+    fun getDouble(name: String): Double = (values.getValue(name) as String).toDouble()
+    fun getJSONArray(name: String): JSONArray = values.getValue(name) as JSONArray
+    fun optJSONObject(name: String): JSONObject? = values[name] as? JSONObject
+}
+class JSONArray internal constructor(private val values: List<Any?>) {
+    fun length(): Int = values.size
+    fun getString(index: Int): String = values[index] as String
 }
 """,
     "androidx.core.content": """

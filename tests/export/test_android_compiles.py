@@ -34,6 +34,10 @@ fun main(arguments: Array<String>) {
     val files = packedFiles(File(arguments[0]).readBytes())
     println(files.keys.sorted().joinToString(" "))
     println(String(files.getValue("mkd_tf.json"), Charsets.UTF_8))
+    val facts = factsOf(files)
+    val told = with(facts) { listOf(version, sourceSha256, imageSize, isLetterbox, scoreThreshold) }
+    println(told.joinToString(" "))
+    println(facts.labels.joinToString("|"))
     for (it in decode(floats(arguments[1]), floats(arguments[2]), anchorsOf(files), 0.3f, 20)) {
         println("${it.label} ${it.score} ${it.box.joinToString(" ")}")
     }
@@ -70,8 +74,9 @@ def compiled(tmp_path_factory) -> tuple[Path, Path]:
 
 def test_what_the_kit_decodes_is_what_we_decode(compiled, tmp_path):
     classes, library = compiled
-    labels = ("Zelle ä", "b", "c")
-    facts = FileFacts("0.1", "ab12", "letterbox", labels, image_size=made.SIDE)
+    labels = ("Zelle ä\U0001f9ec", 'b "quoted" \\ \t', "c" * 300)
+    point = {"value": 0.37, "f1": 0.5, "chosen": "best F1", "per_class": {"c": 0.4}}
+    facts = FileFacts("0.1", "ab12", "letterbox", labels, operating_point=point, image_size=made.SIDE)
     model = tmp_path / "raw.tflite"
     model.write_bytes(finish(made.file("float32", "raw"), facts))
     outputs = TFLiteRunner(model).invoke(made.images(1)[0])
@@ -81,9 +86,10 @@ def test_what_the_kit_decodes_is_what_we_decode(compiled, tmp_path):
     command += ["mkd.detector.MainKt", model, tmp_path / "box_encodings", tmp_path / "class_logits"]
     done = subprocess.run(command, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    names, told, *rows = done.stdout.decode("utf-8").splitlines()
+    names, told, read, read_labels, *rows = done.stdout.decode("utf-8").split("\n")[:-1]
     assert names.split() == ["anchors.csv", "labels.txt", "mkd_tf.json"]
     assert FileFacts.from_json(told) == facts
+    assert read == f"0.1 ab12 {made.SIDE} true 0.37" and read_labels.split("|") == list(labels)
     anchors = made.detector().anchors.centers_and_sizes() / made.SIDE
     config = PostprocessConfig(score_threshold=0.3, max_detections=20)
     (wanted,) = batch_detections(outputs["class_logits"], outputs["box_encodings"], anchors, config)

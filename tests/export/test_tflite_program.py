@@ -35,6 +35,15 @@ def test_exports_evaluates_and_predicts(workdir, tmp_path):
     assert "mkd_tf " in measured.stdout and "suppression inside: scores from" in measured.stdout
     shipped = manifest["files"]["student_int8.tflite"]["shipped"]
     assert json.loads((tmp_path / "m.json").read_text())["AP"] == pytest.approx(shipped["AP"])
+    # Alone, far from manifest and run, it says the same; for a figure it wants images.
+    alone = tmp_path / "alone.tflite"
+    alone.write_bytes(file.read_bytes())
+    told = run(f"--workdir={tmp_path}", f"--model={alone}", module="mkd_tf.evaluate")
+    assert "expected a data set, got none" in error_of(told)
+    source = manifest["files"]["student_int8.tflite"]["source"]["sha256"]
+    assert f"source {source[:12]}, fit stretch" in told.stdout and "labels square, " in told.stdout
+    facts = measured.stdout[: measured.stdout.index("labels ")]
+    assert facts.startswith("mkd_tf ") and facts in told.stdout
 
 
 def test_mistakes_are_told(workdir, tmp_path):

@@ -31,6 +31,7 @@ def test_times_files_and_writes_json(tmp_path):
     [
         ([], ["--models", "nothing"]),
         (["--models=no.tflite"], ["no.tflite", "no such file"]),
+        (["--models=no.onnx", "--suite=latency"], ["end in .tflite", "no.onnx"]),
         (["--models=setup.cfg"], ["setup.cfg", ".tflite, .onnx, .cc", "export"]),
     ],
 )

@@ -49,6 +49,7 @@ def test_a_finished_run_is_compressed_and_exported(tmp_path):
     again = run("mkd_tf.train", *RUN, *where, f"--compress={CHAINS}", "--compress_epochs=2")
     assert again.returncode == 0, "stages that are done stay as they are"
     assert "student_prune_qat: done before" in again.stdout
+    assert "student_prune_qat: begun with another setting: epochs was 1, is 2" in again.stdout
 
     done = run("export.tflite", f"--workdir={workdir}", "--role=student_prune_qat", "--max_ap_drop=100")
     assert done.returncode == 0, done.stderr

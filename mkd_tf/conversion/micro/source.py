@@ -14,7 +14,7 @@ import numpy as np
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.conversion.facts import FileFacts
 from mkd_tf.conversion.tflite.metadata_reader import BUFFER_NAME
-from mkd_tf.conversion.tflite.model_file import to_content, unpack
+from mkd_tf.conversion.tflite.model_file import operator_name, to_content, unpack
 from mkd_tf.detection.boxes import SCALE_CENTER, SCALE_SIZE
 from mkd_tf.options import DEFAULT_SCORE
 
@@ -46,10 +46,22 @@ class MicroModel:
         return DEFAULT_SCORE if point is None else point["value"]
 
     @property
+    def operators(self) -> list[str]:
+        """The kinds of operators, sorted, as TFLite Micro's resolver names them: `Conv2D`."""
+        model = unpack(self.model)
+        return sorted({_as_added(operator_name(model, o)) for o in model.subgraphs[0].operators})
+
+    @property
     def image_size(self) -> int:
         """The side of the input in pixels."""
         graph = unpack(self.model).subgraphs[0]
         return int(graph.tensors[graph.inputs[0]].shape[1])
+
+
+def _as_added(name: str) -> str:
+    """Returns what stands behind `Add` in the resolver's method for an operator, as `Conv2D` of `CONV_2D`."""
+    words = name.replace("PADV2", "PAD_V2").split("_")
+    return "".join(word if word == "2D" else word.capitalize() for word in words)
 
 
 def without_metadata(content: bytes) -> bytes:
@@ -111,6 +123,7 @@ def to_header(found: MicroModel) -> str:
         "int kImageSize": found.image_size,
         "int kAnchorCount": len(found.anchors),
         "int kClassCount": len(found.facts.labels),
+        "int kOperatorCount": len(found.operators),
         "int kArenaBytes": found.arena_bytes,
         "bool kLetterbox": str(found.facts.fit == "letterbox").lower(),
         "float kScoreThreshold": f"{found.score_threshold:.4f}f",
@@ -130,6 +143,12 @@ def to_header(found: MicroModel) -> str:
         "",
         arena,
         *(f"constexpr {name} = {value};" for name, value in constants.items()),
+        "",
+        "// Adds the operators of this model to a tflite::MicroMutableOpResolver<kOperatorCount>.",
+        "template <typename Resolver>",
+        "void AddOperators(Resolver& resolver) {",
+        *(f"  resolver.Add{name}();" for name in found.operators),
+        "}",
         "",
         "}  // namespace mkd",
         "",

@@ -55,8 +55,10 @@ def check_labels(labels: Sequence[str], num_classes: int) -> tuple[str, ...]:
         do = "Give one label per class, in the order of the classes and without a background class."
         fail("labels", expected=expected, got=got, do=do)
     for label in labels:
-        if not label.strip() or "\n" in label or "\r" in label:
-            fail("labels", expected="labels of one line", got=repr(label), do="Correct this label.")
+        # Readers split label files at any kind of line end; half of a surrogate pair is no text.
+        has_half = any("\ud800" <= character <= "\udfff" for character in label)
+        if not label.strip() or label.splitlines() != [label] or has_half:
+            fail("labels", expected="labels of one line", got=f"{label!a:.60}", do="Correct this label.")
     return tuple(labels)
 
 

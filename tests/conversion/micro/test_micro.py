@@ -11,7 +11,7 @@ from mkd_tf.conversion.facts import FileFacts
 from mkd_tf.conversion.micro.arena import arena_bytes, vela_summary
 from mkd_tf.conversion.micro.format import Micro
 from mkd_tf.conversion.micro.runner import MicroRunner
-from mkd_tf.conversion.micro.source import from_source, to_header, without_metadata
+from mkd_tf.conversion.micro.source import _as_added, from_source, to_header, without_metadata
 from mkd_tf.conversion.tflite import convert
 from mkd_tf.conversion.tflite.runner import TFLiteRunner
 from mkd_tf.detection.postprocess import PostprocessConfig, batch_detections
@@ -169,9 +169,18 @@ _ADDED = (
     "Conv2D",
     "DepthwiseConv2D",
     "Dequantize",
-    "Logistic",
+    "L2Normalization",
     "MaxPool2D",
-) + ("Mul", "Pad", "Quantize", "Relu", "Relu6", "Reshape", "ResizeNearestNeighbor", "Sub")
+    "PadV2",
+) + ("Mul", "Pad", "Quantize", "Relu6", "Reshape", "ResizeNearestNeighbor", "Softmax", "SplitV", "Sub")
+
+
+def test_operators_are_named_as_the_resolver_names_them():
+    names = "CONV_2D DEPTHWISE_CONV_2D L2_NORMALIZATION RELU6 PADV2 SPLIT_V RESIZE_NEAREST_NEIGHBOR SOFTMAX"
+    added = [_as_added(name) for name in names.split()]
+    assert set(added) <= set(_ADDED) and len(set(added)) == 8
+    header = to_header(from_source(source()))
+    assert "kOperatorCount = 8;" in header and "  resolver.AddConv2D();\n" in header
 
 
 def test_the_example_compiles_against_the_librarys_signatures(board):

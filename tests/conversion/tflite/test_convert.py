@@ -234,6 +234,8 @@ def test_corals_client_reads_it():
         ({"labels": "abc", "quantization": "float32"}, "got one string"),
         ({"labels": ["a", "b", "c\nd"], "quantization": "float32"}, "labels of one line"),
         ({"labels": ["a", "b", " "], "quantization": "float32"}, "labels of one line"),
+        ({"labels": ["a", "b", "c\u2028d"], "quantization": "float32"}, r"one line, got 'c\\u2028d'"),
+        ({"labels": ["a", "b", "c\ud800"], "quantization": "float32"}, "labels of one line"),
     ],
 )
 def test_mistakes_are_told(arguments, told):
