@@ -30,10 +30,10 @@ LARGEST_SIZE, MOST_WEIGHTS = 2**16, 2**30
 _MARK = "mkd_tf sha256 "
 _CONFIG = "config.json"
 _DAMAGE = (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError, KeyError, ValueError)
-# Where Keras defines what computes and opens nothing. Of `preprocessing` only what is named.
+# Where Keras defines what computes and opens nothing. Of `preprocessing` what is named, and augmentation.
 _MODULES = re.compile(
     r"keras\.src\.(layers\.(activations|attention|convolutional|merging|normalization|pooling"
-    r"|regularization|reshaping|rnn|core\.(dense|einsum_dense|identity|input_layer|masking|wrapper))"
+    r"|regularization|reshaping|rnn|core\.(dense|einsum_dense|embedding|identity|input_layer|masking|wrapper))"
     r"|models\.(functional|sequential|model)|ops\.|initializers\.|regularizers\.|constraints\."
     r"|activations\.|dtype_policies\.)"
 )
@@ -196,7 +196,7 @@ def _is_allowed(found: dict[str, Any]) -> bool:
     if found_class is None:
         return False
     if ".preprocessing." in found_class.__module__:
-        return name in _PREPROCESSING
+        return name in _PREPROCESSING or name.startswith("Random")
     return _MODULES.match(found_class.__module__) is not None
 
 

@@ -132,6 +132,26 @@ def test_the_layers_of_an_adapted_model_are_allowed(saved):
     assert load_detector(saved / "adapted.keras").class_names == ("a", "b")
 
 
+@pytest.mark.parametrize(
+    "usual",
+    [
+        keras.layers.RandomFlip(),
+        keras.layers.Embedding(4, 2),
+        keras.layers.LSTM(4),
+        keras.layers.MultiHeadAttention(2, 4),
+        keras.layers.TimeDistributed(keras.layers.Dense(2)),
+        keras.layers.SpectralNormalization(keras.layers.Conv2D(2, 3)),
+    ],
+    ids=lambda usual: type(usual).__name__,
+)
+def test_layers_that_compute_are_allowed(tmp_path, usual):
+    path = tmp_path / "usual.keras"
+    described = keras.saving.serialize_keras_object(usual)
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("config.json", json.dumps(described))
+    check_file(path)
+
+
 def test_thousands_of_brackets_are_refused(saved, tmp_path):
     path = tmp_path / "deep.keras"
     with zipfile.ZipFile(path, "w") as made:
