@@ -82,8 +82,9 @@ def read_image(
         than Pillow's limit against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`).
     """
     with _opened(path, content) as image:
+        is_deep = _is_deep(image)
         image.load()
-        return np.array(_as_rgb(_upright(image), path, depth))
+        return np.array(_as_rgb(_upright(image), path, depth, is_deep))
 
 
 def measure_image(path: str | os.PathLike[str], content: bytes | None = None) -> Scan:
@@ -93,10 +94,10 @@ def measure_image(path: str | os.PathLike[str], content: bytes | None = None) ->
       MkdError: as `read_image`, for faults that the header shows.
     """
     with _opened(path, content) as image:
+        is_wide = image.mode.startswith("I") or _is_deep(image)
         orientation = _orientation(image)
         is_turned = orientation in _SIDEWAYS
         width, height = image.size[::-1] if is_turned else image.size
-        is_wide = image.mode.startswith("I")
     return Scan(width, height, is_turned, None, orientation, is_wide=is_wide)
 
 
@@ -109,16 +110,16 @@ def scan_image(path: str | os.PathLike[str]) -> Scan:
       MkdError: as `read_image`.
     """
     with _opened(path) as image:
-        full_size = image.size
+        full_size, is_deep = image.size, _is_deep(image)
         image.draft("L", (4 * _HASH_SIDE, 4 * _HASH_SIDE))
         image.load()
         is_jpeg = image.format in ("JPEG", "MPO")  # then the draft is smaller than the image
         width, height = full_size if is_jpeg else image.size
         orientation = _orientation(image)
         is_turned = orientation in _SIDEWAYS
-        is_wide = image.mode.startswith("I")
-        depth = depth_of(np.asarray(image)) if is_wide else 8
-        grey = _as_rgb(_upright(image), path).convert("L")
+        is_wide = image.mode.startswith("I") or is_deep
+        depth = depth_of(np.asarray(image.convert("RGB") if is_deep else image), is_deep) if is_wide else 8
+        grey = _as_rgb(_upright(image), path, None, is_deep).convert("L")
     cells = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE + 1), Image.Resampling.BOX), "int16")
     is_darker = cells[:-1, :-1] < np.stack([cells[:-1, 1:], cells[1:, :-1]])
     if is_turned:
@@ -126,9 +127,9 @@ def scan_image(path: str | os.PathLike[str]) -> Scan:
     return Scan(width, height, is_turned, is_darker.ravel(), orientation, depth, is_wide)
 
 
-def depth_of(pixels: np.ndarray) -> int:
-    """Returns how many bits integer pixels use, one of `DEPTHS`."""
-    bits = int(pixels.max(initial=0)).bit_length()
+def depth_of(pixels: np.ndarray, are_upper: bool = False) -> int:
+    """Returns how many bits integer pixels use, one of `DEPTHS`; `are_upper`: they are the upper 8 of 16."""
+    bits = int(pixels.max(initial=0)).bit_length() + (8 if are_upper else 0)
     return next((depth for depth in DEPTHS if bits <= depth), DEPTHS[-1])
 
 
@@ -228,7 +229,16 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
 
 
-def _as_rgb(image: Image.Image, path: str | os.PathLike[str], depth: int | None = None) -> Image.Image:
+def _is_deep(image: Image.Image) -> bool:
+    """Returns whether an image, not loaded yet, has colours of 16 bits: Pillow reads the upper 8 of them."""
+    return not image.mode.startswith("I") and any(
+        ";16" in str(tile[-1]) for tile in getattr(image, "tile", ())
+    )
+
+
+def _as_rgb(
+    image: Image.Image, path: str | os.PathLike[str], depth: int | None = None, is_deep: bool = False
+) -> Image.Image:
     if image.mode == "F":
         do = "Save it with 8 or 16 bits a channel."
         fail(f"image {os.fspath(path)}", expected="integer pixels", got="float pixels", do=do)
@@ -236,6 +246,12 @@ def _as_rgb(image: Image.Image, path: str | os.PathLike[str], depth: int | None 
         wide = np.asarray(image).astype("float64")
         most = 2 ** (depth or depth_of(wide)) - 1
         image = Image.fromarray(np.clip(wide * (255 / most) + 0.5, 0, 255).astype("uint8"))
+    if is_deep:
+        used = depth or depth_of(np.asarray(image.convert("RGB")), are_upper=True)
+        factor = 255 / (2 ** max(used - 8, 1) - 1)
+        bands = zip(image.getbands(), image.split(), strict=True)
+        scaled = [b if name == "A" else b.point(lambda v: min(255, v * factor)) for name, b in bands]
+        image = Image.merge(image.mode, scaled)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
