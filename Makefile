@@ -59,7 +59,8 @@ pytest: venv
 # The property tests of the readers on 10,000 generated annotations of each format, instead of some tens.
 fuzz: venv
 	MKD_FUZZ=10000 $(BIN)/python -m pytest --timeout=3600 tests/data/sources/test_readers_fuzz.py \
-		tests/data/sources/test_formats_fuzz.py tests/data/sources/test_values_fuzz.py
+		tests/data/sources/test_formats_fuzz.py tests/data/sources/test_values_fuzz.py \
+		tests/data/sources/test_folders_fuzz.py
 
 # Needs Bazel, which is no Python package: without it, it says what to install.
 bazel: venv

@@ -83,7 +83,7 @@ class ImageFolder:
         self.where = where or f"{folder.name}/"
         self._notices = notices
         self._index: dict[str, list[Path]] | None = None
-        self._owners: dict[Path, tuple[str, ...]] = {}
+        self._owners: dict[Path, str] = {}  # the first name of each image
 
     def find(self, name: str) -> Path:
         """Returns the file that `name` means, a path in any form.
@@ -92,17 +92,17 @@ class ImageFolder:
           BadExample: if there is none, several fit, or the path leads out of the folder.
         """
         literal = self.folder / name
-        names = parts_of(name)
         if not leads_out(name) and os.path.isfile(literal):  # False too for names no system takes
-            self._owners.setdefault(literal, names)
+            self._owners.setdefault(literal, name)
             return literal
+        names = parts_of(name)
         ends = dict.fromkeys(names[-1:])
         for parts, how in readings(name, self.folder):
             ends |= dict.fromkeys(parts[-1:])
             found = self._lookup("/".join(parts))
             if len(found) == 1:
                 self._notices.add("changed", self.where, how, name)
-                return self._owned(found[0], names, name) if how == _FOREIGN else found[0]
+                return self._owned(found[0], name) if how == _FOREIGN else found[0]
         if leads_out(name):
             raise BadExample(f"its file_name leads out of the folder {self.where}")
         alike = self._lookup("/".join(names).casefold())
@@ -115,13 +115,13 @@ class ImageFolder:
         same_folder = nfc(self.relative(alike[0])).casefold() == "/".join(names).casefold()
         how = "names of another case are used" if same_folder else "names are found in sub-folders"
         self._notices.add("changed", self.where, how, name)
-        return alike[0] if same_folder else self._owned(alike[0], names, name)
+        return alike[0] if same_folder else self._owned(alike[0], name)
 
-    def _owned(self, path: Path, names: tuple[str, ...], name: str) -> Path:
+    def _owned(self, path: Path, name: str) -> Path:
         """Returns an image that was found by the end of its path, unless another path was found there."""
-        owner = self._owners.setdefault(path, names)
-        if owner != names:
-            message = f"no image {name} in {self.where}, and {self.relative(path)} is {'/'.join(owner)}"
+        owner = self._owners.setdefault(path, name)
+        if parts_of(owner) != parts_of(name):
+            message = f"no image {name} in {self.where}, and {self.relative(path)} is {owner}"
             raise BadExample(message)
         return path
 

@@ -68,9 +68,9 @@ class Yolo(RecordDataset):
 
     def contents(self) -> Contents:
         tree = Tree(self.root / self.chosen)
-        config = self._config(tree)
+        whole = Tree(self.root) if self.chosen else tree
+        config = self._config(tree, whole)
         lists = dict(self._lists(config)) if config.splits else {}
-        whole = Tree(self.root)
         labels = LabelFiles(whole, self.images, self.collector)
         problems: list[Problem] = []
         records: dict[str, list[Record]] = {}
@@ -97,13 +97,13 @@ class Yolo(RecordDataset):
         names = [config.names[number] for number in sorted(config.names)]
         return Contents(splits, rest, tuple(names), problems)
 
-    def _config(self, tree: Tree) -> YoloConfig:
+    def _config(self, tree: Tree, whole: Tree) -> YoloConfig:
         """Returns the classes and splits; classes that were passed stand for those of a file."""
         files = configurations(tree)
         config = YoloConfig({}, {})
         for file in files[:1] if self.chosen else files:
             config = read_config(self.root, file, self.collector)
-            self._compare(config, file)
+            self._compare(config, file, whole)
         if len(files) > 1:
             do = "Give the path of the file that counts, as in yolo(path='folder/data.yaml')."
             fail(f"yolo {self.root}", expected="one configuration", got=" and ".join(files[:3]), do=do)
@@ -115,9 +115,9 @@ class Yolo(RecordDataset):
             fail(f"yolo {self.root}", expected=expected, got="numbers alone", do=do)
         return config
 
-    def _compare(self, config: YoloConfig, file: str) -> None:
+    def _compare(self, config: YoloConfig, file: str, whole: Tree) -> None:
         """Adds a notice of each other file whose classes differ from those of the configuration `file`."""
-        for name in class_files(Tree(self.root)):
+        for name in class_files(whole):
             try:
                 names = config.names if name == file else read_config(self.root, name, Notices()).names
             except MkdError:  # another tool's file

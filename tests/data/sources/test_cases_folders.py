@@ -223,5 +223,5 @@ class TestPaths:
         for number, name in enumerate(("/x/cam1/a.jpg", "/x/cam2/a.jpg")):
             coco.list_image(number, name)
             coco.annotate(number)
-        told = "image 1 (/x/cam2/a.jpg): no image /x/cam2/a.jpg in images/, and a.jpg is x/cam1/a.jpg"
+        told = "image 1 (/x/cam2/a.jpg): no image /x/cam2/a.jpg in images/, and a.jpg is /x/cam1/a.jpg"
         assert told in refusal(open_coco, coco)
