@@ -274,10 +274,7 @@ def png() -> bytes:
 )
 @cases(30)
 def test_tfds(bbox, nameless, split):
-    """Boxes without area or beyond the image are lost: then the image is unknown as a whole.
-
-    The area of an object of class -1, which tfds writes for none, is unknown.
-    """
+    """A box without area or beyond the image makes all of it unknown; class -1, which is none, its area."""
     count = len(bbox)
     objects = {
         "bbox": np.float32(bbox).reshape(count, 4),
