@@ -6,6 +6,7 @@ program starts, not when it is imported.
 
 import dataclasses
 import itertools
+import logging
 import re
 import shlex
 import shutil
@@ -17,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import Config, from_values, options
 from mkd_tf.options import Options
+from mkd_tf.quiet_start import quiet_tensorflow
 from mkd_tf.training.workdir import FLAGS_FILE
 from mkd_tf.version import __version__
 
@@ -202,6 +205,18 @@ def _message(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {text} (--debug shows where)".split())
 
 
+class PlainLines(logging.Formatter):
+    """Log lines for users: what is told is a bare line, a warning or an error begins with that word."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        word = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        is_own = record.name.partition(".")[0] == __name__.partition(".")[0]
+        lines = [f"{word}{'' if is_own else f'{record.name}: '}{record.getMessage()}"]
+        if record.exc_info:
+            lines.append(self.formatException(record.exc_info))
+        return "\n".join(lines)
+
+
 def run(
     main: Callable[..., int | None],
     *groups: Group,
@@ -233,6 +248,9 @@ def run(
 
     def guarded(argv: list[str]) -> int:
         del argv
+        absl_logging.get_absl_handler().setFormatter(PlainLines())
+        if not FLAGS.debug:
+            quiet_tensorflow()
         try:
             return main(*(_build(group) for group in groups)) or 0
         except KeyboardInterrupt:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mkd_tf.checks import MkdError, check_one_of, check_positive, fail
+from mkd_tf.data.pixel_depth import depth_of, is_deep_image, rgb_strips
 
 _SUFFIXES = (
     ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .pfm .avif "
@@ -19,9 +20,6 @@ _SUFFIXES = (
 )
 IMAGE_SUFFIXES = tuple(_SUFFIXES.split())
 """Suffixes of the images that Pillow decodes without another program, the common ones first."""
-DEPTHS = (8, 10, 12, 14, 16)
-"""Bits that cameras use of images with 16 bits a pixel."""
-_ROWS = 256  # of an image that are converted at a time
 _HASH_SIDE = 8
 HASH_BITS = 2 * _HASH_SIDE**2
 _ORIENTATION_TAG = 0x0112
@@ -83,10 +81,11 @@ def read_image(
         than Pillow's limit against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`).
     """
     with _opened(path, content) as image:
+        is_deep = is_deep_image(image)
         image.load()
         image = _upright(image)
         pixels = np.empty((image.height, image.width, 3), "uint8")
-        for top, strip in _strips(image, path, depth):
+        for top, strip in rgb_strips(image, path, depth, is_deep):
             pixels[top : top + strip.height] = np.asarray(strip)
         return pixels
 
@@ -98,10 +97,10 @@ def measure_image(path: str | os.PathLike[str], content: bytes | None = None) ->
       MkdError: as `read_image`, for faults that the header shows.
     """
     with _opened(path, content) as image:
+        is_wide = image.mode.startswith("I") or is_deep_image(image)
         orientation = _orientation(image)
         is_turned = orientation in _SIDEWAYS
         width, height = image.size[::-1] if is_turned else image.size
-        is_wide = image.mode.startswith("I")
     return Scan(width, height, is_turned, None, orientation, is_wide=is_wide)
 
 
@@ -114,30 +113,24 @@ def scan_image(path: str | os.PathLike[str]) -> Scan:
       MkdError: as `read_image`.
     """
     with _opened(path) as image:
-        full_size = image.size
+        full_size, is_deep = image.size, is_deep_image(image)
         image.draft("L", (4 * _HASH_SIDE, 4 * _HASH_SIDE))
         image.load()
         is_jpeg = image.format in ("JPEG", "MPO")  # then the draft is smaller than the image
         width, height = full_size if is_jpeg else image.size
         orientation = _orientation(image)
         is_turned = orientation in _SIDEWAYS
-        is_wide = image.mode.startswith("I")
-        depth = depth_of(np.asarray(image)) if is_wide else 8
+        is_wide = image.mode.startswith("I") or is_deep
+        depth = depth_of(np.asarray(image.convert("RGB") if is_deep else image), is_deep) if is_wide else 8
         image = _upright(image)
         grey = Image.new("L", image.size)
-        for top, strip in _strips(image, path):
+        for top, strip in rgb_strips(image, path, depth if is_wide else None, is_deep):
             grey.paste(strip.convert("L"), (0, top))
     cells = np.asarray(grey.resize((_HASH_SIDE + 1, _HASH_SIDE + 1), Image.Resampling.BOX), "int16")
     is_darker = cells[:-1, :-1] < np.stack([cells[:-1, 1:], cells[1:, :-1]])
     if is_turned:
         width, height = height, width
     return Scan(width, height, is_turned, is_darker.ravel(), orientation, depth, is_wide)
-
-
-def depth_of(pixels: np.ndarray) -> int:
-    """Returns how many bits integer pixels use, one of `DEPTHS`."""
-    bits = int(pixels.max(initial=0)).bit_length()
-    return next((depth for depth in DEPTHS if bits <= depth), DEPTHS[-1])
 
 
 def upright_box(
@@ -234,39 +227,6 @@ def _upright(image: Image.Image) -> Image.Image:
     """Applies the EXIF orientation. `ImageOps.exif_transpose` would fail where it cannot rewrite EXIF."""
     orientation = _orientation(image)
     return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
-
-
-def _strips(
-    image: Image.Image, path: str | os.PathLike[str], depth: int | None = None
-) -> Iterator[tuple[int, Image.Image]]:
-    """Yields an image as RGB, some rows after the other, each with its first row.
-
-    As a whole, 16 bits or transparency would take up to 24 bytes a pixel.
-    """
-    if image.mode == "F":
-        do = "Save it with 8 or 16 bits a channel."
-        fail(f"image {os.fspath(path)}", expected="integer pixels", got="float pixels", do=do)
-    is_wide = image.mode.startswith("I")
-    most = 2 ** (depth or depth_of(np.asarray(image))) - 1 if is_wide else 255
-    width, height = image.size
-    for top in range(0, height, _ROWS):
-        strip = image.crop((0, top, width, min(top + _ROWS, height)))
-        if is_wide:
-            strip = _narrow(strip, most)
-        elif strip.has_transparency_data:
-            strip = _on_white(strip)
-        yield top, strip.convert("RGB")
-
-
-def _narrow(image: Image.Image, most: int) -> Image.Image:
-    """Makes 8 bits of 16, which Pillow's own conversion would clip."""
-    pixels = np.asarray(image).astype("float64") * (255 / most)
-    return Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype("uint8"))
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
 def _explain(path: str | os.PathLike[str], error: Exception, content: bytes | None = None) -> NoReturn:

@@ -4,22 +4,24 @@ import dataclasses
 import functools
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from mkd_tf.checks import fail
+from mkd_tf.data.text_files import decoded, encoding_of
 from mkd_tf.registry import Spec
 
-_SKIPPED_FOLDERS = ("__MACOSX",)
+SKIPPED_FOLDERS = ("__MACOSX",)
 _DEEPEST = 8  # folders below the root
 _SAMPLE = 30  # files of one suffix that are opened in each folder
 _HEAD = 1 << 16  # bytes
-_XML_ROOT = re.compile(rb"<\s*([A-Za-z_][\w.-]*)")
-_XML_PROLOGUE = re.compile(rb"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(\[[^\]]*\])?[^>]*>", re.DOTALL)
+_XML_ROOT = re.compile(r"<\s*([A-Za-z_][\w.-]*)")
+_XML_PROLOGUE = re.compile(r"<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*(\[[^\]]*\])?[^>]*>", re.DOTALL)
 _KINDS = {
-    "coco": (b'"images"', b'"annotations"', b'"categories"'),
-    "labelme": (b'"shapes"', b'"imagePath"'),
+    "coco": ('"images"', '"annotations"', '"categories"'),
+    "labelme": ('"shapes"', '"imagePath"'),
 }
+_LONGEST_KEY = 64  # bytes, in any encoding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Tree:
     def __init__(self, path: Path):
         self.chosen = "" if path.is_dir() else path.name
         self.root = path if path.is_dir() else path.parent
-        self.files = tuple(sorted(_listed(self.root)))
+        self.files = tuple(sorted(walk_visible(self.root, _DEEPEST)))
 
     def path(self, name: str) -> str:
         """Returns the path of a file or folder of the tree, as an argument of a data set."""
@@ -103,53 +105,76 @@ def existing_path(text: str) -> Path:
     return path
 
 
-def _listed(root: Path) -> list[str]:
-    found: list[str] = []
-    seen: set[str] = set()
+def walk_visible(root: Path, deepest: int | None = None) -> Iterator[str]:
+    """Yields the paths below a folder of its files and of those in its folders, with `/`, by name.
+
+    Hidden files and folders, leftovers of file managers as `._a.xml` and `__MACOSX`, are passed over.
+    Links are followed, each folder once, but those to a folder that holds `root`.
+
+    Args:
+      root: the folder.
+      deepest: how many folders below the root are looked into; None for all.
+    """
+    seen = {str(parent) for parent in Path(os.path.realpath(root)).parents}
     for folder, folders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         relative = os.path.relpath(folder, root).replace(os.sep, "/")
         depth = 0 if relative == "." else relative.count("/") + 1
-        if real in seen or depth >= _DEEPEST:
+        if real in seen or depth == deepest:
             folders[:] = []
         if real in seen:
             continue
         seen.add(real)
-        folders[:] = [f for f in folders if not f.startswith(".") and f not in _SKIPPED_FOLDERS]
+        shown = sorted(f for f in folders if not f.startswith(".") and f not in SKIPPED_FOLDERS)
+        # A folder goes by its own name before that of a link to it.
+        folders[:] = sorted(shown, key=lambda name: os.path.islink(os.path.join(folder, name)))
         prefix = "" if relative == "." else f"{relative}/"
-        found += [prefix + name for name in files if not name.startswith(".")]
-    return found
+        yield from (prefix + name for name in sorted(files) if not name.startswith("."))
 
 
 def xml_root(path: Path) -> str:
     """Returns the name of a file's root element; empty if it has none."""
-    found = _XML_ROOT.search(_XML_PROLOGUE.sub(b"", _head(path)))
-    return found[1].decode("ascii") if found else ""
+    found = _XML_ROOT.search(_XML_PROLOGUE.sub("", decoded(head(path), "replace")))
+    return found[1] if found else ""
 
 
 def json_kind(path: Path) -> str:
     """Returns which tool's annotations a file holds; empty for any other."""
-    head = _head(path).lstrip(b"\xef\xbb\xbf \t\r\n")
-    if head.startswith(b"["):
-        is_task = b'"annotations"' in head and (b'"data"' in head or b'"result"' in head)
-        is_task |= b'"completions"' in head
-        is_short = b'"original_width"' in head or (b'"annotator"' in head and b'"annotation_id"' in head)
+    start = decoded(head(path), "replace").lstrip()
+    if start.startswith("["):
+        is_task = '"annotations"' in start and ('"data"' in start or '"result"' in start)
+        is_task |= '"completions"' in start
+        is_short = '"original_width"' in start or ('"annotator"' in start and '"annotation_id"' in start)
         return "label_studio" if is_task or is_short else ""
-    if not head.startswith(b"{"):
+    if not start.startswith("{"):
         return ""
-    missing = {kind: set(keys) for kind, keys in _KINDS.items()}
+    missing = _missing_keys(path)
+    return next((kind for kind, keys in missing.items() if not keys), "")
+
+
+def lacking_keys(path: Path) -> list[str]:
+    """Returns the key that a COCO file lacks; none if the file is not like one."""
+    missing = _missing_keys(path)["coco"]
+    return [key.strip('"') for key in missing] if len(missing) == 1 else []
+
+
+def _missing_keys(path: Path) -> dict[str, set[str]]:
+    """Returns the keys of each kind that do not occur in a file; it is read until one kind has all."""
+    encoding, _ = encoding_of(head(path))
+    missing = {kind: {key.encode(encoding) for key in keys} for kind, keys in _KINDS.items()}
     with open(path, "rb") as stream:
         before = b""
         while block := stream.read(1 << 20):
-            for kind, keys in missing.items():
+            for keys in missing.values():
                 keys -= {key for key in keys if key in before + block}
-                if not keys:
-                    return kind
-            before = block[-16:]
-    return ""
+            if not all(missing.values()):
+                break
+            before = block[-_LONGEST_KEY:]
+    return {kind: {key.decode(encoding) for key in keys} for kind, keys in missing.items()}
 
 
-def _head(path: Path) -> bytes:
+def head(path: Path) -> bytes:
+    """Returns the first bytes of a file; none if it cannot be read."""
     try:
         with open(path, "rb") as stream:
             return stream.read(_HEAD)

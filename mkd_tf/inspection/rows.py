@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mkd_tf.data.sources.notices import Notice
 from mkd_tf.schemas.inspection import InspectionFile, Noticed, SplitFacts
 
 COUNTS = {
@@ -79,16 +80,18 @@ def print_inspection(record: InspectionFile, console: Console) -> None:
             console.print(f"  {text}", highlight=False, soft_wrap=True, markup=False)
     console.print("Suspects:" if record["suspects"] else "Suspects: none", highlight=False)
     for suspect in record["suspects"]:
-        first = ", ".join(dict.fromkeys(place["image"] for place in suspect["places"][:3]))
+        images = list(dict.fromkeys(place["image"] for place in suspect["places"]))
+        first = ", ".join([*images[:3], *(["..."] if len(images) > 3 else [])])
         text = f"  {suspect['kind']}, {suspect['count']:,}: {suspect['message']}"
         console.print(text + (f" ({first})" if first else ""), highlight=False, soft_wrap=True, markup=False)
 
 
 def notice_line(notice: Noticed) -> str:
     """Returns what was not used in one line."""
-    examples = ", ".join(notice["examples"])
-    count = f"{notice['count']:,} times: " if notice["count"] > 1 else ""
-    return f"{notice['where']}: {count}{notice['message']}{f' ({examples})' if examples else ''}"
+    # A problem's message has its count, and its examples are further messages.
+    count = 1 if notice["kind"] == "problem" else notice["count"]
+    examples = tuple(notice["examples"])
+    return str(Notice(notice["kind"], notice["where"], max(count, 1), notice["message"], examples))
 
 
 def _limited(lines: list[str]) -> Iterator[str]:

@@ -247,5 +247,5 @@ def test_strips_are_converted_as_the_whole_would_be(tmp_path, monkeypatch, kind)
     path = save(tmp_path, image, file, **({"transparency": 3} if kind == "P" else {}))
     whole = read_image(path)
     for rows in (1, 5, 17):
-        monkeypatch.setattr("mkd_tf.data.image_files._ROWS", rows)
+        monkeypatch.setattr("mkd_tf.data.pixel_depth._ROWS", rows)
         np.testing.assert_array_equal(read_image(path), whole)

@@ -185,7 +185,7 @@ class TestNotRecognised:
         with pytest.raises(MkdError) as caught:
             folder.open()
         assert "expected Pascal VOC (*.xml with <annotation>), COCO (*.json with images" in str(caught.value)
-        assert "got 1 images and none of these. Give the folder that holds both" in str(caught.value)
+        assert "got 1 image and none of these. Give the folder that holds both" in str(caught.value)
 
     def test_nothing_there(self, folder):
         with pytest.raises(

@@ -11,28 +11,20 @@ without a box has that around its segmentation.
 """
 
 import dataclasses
-import json
-import mmap
-import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PureWindowsPath
 from typing import Any, NoReturn
 
 from mkd_tf.checks import fail
 from mkd_tf.data.sources.coco_categories import Category, read_categories
+from mkd_tf.data.sources.coco_content import AROUND, read_content
 from mkd_tf.data.sources.examples import ImageObject
-from mkd_tf.data.sources.masks import segmentation_box
 from mkd_tf.data.sources.notices import BadExample, Notices, Problem
 from mkd_tf.data.sources.values import Box, are_fractions, flag, number, record_id
 
 Id = int | str
 Record = dict[str, Any]
-# Most of a file's content, and not used here. They are dropped while the file is parsed,
-# so that those of COCO's 860,000 objects are never in memory at once.
-_UNREAD = ("segmentation", "keypoints", "segments_info", "attributes")
-_MASKS = re.compile(rb'"(segmentation|keypoints)"\s*:\s*(?:\[[\[\]\d\s.,eE+-]*\]|\{[^{}]*\})')
 _READ: dict[str, Any] = {}
-_AROUND = "box around its segmentation"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,15 +73,17 @@ def read_coco_file(path: Path, name: str, notices: Notices) -> CocoFile:
     Raises:
       MkdError: if it is missing, no JSON, or lacks one of the three lists.
     """
-    found = _read_json(path)
+    found = read_content(path)
     where = f"annotations {path}"
     if not isinstance(found, dict):
         _no_instances(where, f"a {type(found).__name__}")
     listed, annotations = _records(found, "categories", where), found.get("annotations")
     used = {record_id(a.get("category_id")) for a in annotations or () if isinstance(a, dict)}
     categories = read_categories(listed, used, where, name, notices)
-    images, problems = _images(_records(found, "images", where), name, notices)
+    images, shared, problems = _images(_records(found, "images", where), name, notices)
     all_ids = {record_id(record.get("id")) for record in found["images"]} - {None}
+    by_name: dict[str, Id] | None = None
+    strays = 0
     objects: dict[Id, list[ImageObject]] = {image_id: [] for image_id in images}
     lost: dict[Id, list[Problem]] = {}
     seen: set[Id] = set()
@@ -102,15 +96,28 @@ def read_coco_file(path: Path, name: str, notices: Notices) -> CocoFile:
         seen.add(index)
         category = categories.get(record_id(record.get("category_id")))
         class_name = category.name if category else None
+        if image_id not in all_ids and isinstance(image_id, str):
+            by_name = _ids_by_name(images) if by_name is None else by_name
+            if image_id in by_name:
+                notices.add(
+                    "changed", name, "image_ids that are the names of images are read as those", image_id
+                )
+                image_id = by_name[image_id]
         if image_id not in all_ids:
+            strays += 1
             message = f"image {record.get('image_id')!r:.40} is not in the file"
             problems.append(Problem(name, index, message, class_name, "annotation"))
         elif image_id in objects:  # else its image is left out, and already among the problems
             try:
+                if image_id in shared:
+                    raise BadExample(f"its image_id is that of {shared[image_id]}")
                 objects[image_id] += _objects(record, index, category, name, notices)
             except BadExample as error:
                 problem = Problem(name, index, str(error), class_name, "annotation")
                 lost.setdefault(image_id, []).append(problem)
+    if strays and not all(objects[i] or i in lost for i in objects):
+        message = "annotations name images that are not in the file; those without any are taken as negatives"
+        notices.add("suspect", name, message, count=strays)
     found_images = tuple(
         CocoImage(i, *images[i], tuple(items), tuple(lost.get(i, ()))) for i, items in objects.items()
     )
@@ -129,55 +136,6 @@ def _each_once(records: list[Record]) -> Iterator[Record]:
         records[position] = _READ
 
 
-def _read_json(path: Path) -> Any:
-    where = f"annotations {path}"
-    if (found := _without_masks(path)) is not None:
-        return found
-    try:
-        return json.loads(path.read_text("utf-8-sig"), object_hook=_without_outlines)
-    except FileNotFoundError:
-        fail(where, expected="a file", got="none", do="Correct the path.")
-    except OSError as error:
-        fail(where, expected="a readable file", got=str(error.strerror), do="Give the path of a JSON file.")
-    except json.JSONDecodeError as error:
-        got = f"{error.msg} at line {error.lineno}, column {error.colno}"
-        fail(where, expected="JSON", got=got, do="Correct the file or write it again.")
-    except (UnicodeDecodeError, RecursionError) as error:
-        fail(where, expected="JSON in UTF-8", got=str(error), do="Write the file again.")
-    except ValueError as error:  # a number of more digits than Python reads
-        fail(where, expected="JSON", got=str(error), do="Correct the file or write it again.")
-
-
-def _without_masks(path: Path) -> Any:
-    """Returns the content of a file without outlines and key points, which are cut out before it is parsed.
-
-    They are nine tenths of COCO's files. None if there is any fault, or an object without a box
-    that needs its outline: then the file is parsed as it is, three times as slowly.
-    """
-    try:
-        with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            text = _MASKS.sub(rb'"\1":true', content)
-        found = json.loads(text.decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    annotations = found.get("annotations") if isinstance(found, dict) else None
-    if not isinstance(annotations, list):
-        return None
-    is_cut = any(isinstance(a, dict) and not a.get("bbox") and "segmentation" in a for a in annotations)
-    return None if is_cut else found
-
-
-def _without_outlines(record: Record) -> Record:
-    if record.get("segmentation") and not record.get("bbox"):
-        try:
-            record[_AROUND] = segmentation_box(record["segmentation"])
-        except BadExample as error:
-            record[_AROUND] = str(error)
-    for key in _UNREAD:
-        record.pop(key, None)
-    return record
-
-
 def _no_instances(where: str, got: str) -> NoReturn:
     expected = "COCO instances: an object with lists 'images', 'annotations' and 'categories'"
     fail(where, expected=expected, got=got, do="Give an instances file; captions and others hold no boxes.")
@@ -192,9 +150,10 @@ def _records(found: Record, key: str, where: str) -> list[Record]:
 
 def _images(
     records: list[Record], file: str, notices: Notices
-) -> tuple[dict[Id, tuple[str, tuple[int, int] | None]], list[Problem]]:
-    """Returns (file name, size) by id; of two files with one id the first is used."""
+) -> tuple[dict[Id, tuple[str, tuple[int, int] | None]], dict[Id, str], list[Problem]]:
+    """Returns (file name, size) by id, of two files with one id the first; which files share an id."""
     images: dict[Id, tuple[str, tuple[int, int] | None]] = {}
+    shared: dict[Id, str] = {}
     problems: list[Problem] = []
     for position, record in enumerate(records):
         image_id, name = record_id(record.get("id")), record.get("file_name")
@@ -210,11 +169,24 @@ def _images(
             continue
         elif image_id in images:
             fault = f"its id is that of {images[image_id][0]}"
+            shared[image_id] = f"{shared.get(image_id, images[image_id][0])} and {name}"
         if fault:
             problems.append(Problem(file, image_id, fault, name, "image"))
         else:
             images[image_id] = (name, _size(record))
-    return images, problems
+    return images, shared, problems
+
+
+def _ids_by_name(images: Mapping[Id, tuple[str, tuple[int, int] | None]]) -> dict[str, Id]:
+    """Returns the ids of images by their file names, and by those without folder and suffix."""
+    found: dict[str, Id] = {}
+    several: set[str] = set()
+    for image_id, (name, _) in images.items():
+        path = PureWindowsPath(name)  # knows / and \\
+        for key in {name, path.name, path.stem}:
+            if found.setdefault(key, image_id) != image_id:
+                several.add(key)
+    return {key: image_id for key, image_id in found.items() if key not in several}
 
 
 def _size(record: Record) -> tuple[int, int] | None:
@@ -271,8 +243,8 @@ def _area(record: Record) -> float | None:
 
 def _boxes(record: Record, file: str, notices: Notices) -> list[Box]:
     given = record.get("bbox")
-    if not given and _AROUND in record:
-        around = record[_AROUND]
+    if not given and AROUND in record:
+        around = record[AROUND]
         if isinstance(around, str):
             raise BadExample(around)
         if around is not None:
@@ -280,6 +252,8 @@ def _boxes(record: Record, file: str, notices: Notices) -> list[Box]:
             return [around]
     if given is None:
         raise BadExample("no bbox")
+    if given == [] and AROUND in record:
+        raise BadExample("bbox is [], not four numbers, and its segmentation is empty")
     if isinstance(given, list) and given and all(isinstance(box, list) for box in given):
         message = "annotations with several boxes are read as several objects"
         notices.add("changed", file, message, str(record.get("id")))
@@ -289,7 +263,8 @@ def _boxes(record: Record, file: str, notices: Notices) -> list[Box]:
 
 def _box(given: Any) -> Box:
     if not isinstance(given, list) or len(given) != 4:
-        raise BadExample(f"bbox is {given!r:.60}, not four numbers")
+        kind = "text, " if isinstance(given, str) else ""
+        raise BadExample(f"bbox is {kind}{given!r:.60}, not four numbers")
     try:
         x, y, width, height = (number(side, "bbox") for side in given)
     except BadExample as error:

@@ -11,7 +11,7 @@ used, unless it is in `unlabelled_images`.
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from mkd_tf.data.sources.finishing import finish_example
 from mkd_tf.data.sources.layouts import coco_layouts
 from mkd_tf.data.sources.notices import BadExample, Notices, Problem
 from mkd_tf.data.sources.paths import ImageFolder, name_unused, visible_tree
+from mkd_tf.data.sources.values import box_fault
 from mkd_tf.data.tree import Found, Tree
 
 Source = str | os.PathLike[str]
@@ -100,7 +101,8 @@ class CocoJson(FileDataset):
             problems += more
             used |= set(free)
         _name_unlisted(folders, used | set(paths.values()), self.collector)
-        self.report(where, problems, _NUMBERING)
+        hint = _corners(files.values(), self.collector) if problems else ""
+        self.report(where, problems, f"{_NUMBERING}{hint}")
         if examples["train"] and not any(e.objects for found in examples.values() for e in found):
             fail(where, expected="annotated objects", got="none", do="Annotate some objects.")
         labelled = {ALL: examples["train"]} if len(files) == 1 else examples
@@ -191,6 +193,22 @@ def _examine(
     found, more = survey(jobs)
     owned = [(split, example) for split, example in zip(splits, found, strict=True) if example]
     return {split: [e for s, e in owned if s == split] for split in files}, problems + more
+
+
+def _corners(files: Iterable[CocoFile], notices: Notices) -> str:
+    """Returns a sentence for files whose boxes fit their images as corners alone, and adds a notice."""
+    found = ""
+    for file in files:
+        sized = [(item.box, image.size) for image in file.images if image.size for item in image.objects]
+        beyond = sum(box_fault(box, *size) is not None for box, size in sized)
+        corners = [((x0, y0, x1 - x0, y1 - y0), size) for (x0, y0, x1, y1), size in sized]
+        if beyond and not any(box_fault(box, *size) for box, size in corners):
+            message = (
+                f"{beyond} of {len(sized)} boxes leave their images, and all fit as xmin, ymin, xmax, ymax"
+            )
+            notices.add("suspect", file.name, f"{message}; COCO's are x, y, width, height")
+            found = f" {file.name}: {message}, while COCO's are x, y, width, height."
+    return found
 
 
 def _read_example(

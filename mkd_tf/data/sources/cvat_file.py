@@ -29,6 +29,7 @@ from mkd_tf.data.sources.names import class_name
 from mkd_tf.data.sources.notices import BadExample, Notices, Problem
 from mkd_tf.data.sources.outlines import ellipse_box, turned_box
 from mkd_tf.data.sources.values import Box, flag, number
+from mkd_tf.data.text_files import xml_fault
 
 _SIDES = ("xtl", "ytl", "xbr", "ybr")
 _CUBOID = [f"{axis}{corner}{face}" for face in "12" for corner in ("tl", "bl", "tr", "br") for axis in "xy"]
@@ -90,7 +91,7 @@ def read_cvat_file(path: Path, file: str, notices: Notices) -> CvatFile:
     except (ParseError, ValueError, LookupError) as error:
         if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
             raise
-        fail(where, expected="XML", got=str(error), do="Correct the file or export it again.")
+        fail(where, expected="XML", got=xml_fault(path, error), do="Correct the file or export it again.")
     except OSError as error:
         fail(where, expected="a readable file", got=str(error.strerror), do="Correct the path.")
     return CvatFile(tuple(names), tuple(images))

@@ -7,7 +7,7 @@ EXIF orientation, as annotation tools show it; x 0 is the left edge.
 import concurrent.futures
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -107,15 +107,6 @@ def survey(jobs: Sequence[Job]) -> tuple[list[Example | None], list[Problem]]:
             examples.append(example)
             problems += found
     return examples, problems
-
-
-def visible_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Returns a folder's files of these suffixes by name, without hidden ones.
-
-    Hidden files are leftovers of file managers, as in `._a.xml`.
-    """
-    found = (path for path in folder.iterdir() if path.suffix.lower() in suffixes)
-    return sorted(path for path in found if not path.name.startswith(".") and path.is_file())
 
 
 def existing_folder(where: str, folder: str | os.PathLike[str]) -> Path:

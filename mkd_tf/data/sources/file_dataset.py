@@ -25,6 +25,7 @@ Splits = dict[str, list[Example]]
 ALL = "all"
 _SHOWN = 10  # problems listed in an error
 _SHOWN_NOTICES = 25
+_SHOWN_UNUSED = 3
 
 
 class FileDataset(Dataset):
@@ -81,15 +82,23 @@ class FileDataset(Dataset):
         self.problems = tuple(problems)
         if not problems:
             return
-        if self._on_bad_example == "skip":
-            lines = "\n  ".join(map(str, problems))
-            _LOGGER.warning("%s: left out %d bad examples:\n  %s", where, len(problems), lines)
-            return
+        count, is_one = len(problems), len(problems) == 1
         lines = "\n  ".join(map(str, problems[:_SHOWN]))
-        if len(problems) > _SHOWN:
-            lines += f"\n  and {len(problems) - _SHOWN} more"
-        do = f"{numbering} Correct these, or leave them out with --on_bad_example=skip."
-        raise MkdError(f"{where}: expected sound examples, got {len(problems)} bad ones:\n  {lines}\n{do}")
+        if count > _SHOWN:
+            lines += f"\n  and {count - _SHOWN} more; mkd inspect_data shows some of every file"
+        if self._on_bad_example == "skip":
+            text = f"{where}: left out {count} bad {'example' if is_one else 'examples'}:\n  {lines}"
+            _LOGGER.warning("%s", text)
+            return
+        them = ("it", "this one") if is_one else ("them", "these")
+        do = f"{numbering} Correct {them[1]}, or leave {them[0]} out with --on_bad_example=skip."
+        got = f"{count} bad {'one' if is_one else 'ones'}"
+        raise MkdError(f"{where}: expected sound examples, got {got}:\n  {lines}\n{do}")
+
+    def unused(self) -> str:
+        """Returns a sentence with the first files that are not used, for the error that nothing is left."""
+        found = [str(notice) for notice in self.collector if notice.kind == "unused"]
+        return f" Not used: {'; '.join(found[:_SHOWN_UNUSED])}." if found else ""
 
     def assign_splits(
         self, where: str, labelled: Mapping[str, list[Example]], unlabelled: Sequence[Example]
@@ -104,6 +113,13 @@ class FileDataset(Dataset):
         """
         splits, seed = dict(labelled), self._seed
         shares = dict(zip(SPLITS, self._shares, strict=False))
+        # What nothing is known of teaches nothing as a label, and can be labelled by a teacher.
+        place = ALL if ALL in splits else "train"
+        blank = [e for e in splits.get(place, ()) if not e.objects and not e.is_complete]
+        splits[place] = [e for e in splits.get(place, ()) if e.objects or e.is_complete]
+        if blank and not splits[place]:
+            got = f"{len(blank)} that lost every object"
+            fail(where, expected="labelled images for train", got=got, do="Correct their objects.")
         if ALL in splits:
             splits = _by_seed(splits[ALL], shares, seed)
             _LOGGER.info("No lists of splits: split by seed %d into %s", seed, _sizes(splits))
@@ -116,13 +132,7 @@ class FileDataset(Dataset):
             fail(where, expected="usable images for train", got="none", do="Add or repair some.")
         claimed = {example.path for examples in labelled.values() for example in examples}
         splits["unlabelled"] = [example for example in unlabelled if example.path not in claimed]
-        # What nothing is known of teaches nothing as a label, and can be labelled by a teacher.
-        blank = [e for e in splits["train"] if not e.objects and not e.is_complete]
         splits["unlabelled"] += blank
-        splits["train"] = [e for e in splits["train"] if e.objects or e.is_complete]
-        if not splits["train"]:
-            got = f"{len(blank)} that lost every object"
-            fail(where, expected="labelled images for train", got=got, do="Correct their objects.")
         if self._drop_copies:
             _drop_copies(splits)
         _warn_of_copies(splits)
@@ -166,7 +176,7 @@ def _evaluated(splits: Splits) -> list[Example]:
 
 
 def _sizes(splits: Splits) -> str:
-    return ", ".join(f"{split} {len(examples)}" for split, examples in splits.items())
+    return ", ".join(f"{split} {len(splits[split])}" for split in SPLITS if split in splits)
 
 
 def _common_depth(splits: Splits, notices: Notices) -> int | None:

@@ -27,6 +27,7 @@ from mkd_tf.data.sources.names import class_name
 from mkd_tf.data.sources.notices import BadExample, Notices, Problem
 from mkd_tf.data.sources.outlines import brush_box, ellipse_box, turned_box
 from mkd_tf.data.sources.values import Box, flag, number, record_id
+from mkd_tf.data.text_files import read_text
 
 Record = dict[str, Any]
 _LABELS = ("rectanglelabels", "polygonlabels", "ellipselabels", "brushlabels", "labels", "keypointlabels")
@@ -63,7 +64,7 @@ def read_label_studio_file(path: Path, file: str, notices: Notices) -> list[Task
     """
     where = f"annotations {path}"
     try:
-        found = json.loads(path.read_text("utf-8-sig"))
+        found = json.loads(read_text(path))
     except OSError as error:
         fail(where, expected="a readable file", got=str(error.strerror), do="Correct the path.")
     except (ValueError, RecursionError) as error:
@@ -173,6 +174,9 @@ def _label(names: Sequence[Any], file: str, notices: Notices) -> tuple[str, str]
 def _region_box(region: Record, value: Record) -> Box:
     """Returns the box of a region in fractions of the image."""
     size = _size([region])
+    if number(region.get("image_rotation") or 0, "image_rotation") % 360:
+        angle = region["image_rotation"]
+        raise BadExample(f"image_rotation is {angle!r:.20}: the image was turned in the tool, expected 0")
     if "rle" in value:
         if size is None or not isinstance(value["rle"], list):
             raise BadExample("a brush without original_width, original_height and a list rle")

@@ -37,7 +37,7 @@ class Labelme(RecordDataset):
         records: list[Record] = []
         problems: list[Problem] = []
         for file in (name for name in Tree(self.root).files if name.lower().endswith(".json")):
-            if json_kind(self.root / file) != "labelme":
+            if json_kind(self.root / file) != "labelme" and not self._is_of_an_image(file):
                 self.collector.add("unused", ".", "JSON files that are not of labelme are not read", file)
                 continue
             try:
@@ -51,6 +51,11 @@ class Labelme(RecordDataset):
             fail(f"labelme {self.root}", expected="JSON files of labelme", got="none", do=do)
         splits = self.by_folders(records)
         return Contents(splits, self.without_labels(splits), None, problems)
+
+    def _is_of_an_image(self, file: str) -> bool:
+        """Returns whether an image of that name lies beside a file: then it is a damaged file of labelme."""
+        beside = self.root / file
+        return any(beside.with_suffix(suffix).is_file() for suffix in IMAGE_SUFFIXES)
 
     def _read(self, file: str) -> tuple[Path, Labels]:
         found = read_labelme_file(self.root / file, file, self.collector)

@@ -21,8 +21,10 @@ from mkd_tf.data.sources.names import class_name
 from mkd_tf.data.sources.notices import BadExample, Notices, Problem
 from mkd_tf.data.sources.outlines import ellipse_box
 from mkd_tf.data.sources.values import Box, flag, number, record_id
+from mkd_tf.data.text_files import read_text
 
-_AROUND_POINTS = ("rectangle", "polygon", "linestrip", "line")
+# The turned rectangles of labelme and of X-AnyLabeling are four corners.
+_AROUND_POINTS = ("rectangle", "polygon", "linestrip", "line", "oriented_rectangle", "rotation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,10 @@ def read_labelme_file(path: Path, file: str, notices: Notices) -> LabelmeFile:
       BadExample: if it is no JSON of labelme.
     """
     try:
-        found = json.loads(path.read_text("utf-8-sig"), object_hook=_without_image)
+        text = read_text(path)
+        if not text.strip():
+            raise BadExample("is empty", file)
+        found = json.loads(text, object_hook=_without_image)
     except OSError as error:
         raise BadExample(f"cannot be read ({error.strerror})", file) from error
     except (ValueError, RecursionError) as error:
@@ -79,7 +84,8 @@ def _label(shape: dict[str, Any], file: str, notices: Notices) -> tuple[str, boo
     try:
         label = class_name(shape.get("label"), file, notices)
         flags = shape.get("flags")
-        is_difficult = isinstance(flags, dict) and flag(flags.get("difficult"), "difficult")
+        given = flags.get("difficult") if isinstance(flags, dict) else None
+        is_difficult = flag(given, "difficult") | flag(shape.get("difficult"), "difficult")
     except BadExample as error:
         fault = str(error)
     return label, is_difficult, fault

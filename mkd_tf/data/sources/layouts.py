@@ -48,7 +48,7 @@ def voc_layouts(tree: Tree) -> list[Found]:
 
 def _voc_source(tree: Tree, root: str, source: str) -> str:
     prefix = "" if root == "." else f"{root}/"
-    lists = [n for n in tree.files if n.lower().startswith(f"{prefix}imagesets/main/".lower())]
+    lists = [n for n in tree.files if n.lower().startswith(f"{prefix}imagesets/".lower())]
     return f"{source} and {PurePosixPath(lists[0]).parent}" if lists else source
 
 

@@ -1,11 +1,12 @@
 """Class names: one spelling for what looks the same, on one line.
 
 Two files that show the same word may hold different characters: composed or decomposed letters,
-no-break spaces, line breaks of a formatter, characters without width. Every reader takes its
-class names through `class_name`, so that a name is the same in every format and fits into
+no-break spaces, line breaks of a formatter, characters without width, entities of HTML. Every
+reader takes its class names through `class_name`, so that a name is the same in every format and fits into
 the label files of exports.
 """
 
+import html
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from mkd_tf.data.sources.notices import BadExample, Notices
 # Without width, and without meaning in any script. The joiners U+200C and U+200D are letters of
 # Persian, of Indian scripts and of emoji: they stay between characters beyond ASCII.
 _INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u180e\u200b\u200e\u200f\u2060\ufeff"))
+_ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _STRAY_JOINERS = re.compile("(?<![^\\x00-\\x7f])[\u200c\u200d]+|[\u200c\u200d]+(?![^\\x00-\\x7f])")
 
 
@@ -32,7 +34,7 @@ def one_line(text: str) -> str:
 
 
 def class_name(text: object, where: str, notices: Notices | None = None) -> str:
-    """Returns the class that a file names, as `one_line`.
+    """Returns the class that a file names, as `one_line`, entities as `&amp;` as their characters.
 
     Args:
       text: as written.
@@ -46,7 +48,10 @@ def class_name(text: object, where: str, notices: Notices | None = None) -> str:
         text = str(text)
     if not isinstance(text, str):
         raise BadExample(f"its class name is {text!r:.40}, not text")
-    name = one_line(text)
+    plain = text
+    while (found := _ENTITY.sub(lambda entity: html.unescape(entity[0]), plain)) != plain:
+        plain = found  # of a file that was escaped twice
+    name = one_line(plain)
     if not name:
         raise BadExample("no class name" if not text else f"its class name {text!r:.40} shows nothing")
     if notices is not None and name != text.strip(" \t\r\n"):

@@ -5,6 +5,7 @@ slash, `%20` for a space, an absolute path of this or another machine, another c
 sub-folder. Nothing outside the folder is ever opened.
 """
 
+import html
 import os
 import re
 import unicodedata
@@ -14,9 +15,12 @@ from urllib.parse import unquote
 
 from mkd_tf.data.image_files import IMAGE_SUFFIXES
 from mkd_tf.data.sources.notices import BadExample, Notices
+from mkd_tf.data.tree import walk_visible
 
 # Files that tools and systems put beside images and annotations; they are not named.
 _HOUSEKEEPING = ("thumbs.db", "desktop.ini")
+_FOREIGN = "paths of another folder or machine are found by their ends"
+_ADDRESS = re.compile(r"^[a-z][a-z0-9+]*://[^/]*|(?<=.)[?#].*$", re.IGNORECASE)
 
 
 def nfc(text: str) -> str:
@@ -47,15 +51,10 @@ def leads_out(name: str) -> bool:
 
 
 def visible_tree(folder: Path) -> Iterator[Path]:
-    """Yields the files of a folder and its sub-folders by name, without hidden ones.
-
-    Hidden files are leftovers of file managers, as in `._a.xml` and `__MACOSX`.
-    """
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        for name in sorted(files):
-            if not name.startswith(".") and name.lower() not in _HOUSEKEEPING:
-                yield Path(root, name)
+    """Yields the files of a folder and its sub-folders as `walk_visible`, without those of systems."""
+    for name in walk_visible(folder):
+        if name.rpartition("/")[2].lower() not in _HOUSEKEEPING:
+            yield folder / name
 
 
 def relative_stem(path: Path, folder: Path) -> str:
@@ -84,6 +83,7 @@ class ImageFolder:
         self.where = where or f"{folder.name}/"
         self._notices = notices
         self._index: dict[str, list[Path]] | None = None
+        self._owners: dict[Path, str] = {}  # the first name of each image
 
     def find(self, name: str) -> Path:
         """Returns the file that `name` means, a path in any form.
@@ -93,16 +93,20 @@ class ImageFolder:
         """
         literal = self.folder / name
         if not leads_out(name) and os.path.isfile(literal):  # False too for names no system takes
+            self._owners.setdefault(literal, name)
             return literal
-        for names, how in readings(name, self.folder):
-            found = self._lookup("/".join(names))
+        names = parts_of(name)
+        ends = dict.fromkeys(names[-1:])
+        for parts, how in readings(name, self.folder):
+            ends |= dict.fromkeys(parts[-1:])
+            found = self._lookup("/".join(parts))
             if len(found) == 1:
                 self._notices.add("changed", self.where, how, name)
-                return found[0]
+                return self._owned(found[0], name) if how == _FOREIGN else found[0]
         if leads_out(name):
-            raise BadExample("its file_name leads out of the folder")
-        names = parts_of(name)
-        alike = self._lookup("/".join(names).casefold()) or self._lookup(f"*/{names[-1]}" if names else "")
+            raise BadExample(f"its file_name leads out of the folder {self.where}")
+        alike = self._lookup("/".join(names).casefold())
+        alike = alike or next((found for end in ends if (found := self._lookup(f"*/{end}"))), [])
         if len(alike) > 1:
             shown = ", ".join(sorted(self.relative(path) for path in alike)[:3])
             raise BadExample(f"no image {name} in {self.where}, and several fit: {shown}")
@@ -111,7 +115,15 @@ class ImageFolder:
         same_folder = nfc(self.relative(alike[0])).casefold() == "/".join(names).casefold()
         how = "names of another case are used" if same_folder else "names are found in sub-folders"
         self._notices.add("changed", self.where, how, name)
-        return alike[0]
+        return alike[0] if same_folder else self._owned(alike[0], name)
+
+    def _owned(self, path: Path, name: str) -> Path:
+        """Returns an image that was found by the end of its path, unless another path was found there."""
+        owner = self._owners.setdefault(path, name)
+        if parts_of(owner) != parts_of(name):
+            message = f"no image {name} in {self.where}, and {self.relative(path)} is {owner}"
+            raise BadExample(message)
+        return path
 
     def relative(self, path: Path) -> str:
         """Returns a file's path below the folder, with `/`."""
@@ -135,12 +147,16 @@ class ImageFolder:
 def readings(name: str, folder: Path) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yields what a name may mean below a folder: path parts, and the words that say so."""
     texts = [(name, "")]
+    if "://" in name:
+        texts.append((_ADDRESS.sub("", name).lstrip("/"), "addresses are read as their paths"))
     if "%" in name:
-        texts.append((unquote(re.sub(r"^[a-z]+://[^/]*", "", name)), "%"))
+        texts.append((unquote(_ADDRESS.sub("", name)), "names with % are read as their characters"))
+    if "&" in name:
+        texts.append((html.unescape(name), "names with & are read as their characters"))
     for text, changed in texts:
         parts = parts_of(text)
         if changed:
-            how = "names with % are read as their characters"
+            how = changed
         elif "\\" in text:
             how = "names with \\ are read with /"
         else:
@@ -149,6 +165,8 @@ def readings(name: str, folder: Path) -> Iterator[tuple[tuple[str, ...], str]]:
             yield parts, how
         for own in _tails(text, parts, folder):
             yield own, "paths are read as paths within this folder"
+        if leads_out(text) and ".." not in parts:
+            yield from ((parts[cut:], _FOREIGN) for cut in range(1, len(parts)))
 
 
 def _tails(text: str, parts: tuple[str, ...], folder: Path) -> Iterator[tuple[str, ...]]:

@@ -121,7 +121,8 @@ class RecordDataset(FileDataset):
         records, problems = _once(found.records, self.root, self.collector)
         if not records.keys() & {"train", ALL}:
             got = f"only {', '.join(records)}" if records else "none"
-            fail(where, expected="labelled images for train", got=got, do="Add some.")
+            do = f"Add some.{self.unused()}"
+            fail(where, expected="labelled images for train", got=got, do=do)
         splits = [split for split, several in records.items() for _ in several]
         known = self.given or found.class_names
         jobs = [self._job(record, known) for several in records.values() for record in several]

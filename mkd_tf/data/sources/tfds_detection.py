@@ -148,18 +148,21 @@ class TfdsImages(AnnotatedSplit):
         name, objects = self._name(record, index), record["objects"]
         scan = measure_image(name, record["image"])
         bbox = np.asarray(objects["bbox"], "float32").reshape(-1, 4)
-        has_area = (bbox[:, 2] > bbox[:, 0]) & (bbox[:, 3] > bbox[:, 1])
-        keep = has_area & (self._split != "unlabelled")
+        label = np.asarray(objects["label"], "int32").reshape(-1)
+        is_inside = (bbox >= 0).all(1) & (bbox <= 1).all(1)  # and no NaN
+        has_area = is_inside & (bbox[:, 2] > bbox[:, 0]) & (bbox[:, 3] > bbox[:, 1])
+        keep = has_area & (label >= 0) & (self._split != "unlabelled")
         flags = [key for key in ("is_difficult", "is_crowd") if key in objects]
         details: dict[str, Any] = {key: np.asarray(objects[key])[keep] for key in flags}
         if "area" in objects:
             area = np.asarray(objects["area"], "float32")[keep]
             details["area"] = np.where(area > 0, area, np.float32(np.nan))
-        size, label = (scan.height, scan.width), np.asarray(objects["label"])[keep]
+        size = (scan.height, scan.width)
         details["is_labelled"] = self._split != "unlabelled"
-        if details["is_labelled"] and not has_area.all():  # the object may be anywhere
-            details["unknown"] = [WHOLE]
-        return annotation(size, Path(name).stem, bbox[keep], label, **details)
+        if details["is_labelled"]:
+            # An object without a box may be anywhere; -1 is a class that is not known.
+            details["unknown"] = bbox[has_area & (label < 0)] if has_area.all() else [WHOLE]
+        return annotation(size, Path(name).stem, bbox[keep], label[keep], **details)
 
 
 def _prepared(name: str, source: _Source, data_dir: str | os.PathLike[str] | None) -> Any:

@@ -61,12 +61,17 @@ class TfdsFolder(Dataset):
         import tensorflow_datasets as tfds
 
         quiet_tfds()
-        builder = tfds.builder_from_directory(folder)
-        features = dict(builder.info.features.items())
+        try:
+            builder = tfds.builder_from_directory(folder)
+            features = dict(builder.info.features.items())
+        except Exception as error:  # of JSON, protocol buffers and classes that a file names
+            got = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
+            fail(where, expected="a prepared set of tfds", got=got, do="Prepare the set again.")
         objects = getattr(features.get("objects"), "feature", {})
-        if "image" not in features or "bbox" not in objects or "label" not in objects:
+        has_names = "label" in objects and getattr(objects["label"], "names", None)
+        if "image" not in features or "bbox" not in objects or not has_names:
             got, do = ", ".join(features), "Prepare a detection set."
-            fail(where, expected="features image and objects with bbox and label", got=got, do=do)
+            fail(where, expected="features image and objects with bbox and label with names", got=got, do=do)
         self.name = builder.info.name
         self.class_names = tuple(objects["label"].names)
         notices = Notices()

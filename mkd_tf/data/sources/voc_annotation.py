@@ -17,6 +17,7 @@ from mkd_tf.data.sources.names import class_name
 from mkd_tf.data.sources.notices import BadExample, Notices, Problem
 from mkd_tf.data.sources.outlines import turned_box
 from mkd_tf.data.sources.values import Box, flag, number
+from mkd_tf.data.text_files import xml_fault
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _TURNED = ("cx", "cy", "w", "h", "angle")
@@ -44,7 +45,7 @@ def read_annotation(path: Path, file: str, notices: Notices) -> Annotation:
         reason = f"it declares XML entities or refers to other files ({type(error).__name__})"
         raise BadExample(f"{reason}, which is refused as unsafe") from error
     except (ParseError, ValueError, LookupError, OSError) as error:
-        raise BadExample(f"cannot be read as XML ({error})") from error
+        raise BadExample(f"cannot be read as XML ({xml_fault(path, error)})") from error
     if root.tag != "annotation":
         raise BadExample(f"begins with <{root.tag}> instead of <annotation>")
     objects: list[ImageObject] = []

@@ -11,7 +11,9 @@ from mkd_tf.data.sources.examples import Example, Job, existing_folder, scanned,
 from mkd_tf.data.sources.finishing import finish_example
 from mkd_tf.data.sources.notices import BadExample, Notices, Problem
 from mkd_tf.data.sources.paths import ImageFolder, name_unused, nfc, relative_stem, visible_tree
+from mkd_tf.data.sources.split_names import split_of
 from mkd_tf.data.sources.voc_annotation import read_annotation
+from mkd_tf.data.tree import SKIPPED_FOLDERS
 
 _LAYOUT = "Put images into JPEGImages and VOC XML files into Annotations, or both into one folder."
 _ANNOTATIONS = ("annotations", "annotation", "annots", "xml", "xmls", "labels")
@@ -40,7 +42,7 @@ class VocFiles:
         folders = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
         self._annotation_folder = _first(folders, _ANNOTATIONS) or root
         self.image_folder = _first(folders, _IMAGES) or root
-        self.lists = folders.get(LISTS, root / "ImageSets") / "Main"
+        self.lists = list_folder(root, folders.get(LISTS), notices)
         self.annotations: dict[str, Path] = {}
         self.images: dict[str, list[Path]] = {}
         unused = []
@@ -57,17 +59,18 @@ class VocFiles:
         for path in visible_tree(self.image_folder):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 self.images.setdefault(relative_stem(path, self.image_folder), []).append(path)
-            elif path.suffix.lower() != ".xml" and self.lists.parent not in path.parents:
+            elif path.suffix.lower() != ".xml" and not self._is_of_lists(path):
                 unused.append(path)
         for what, found in (("annotations", self.annotations), ("images", self.images)):
             if not found:
                 fail(f"voc_folder {root}", expected=f"some {what}", got="none", do=_LAYOUT)
         name_unused(unused, root, notices)
         if root not in (self._annotation_folder, self.image_folder):
-            used = (self._annotation_folder, self.image_folder, self.lists.parent)
+            used = {self._annotation_folder.name, self.image_folder.name, *SKIPPED_FOLDERS}
             for folder in folders.values():
-                if folder not in used and not folder.name.startswith("."):
-                    notices.add("unused", "./", "folders are not read", folder.name)
+                name = folder.name
+                if name not in used and name.lower() != LISTS and not name.startswith("."):
+                    notices.add("unused", "./", "folders are not read", name)
         self._by_base: dict[str, list[str]] = {}
         for name in self.images:
             self._by_base.setdefault(name.rpartition("/")[2], []).append(name)
@@ -75,6 +78,12 @@ class VocFiles:
 
     def _written(self, path: Path) -> str:
         return path.relative_to(self._annotation_folder).with_suffix("").as_posix()
+
+    def _is_of_lists(self, path: Path) -> bool:
+        """Returns whether the lists name it: what they do not use they tell themselves."""
+        if self.lists == self.root:
+            return path.parent == self.root and is_list(path)
+        return LISTS in (part.lower() for part in path.relative_to(self.root).parts[:-1])
 
     def relative(self, path: Path) -> str:
         """Returns a file's path within the folder, as problems give it."""
@@ -93,8 +102,13 @@ class VocFiles:
             found = self._elsewhere(name)
         if len(found) > 1:
             own = self.annotations.get(name, Path(name)).stem
+            several = found
             found = [path for path in found if nfc(path.name) == nfc(filename or "")] or found
             found = [path for path in found if path.stem == own] or found
+            for path in several if len(found) == 1 else ():
+                if path not in found:
+                    message = "images of the name of a labelled one, with another suffix, are not used"
+                    self.notices.add("unused", f"{self.relative(self.image_folder)}/", message, path.name)
         if len(found) > 1:
             raise BadExample(f"several images of one name: {', '.join(path.name for path in found)}")
         if not found:
@@ -124,6 +138,35 @@ class VocFiles:
             message = "images are found in another sub-folder than their annotations"
             self.notices.add("changed", "images", message, name)
         return self.images[others[0]] if others else []
+
+
+def list_folder(root: Path, sets: Path | None, notices: Notices) -> Path:
+    """Returns the folder of the lists of splits: `ImageSets/Main`, else `ImageSets`, else the root.
+
+    Args:
+      root: of the data set.
+      sets: its folder `ImageSets`, None if it has none.
+      notices: hears of folders of lists that are not used.
+    """
+    if sets is None:
+        lists = [path for path in sorted(root.iterdir()) if is_list(path)]
+        if any(split_of(path.stem) == "train" for path in lists):
+            return root
+        for path in lists:
+            notices.add("unused", "./", "lists are not used: there is none for train", path.name)
+        return root / "ImageSets" / "Main"
+    inner = {path.name.lower(): path for path in sorted(sets.iterdir()) if path.is_dir()}
+    if "main" in inner:
+        return inner["main"]
+    for name in inner.values():
+        message = "lists are not used: those of detection are in Main"
+        notices.add("unused", sets.name, message, f"{name.name}/")
+    return sets
+
+
+def is_list(path: Path) -> bool:
+    """Returns whether a file is a list of the images of a split by its name."""
+    return path.suffix.lower() == ".txt" and split_of(path.stem) is not None
 
 
 def examine(

@@ -24,6 +24,7 @@ from mkd_tf.data.sources.notices import BadExample, Notices
 from mkd_tf.data.sources.split_names import split_of_path
 from mkd_tf.data.sources.voc_files import VocFiles, examine
 from mkd_tf.data.sources.voc_lists import read_lists
+from mkd_tf.data.text_files import read_text
 from mkd_tf.data.tree import Found, Tree
 
 Lists = dict[str, list[str]]  # names of images by split
@@ -80,7 +81,7 @@ def _class_names(classes: Sequence[str] | str, notices: Notices) -> tuple[str, .
         if not file.is_file():
             do = "Pass classes=['a', 'b'] or the path of such a file."
             fail("classes", expected="a text file with one class a line", got=repr(classes), do=do)
-        classes = file.read_text("utf-8-sig").splitlines()
+        classes = read_text(file).splitlines()
         classes = [line.strip() for line in classes if line.strip()]
     names: tuple[str, ...] = ()
     if all(isinstance(name, str) for name in classes):

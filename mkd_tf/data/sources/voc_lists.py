@@ -1,4 +1,4 @@
-"""The lists of splits in a VOC folder: `ImageSets/Main/*.txt`.
+"""The lists of splits in a VOC folder: `ImageSets/Main/*.txt`, else those in `ImageSets`, else `train.txt`.
 
 | list | split |
 |---|---|
@@ -18,7 +18,8 @@ from mkd_tf.data.image_files import IMAGE_SUFFIXES
 from mkd_tf.data.sources.notices import Problem
 from mkd_tf.data.sources.paths import leads_out, nfc, parts_of, readings
 from mkd_tf.data.sources.split_names import split_of
-from mkd_tf.data.sources.voc_files import VocFiles
+from mkd_tf.data.sources.voc_files import VocFiles, is_list
+from mkd_tf.data.text_files import read_text
 
 # A name in several lists belongs to the one furthest from training.
 _PRECEDENCE = ("test", "validation", "train", "unlabelled")
@@ -80,8 +81,9 @@ def _choose(files: VocFiles) -> dict[str, list[Path]]:
     whole: dict[str, list[Path]] = {}
     by_class: dict[str, list[Path]] = {}
     others: list[Path] = []
+    is_root = folder == files.root  # where other texts lie too
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() == ".txt" and not path.name.startswith("."):
+        if path.suffix.lower() == ".txt" and not path.name.startswith(".") and (is_list(path) or not is_root):
             last = path.stem.rpartition("_")[2]
             if split := _split_of(path.stem):
                 whole.setdefault(split, []).append(path)
@@ -127,7 +129,7 @@ def _split_of(stem: str) -> str | None:
 def _read(path: Path, files: VocFiles, where: str, problems: list[Problem]) -> list[str]:
     """Returns the names in a list, and adds the problems in it."""
     names: dict[str, None] = {}
-    for line in path.read_text("utf-8-sig", errors="replace").splitlines():
+    for line in read_text(path, errors="replace").splitlines():
         entry = line.strip()
         if not entry:
             continue

@@ -12,6 +12,7 @@ References: https://docs.ultralytics.com/datasets/detect/, https://github.com/Al
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,9 +23,11 @@ from mkd_tf.data.sources.names import class_name
 from mkd_tf.data.sources.notices import BadExample, Notices
 from mkd_tf.data.sources.paths import leads_out, parts_of
 from mkd_tf.data.sources.split_names import split_of
+from mkd_tf.data.text_files import read_text
 
 CLASS_FILES = ("classes.txt", "obj.names", "labels.txt", "predefined_classes.txt")
 _EMPTY = ("", "~", "null", "none")
+_NUMBERED = re.compile(r"\s*(\d{1,6})(?:\s*[:,;.]\s*|\s+)(\S.*)")  # a class behind its number
 _LONGEST = 1 << 23  # bytes of a configuration
 
 
@@ -55,7 +58,7 @@ def read_config(root: Path, name: str, notices: Notices) -> YoloConfig:
         return _from_yaml(root, path, notices)
     if suffix == ".data":
         return _from_darknet(root, path, notices)
-    return YoloConfig(_names(_text(path).rstrip().splitlines(), path, notices), {})
+    return YoloConfig(_listed_names(path, notices), {})
 
 
 def read_list(path: Path) -> list[str]:
@@ -65,12 +68,11 @@ def read_list(path: Path) -> list[str]:
 
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
-        return content.decode("utf-8-sig")
+        return read_text(path)
     except OSError as error:
         fail(str(path), expected="a readable file", got=str(error.strerror), do="Correct the path.")
     except UnicodeDecodeError:
-        fail(str(path), expected="text in UTF-8", got="other bytes", do="Save it in UTF-8.")
+        fail(str(path), expected="text in UTF-8", got="bytes of another encoding", do="Save it in UTF-8.")
 
 
 def _from_yaml(root: Path, path: Path, notices: Notices) -> YoloConfig:
@@ -84,7 +86,7 @@ def _from_yaml(root: Path, path: Path, notices: Notices) -> YoloConfig:
         fail(str(path), expected="YAML", got=f"{' '.join(str(error).split()):.200}", do="Correct the file.")
     if not isinstance(found, dict):
         fail(str(path), expected="`names` and `train`", got="no mapping", do="Correct the file.")
-    base = _base(root, path, found.get("path", ""))
+    base = _base(root, path, found.get("path", ""), notices)
     splits: dict[str, list[Path]] = {}
     for key, value in found.items():
         split = split_of(key) if isinstance(key, str) and key not in ("names", "nc", "path") else None
@@ -105,14 +107,24 @@ def _from_darknet(root: Path, path: Path, notices: Notices) -> YoloConfig:
     found = {key.strip(): value.strip() for key, sign, value in pairs if sign}
     names: dict[int, str] = {}
     if found.get("names"):
-        file = _resolved(root, path, path.parent, "names", found["names"])
+        file = _resolved(root, path, path.parent, "names", found["names"], notices)
         if file is not None:
-            names = _names(_text(file).rstrip().splitlines(), file, notices)
+            names = _listed_names(file, notices)
     splits: dict[str, list[Path]] = {}
     for key, value in found.items():
         if (split := split_of(key)) and (places := _places(root, path, path.parent, key, value, notices)):
             splits[split] = splits.get(split, []) + places
     return YoloConfig(names, splits)
+
+
+def _listed_names(path: Path, notices: Notices) -> dict[int, str]:
+    """Returns the classes of a list, one a line, without the numbers that some people put before them."""
+    lines = _text(path).rstrip().splitlines()
+    numbered = [_NUMBERED.fullmatch(line) for line in lines]
+    if len(lines) > 1 and [int(found[1]) for found in numbered if found] == list(range(len(lines))):
+        notices.add("changed", path.name, "the numbers before the classes are left out")
+        lines = [found[2] for found in numbered if found]
+    return _names(lines, path, notices)
 
 
 def _names(value: Any, path: Path, notices: Notices) -> dict[int, str]:
@@ -138,7 +150,7 @@ def _names(value: Any, path: Path, notices: Notices) -> dict[int, str]:
     return names
 
 
-def _base(root: Path, path: Path, value: Any) -> Path:
+def _base(root: Path, path: Path, value: Any, notices: Notices) -> Path:
     """Returns the folder that the splits of a `data.yaml` begin in."""
     text = value.strip() if isinstance(value, str) else ""
     if text.lower() in _EMPTY or parts_of(text) == ():
@@ -148,8 +160,10 @@ def _base(root: Path, path: Path, value: Any) -> Path:
     if Path(text).is_absolute() and _is_inside(Path(text), root) and Path(text).is_dir():
         return Path(text)
     # Ultralytics looks below a folder of all data sets: `path: ../datasets/coco8` within coco8/.
-    is_absolute = leads_out(text) and not text.startswith("..")
-    if not is_absolute and parts_of(text)[-1] == root.resolve().name:
+    # An absolute path that is not here is that of another machine.
+    is_here = leads_out(text) and not text.startswith("..") and Path(text).exists()
+    if not is_here and parts_of(text)[-1] == root.resolve().name:
+        notices.add("changed", path.name, f"path: {text} is read as the folder of this file")
         return path.parent
     _outside(root, path, "path", text)
 
@@ -163,7 +177,7 @@ def _places(root: Path, path: Path, base: Path, key: str, value: Any, notices: N
             fail(f"{path}: {key}", expected="a path", got=f"{text!r:.60}", do="Write the path of a folder.")
         if text.strip().lower() in _EMPTY:
             continue
-        place = _resolved(root, path, base, key, text.strip())
+        place = _resolved(root, path, base, key, text.strip(), notices)
         if place is None:
             notices.add("unused", path.name, f"{key}: {text} is not there")
         else:
@@ -171,17 +185,23 @@ def _places(root: Path, path: Path, base: Path, key: str, value: Any, notices: N
     return found
 
 
-def _resolved(root: Path, path: Path, base: Path, key: str, text: str) -> Path | None:
+def _resolved(root: Path, path: Path, base: Path, key: str, text: str, notices: Notices) -> Path | None:
     """Returns the file or folder that `text` means below the root; None if nothing is there.
 
     Roboflow writes `../train/images` for what lies beside its file, and darknet's paths begin with
     `data/`: the longest rest of a relative path that is there is meant.
     """
-    if leads_out(text) and parts_of(text)[:1] != ("..",):
-        if not Path(text).is_absolute() or not _is_inside(Path(text), root):
-            _outside(root, path, key, text)
-        return Path(text) if Path(text).exists() else None
     parts = parts_of(text)
+    if leads_out(text) and parts[:1] != ("..",):
+        place = Path(text)
+        if place.is_absolute() and _is_inside(place, root):
+            return place if place.exists() else None
+        tails = [base.joinpath(*parts[cut:]) for cut in range(1, len(parts))]
+        found = next((tail for tail in tails if tail.exists() and ".." not in parts), None)
+        if found is None or place.exists():
+            _outside(root, path, key, text)
+        notices.add("changed", path.name, f"{key}: {text} is read as {found.relative_to(root).as_posix()}")
+        return found
     direct = base.joinpath(*parts)
     if direct.exists() and _is_inside(direct, root):
         return direct

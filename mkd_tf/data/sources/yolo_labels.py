@@ -9,8 +9,9 @@ from pathlib import Path
 
 from mkd_tf.data.sources.examples import ImageObject
 from mkd_tf.data.sources.masks import points_box
-from mkd_tf.data.sources.notices import BadExample, Problem
+from mkd_tf.data.sources.notices import BadExample, Notices, Problem
 from mkd_tf.data.sources.values import Box, number, record_id
+from mkd_tf.data.text_files import read_text
 
 _BOX_VALUES = 5
 _LEAST_OUTLINE = 7  # a class and three points
@@ -18,7 +19,11 @@ _FARTHEST = 1.5  # no tool writes fractions beyond it; pixels are
 
 
 def read_labels(
-    path: Path, file: str, names: Mapping[int, str], has_keypoints: bool = False
+    path: Path,
+    file: str,
+    names: Mapping[int, str],
+    has_keypoints: bool = False,
+    notices: Notices | None = None,
 ) -> tuple[list[ImageObject], list[Problem]]:
     """Reads a label file.
 
@@ -27,6 +32,7 @@ def read_labels(
       file: its name in problems.
       names: the class of each number.
       has_keypoints: whether key points follow the box in a line.
+      notices: hears of outlines.
 
     Returns:
       The objects by the numbers of their lines, from 1, with boxes in fractions of the image; and the
@@ -36,7 +42,7 @@ def read_labels(
       BadExample: if the file cannot be read.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path)
     except OSError as error:
         raise BadExample(f"cannot be read ({error.strerror})", file) from error
     except UnicodeDecodeError as error:
@@ -52,6 +58,9 @@ def read_labels(
         except BadExample as error:
             problems.append(Problem(file, position, str(error), None, "line"))
             continue
+        if notices is not None and len(values) > _BOX_VALUES and not has_keypoints:
+            message = "outlines and turned boxes are read as the box around them"
+            notices.add("changed", "labels", message, f"{file} line {position}")
         index = record_id(values[0])
         name, fault = names.get(index, "") if isinstance(index, int) else "", ""
         if not name:
@@ -76,7 +85,8 @@ def _box(texts: Sequence[str], has_keypoints: bool) -> Box:
     is_box = len(texts) == _BOX_VALUES or (has_keypoints and len(texts) > _BOX_VALUES)
     if not is_box and (len(texts) < _LEAST_OUTLINE or len(texts) % 2 == 0):
         expected = "5 (class, x, y, width, height), or a class and x and y of three points or more"
-        raise BadExample(f"{len(texts)} values, expected {expected}")
+        count = "1 value (only spaces separate values)" if len(texts) == 1 else f"{len(texts)} values"
+        raise BadExample(f"{count}, expected {expected}")
     values = [number(text, "a value") for text in texts[1 : _BOX_VALUES if is_box else None]]
     if max(map(abs, values)) > _FARTHEST:
         shown = " ".join(texts[1:_BOX_VALUES])

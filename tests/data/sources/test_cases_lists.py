@@ -3,12 +3,6 @@
 import pytest
 
 from tests.data.sources.cases import open_voc, words
-from tests.data.sources.voc_maker import VocMaker
-
-
-@pytest.fixture
-def voc(tmp_path):
-    return VocMaker(tmp_path / "folder")
 
 
 class TestLists:

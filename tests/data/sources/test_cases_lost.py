@@ -4,22 +4,10 @@ import pytest
 
 from tests.data.sources.cases import boxes, objects, open_coco, open_voc, refusal, shown, unknown, words
 from tests.data.sources.coco_maker import CocoMaker
-from tests.data.sources.voc_maker import VocMaker, object_xml
+from tests.data.sources.voc_maker import object_xml
 
 CAT = [[10, 12, 30, 40]]
 WHOLE = [[0, 0, 64, 48]]
-
-
-@pytest.fixture
-def voc(tmp_path):
-    return VocMaker(tmp_path / "folder")
-
-
-@pytest.fixture
-def coco(tmp_path):
-    maker = CocoMaker(tmp_path)
-    maker.content["categories"] = [{"id": 3, "name": "cat"}]
-    return maker
 
 
 LOST = {

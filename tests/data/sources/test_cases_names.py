@@ -7,20 +7,7 @@ from mkd_tf.data.sources.notices import BadExample, Notices
 from mkd_tf.data.sources.values import record_id
 from tests.data.sources.cases import boxes, objects, open_coco, open_voc, refusal, words
 from tests.data.sources.coco_maker import CocoMaker
-from tests.data.sources.voc_maker import VocMaker, object_xml
-
-
-@pytest.fixture
-def voc(tmp_path):
-    return VocMaker(tmp_path / "folder")
-
-
-@pytest.fixture
-def coco(tmp_path):
-    maker = CocoMaker(tmp_path)
-    maker.content["categories"] = [{"id": 1, "name": "cat"}]
-    return maker
-
+from tests.data.sources.voc_maker import object_xml
 
 WRITTEN = {
     "line break": "traffic\n   light",
@@ -205,7 +192,7 @@ class TestIds:
     )
     def test_image_ids_go_by_value(self, coco, listed, given):
         coco.add(listed, "a.jpg")
-        coco.annotate(given, category_id=1)
+        coco.annotate(given)
         assert boxes(open_coco(coco)) == {"a.jpg": [[10, 12, 30, 40]]}
 
     @pytest.mark.parametrize("value", [None, True, 1.5, float("nan"), float("inf"), [1], {}, "", "  "])

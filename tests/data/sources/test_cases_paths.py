@@ -9,23 +9,10 @@ from mkd_tf.data.image_files import IMAGE_SUFFIXES
 from mkd_tf.data.sources.notices import BadExample, Notices
 from mkd_tf.data.sources.paths import ImageFolder, parts_of
 from tests.data.sources.cases import boxes, open_coco, open_voc, refusal, words
-from tests.data.sources.coco_maker import CocoMaker
 from tests.data.sources.voc_maker import VocMaker, object_xml
 
 NFC, NFD = "caf\u00e9", "cafe\u0301"
 CAT = [[10, 12, 30, 40]]
-
-
-@pytest.fixture
-def voc(tmp_path):
-    return VocMaker(tmp_path / "folder")
-
-
-@pytest.fixture
-def coco(tmp_path):
-    maker = CocoMaker(tmp_path)
-    maker.content["categories"] = [{"id": 3, "name": "cat"}]
-    return maker
 
 
 def listed(coco, name, **more):

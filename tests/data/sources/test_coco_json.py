@@ -100,7 +100,7 @@ class TestReading:
         kept = []
         parse = json.loads
         monkeypatch.setattr(
-            "mkd_tf.data.sources.coco_file.json.loads",
+            "mkd_tf.data.sources.coco_content.json.loads",
             lambda text, **options: kept.append(text) or parse(text, **options),
         )
         coco.add(1, "a.jpg")

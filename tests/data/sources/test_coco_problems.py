@@ -106,8 +106,13 @@ class TestBadImages:
         )
 
     def test_id_twice(self, coco):
-        coco.add(1, "b.jpg")
-        self.only_a_is_left(coco, "instances.json image 1 (b.jpg): its id is that of a.jpg")
+        """Nothing says whose the annotations are: the first image is unknown, the others are left out."""
+        coco.add(7, "b.jpg", [1, 1, 9, 9])
+        coco.add(7, "c.jpg")
+        message, dataset = bad(coco, fractions=(1, 0, 0))
+        assert "instances.json image 7 (c.jpg): its id is that of b.jpg" in message
+        assert "instances.json annotation 101 (cat): its image_id is that of b.jpg and c.jpg" in message
+        assert (dataset.split("train").ids, dataset.split("unlabelled").ids) == (["a.jpg"], ["b.jpg"])
 
     @pytest.mark.parametrize("image_id", [None, [1], 1.5, True])
     def test_no_id(self, coco, image_id):
@@ -179,7 +184,7 @@ class TestBadFiles:
             CocoJson(coco.root / "nowhere", coco.annotations)
         with pytest.raises(MkdError, match="expected a readable file, got Is a directory"):
             CocoJson(coco.images, coco.images)
-        coco.annotations.write_bytes(b"\xff\xfe{")
+        coco.annotations.write_bytes(b"\xff\xfd{")
         self.fails(coco, "expected JSON in UTF-8, got 'utf-8' codec")
 
     def test_nothing_to_learn(self, coco):

@@ -265,27 +265,35 @@ def png() -> bytes:
 
 
 @given(
-    bbox=st.lists(st.lists(st.sampled_from((0.0, 0.25, 0.5, 1.0)), min_size=4, max_size=4), max_size=5),
+    bbox=st.lists(
+        st.lists(st.sampled_from((0.0, 0.25, 0.5, 1.0, 0.125, 1.5, np.nan)), min_size=4, max_size=4),
+        max_size=5,
+    ),
+    nameless=st.sets(st.integers(0, 4)),
     split=st.sampled_from(("train", "test", "unlabelled")),
 )
 @cases(30)
-def test_tfds(bbox, split):
-    """Boxes without area are lost: then the image is unknown as a whole."""
+def test_tfds(bbox, nameless, split):
+    """A box without area or beyond the image makes all of it unknown; class -1, which is none, its area."""
     count = len(bbox)
     objects = {
         "bbox": np.float32(bbox).reshape(count, 4),
-        "label": np.arange(count),
+        "label": np.array([-1 if i in nameless else i for i in range(count)], "int64"),
         "is_crowd": np.zeros(count, bool),
     }
     record = {"image": png(), "image/filename": b"a.png", "objects": objects}
     features = SimpleNamespace(deserialize_example_np=lambda serialised, decoders: record)
     images = TfdsImages(SimpleNamespace(info=SimpleNamespace(features=features)), [b""], [0], split)
     found = images.annotation(0)
-    good = [i for i, (y0, x0, y1, x1) in enumerate(bbox) if y1 > y0 and x1 > x0]
+    boxed = [i for i, (y0, x0, y1, x1) in enumerate(bbox) if 0 <= y0 < y1 <= 1 and 0 <= x0 < x1 <= 1]
+    good = [i for i in boxed if i not in nameless]
     assert found["is_labelled"] == (split != "unlabelled")
     if split != "unlabelled":
         assert found["objects"]["label"].tolist() == good
         np.testing.assert_array_equal(found["objects"]["bbox"], np.float32(bbox).reshape(-1, 4)[good])
-        assert is_complete(found) == (len(good) == count)
+        assert is_complete(found) == (len(boxed) == count) or [0, 0, 1, 1] in bbox
+        if len(boxed) == count:
+            lost = np.float32([bbox[i] for i in boxed if i in nameless]).reshape(-1, 4)
+            np.testing.assert_array_equal(found["unknown"], lost)
     else:
         assert not len(found["objects"]["label"]) and is_complete(found)

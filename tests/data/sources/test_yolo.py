@@ -68,7 +68,7 @@ class TestLines:
         assert self.read(tmp_path, "2.0 0.5 0.5 0.5 0.5")[0][0].name == "dog"
 
     def test_no_text(self, tmp_path):
-        (tmp_path / "a.txt").write_bytes(b"\xff\xfe0\x00")
+        (tmp_path / "a.txt").write_bytes(b"\xff\xfd0\x00")
         with pytest.raises(BadExample, match="no text in UTF-8"):
             read_labels(tmp_path / "a.txt", "a.txt", NAMES)
 
