@@ -1,48 +1,76 @@
 """Times exported files: `python -m mkd_tf.benchmark --models=teacher_float32.tflite,student_int8.tflite`.
 
 All run in one process and in turns, so that other work on the machine falls on all alike;
-the others are compared with the first. Example:
+the others are compared with the first. With `--suite` it times the method itself, each case in
+processes of its own and beside other libraries where they are installed. Examples:
 
     mkd benchmark --models=a.tflite,b.onnx --threads=2 --output=latency.json
+    mkd benchmark --suite=step --runs=20 --threads=2 --output=step.json
 """
 
 import dataclasses
 
 from mkd_tf import flags
-from mkd_tf.checks import check_positive
+from mkd_tf.benchmarks.cases import SUITES
+from mkd_tf.checks import check_positive, fail
 from mkd_tf.conversion import format_endings
 from mkd_tf.options import Options, option
 
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkOptions(Options):
-    """Which files are timed, and how."""
+    """Which files are timed, or which suite, and how."""
 
-    models: str = option(
-        "",
-        f"Exported files ({', '.join(format_endings())}), comma-separated.",
-        needs="one or several files",
-    )
+    models: str = option("", f"Exported files ({', '.join(format_endings())}), comma-separated.")
     input: str = option("", "An image to run them on; empty for noise.")
+    suite: str = option("", "Training steps, input or evaluation instead of files.", choices=tuple(SUITES))
+    case: str = option("", "One case of the suite, timed in this process.")
+    rounds: int = option(3, "Processes of each case of a suite.", check=check_positive)
     threads: int = option(1, "Threads of each.", check=check_positive)
     runs: int = option(200, "Calls of each.", check=check_positive)
-    output: str = option("", "A JSON file for the figures.")
+    output: str = option("", "A JSON file for the figures; of a suite also a table with the ending .md.")
 
 
 def main(options: BenchmarkOptions) -> None:
     """Times and prints; with `output` also writes JSON."""
+    if options.suite:
+        _time_suite(options)
+        return
     from mkd_tf import schemas
     from mkd_tf.deployment.benchmarking import file_latencies, latency_table, some_image
     from mkd_tf.evaluation.console import make_console
     from mkd_tf.schemas.deployment import BenchmarkFile
 
     models = [m.strip() for m in options.models.split(",") if m.strip()]
+    if not models:
+        do = "Give --models=... or --suite=..."
+        fail("models", expected="one or several files, or a suite", got="nothing", do=do)
     threads, runs = options.threads, options.runs
     entries = file_latencies(models, some_image(options.input), threads=threads, runs=runs)
     make_console().print(latency_table(f"{runs} calls of each in turns, threads: {threads}", entries))
     if options.output:
         found: BenchmarkFile = {"threads": threads, "runs": runs, "models": entries}
         schemas.write(options.output, found, BenchmarkFile)
+
+
+def _time_suite(options: BenchmarkOptions) -> None:
+    from mkd_tf.benchmarks import running
+    from mkd_tf.evaluation.console import make_console, say
+
+    if options.case:
+        print(running.answer(options.suite, options.case, options.runs))
+        return
+    console = make_console()
+    found = running.run_suite(
+        options.suite,
+        rounds=options.rounds,
+        calls=options.runs,
+        threads=options.threads,
+        on_case=lambda case, number: say(console, f"round {number} of {options.rounds}: {case}"),
+    )
+    say(console, running.markdown(found))
+    if options.output:
+        running.write(options.output, found)
 
 
 def console() -> None:
