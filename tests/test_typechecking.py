@@ -29,7 +29,7 @@ def grid(*shape):
         (lambda: postprocess.select(grid(84), grid(84, 4)), "scores"),
         (lambda: Anchors(grid(84, 4).astype("int32"), (84,), 64), "boxes"),
         (lambda: attention_map.attention_map(grid(2, 4, 4, 3), weights=grid(2, 15, 1)), "weights"),
-        (lambda: hint.hint_loss(grid(2, 4, 4, 3), grid(2, 4, 4, 5), grid(2, 16, 1)), "source_features"),
+        (lambda: hint.hint_loss(grid(2, 4, 4, 3), grid(2, 4, 5, 3), grid(2, 16, 1)), "source_features"),
         (lambda: soft_targets.soft_class_loss(LOGITS, LOGITS[..., :2], ONES[84]), "source_logits"),
         (lambda: soft_targets.soft_class_loss(LOGITS, LOGITS, ONES[85]), "matched"),
         (

@@ -15,28 +15,39 @@ SCALE_SIZE = 5.0
 MAX_LOG_SIZE = 4.0
 
 
-def _split(boxes: Array) -> tuple[Array, Array, Array, Array]:
-    return boxes[..., 0], boxes[..., 1], boxes[..., 2], boxes[..., 3]
+def _corners(boxes: Array) -> tuple[Array, Array]:
+    """Returns the lower and the upper corners; also centres and sizes.
+
+    In pairs: the gradient of four slices is four arrays of zeros with a column in each.
+    """
+    low, high = ops.split(ops.convert_to_tensor(boxes), 2, axis=-1)
+    return low, high
+
+
+def _product(sides: Float[Array, "*shape 2"]) -> Float[Array, "*shape"]:
+    height, width = ops.unstack(sides, 2, axis=-1)
+    return height * width
+
+
+def _area(low: Array, high: Array) -> Array:
+    return _product(ops.relu(high - low))
 
 
 def area(boxes: Float[Array, "*shape 4"]) -> Float[Array, "*shape"]:
     """Returns each box's area in squared units, zero for an inverted box."""
-    y0, x0, y1, x1 = _split(boxes)
-    return ops.maximum(y1 - y0, 0.0) * ops.maximum(x1 - x0, 0.0)
+    return _area(*_corners(boxes))
 
 
-def _overlap(a: Array, b: Array) -> tuple[Array, Array]:
-    ay0, ax0, ay1, ax1 = _split(a)
-    by0, bx0, by1, bx1 = _split(b)
-    height = ops.maximum(ops.minimum(ay1, by1) - ops.maximum(ay0, by0), 0.0)
-    width = ops.maximum(ops.minimum(ax1, bx1) - ops.maximum(ax0, bx0), 0.0)
-    intersection = height * width
-    return intersection, area(a) + area(b) - intersection
+def _overlap(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+    """Returns intersection, union, and sides of the intersection, negative ones where they are apart."""
+    shared = ops.minimum(a[1], b[1]) - ops.maximum(a[0], b[0])
+    intersection = _product(ops.relu(shared))
+    return intersection, _area(*a) + _area(*b) - intersection, shared
 
 
 def iou(a: Float[Array, "... 4"], b: Float[Array, "... 4"]) -> Float[Array, "..."]:
     """Returns the intersection over union, in 0..1, of boxes that broadcast together."""
-    intersection, union = _overlap(a, b)
+    intersection, union, _ = _overlap(_corners(a), _corners(b))
     return intersection / ops.maximum(union, 1e-7)
 
 
@@ -45,12 +56,10 @@ def giou(a: Float[Array, "... 4"], b: Float[Array, "... 4"]) -> Float[Array, "..
 
     Reference: Rezatofighi et al., "Generalized Intersection over Union", CVPR 2019, Alg. 1.
     """
-    intersection, union = _overlap(a, b)
-    ay0, ax0, ay1, ax1 = _split(a)
-    by0, bx0, by1, bx1 = _split(b)
-    height = ops.maximum(ay1, by1) - ops.minimum(ay0, by0)
-    width = ops.maximum(ax1, bx1) - ops.minimum(ax0, bx0)
-    hull = ops.maximum(height * width, 1e-7)
+    a, b = _corners(a), _corners(b)
+    intersection, union, shared = _overlap(a, b)
+    # The larger and the smaller of two numbers are together their sum: no more of them is needed.
+    hull = ops.maximum(_product((a[1] - a[0]) + (b[1] - b[0]) - shared), 1e-7)
     return intersection / ops.maximum(union, 1e-7) - (hull - union) / hull
 
 
@@ -69,22 +78,19 @@ def decode(encodings: Boxes, anchors: Float[Array, "anchors 4"]) -> Boxes:
     Returns:
       Boxes yxyx in the anchors' unit.
     """
-    ty, tx, th, tw = _split(encodings)
-    ya, xa, ha, wa = _split(ops.convert_to_tensor(anchors))
-    y, x = ty / SCALE_CENTER * ha + ya, tx / SCALE_CENTER * wa + xa
-    half_h = ops.exp(ops.clip(th / SCALE_SIZE, -MAX_LOG_SIZE, MAX_LOG_SIZE)) * ha / 2
-    half_w = ops.exp(ops.clip(tw / SCALE_SIZE, -MAX_LOG_SIZE, MAX_LOG_SIZE)) * wa / 2
-    return ops.stack([y - half_h, x - half_w, y + half_h, x + half_w], axis=-1)
+    offsets, logs = _corners(encodings)
+    centers, sizes = _corners(anchors)
+    centers = offsets / SCALE_CENTER * sizes + centers
+    halves = ops.exp(ops.clip(logs / SCALE_SIZE, -MAX_LOG_SIZE, MAX_LOG_SIZE)) * sizes / 2
+    return ops.concatenate([centers - halves, centers + halves], axis=-1)
 
 
 def encode(
     boxes: Float[Array, "*batch anchors 4"], anchors: Float[Array, "anchors 4"]
 ) -> Float[Array, "*batch anchors 4"]:
     """Returns box encodings: the inverse of `decode` for boxes of positive size."""
-    y0, x0, y1, x1 = _split(boxes)
-    ya, xa, ha, wa = _split(ops.convert_to_tensor(anchors))
-    ty = SCALE_CENTER * ((y0 + y1) / 2 - ya) / ha
-    tx = SCALE_CENTER * ((x0 + x1) / 2 - xa) / wa
-    th = SCALE_SIZE * ops.log((y1 - y0) / ha)
-    tw = SCALE_SIZE * ops.log((x1 - x0) / wa)
-    return ops.stack([ty, tx, th, tw], axis=-1)
+    low, high = _corners(boxes)
+    centers, sizes = _corners(anchors)
+    offsets = SCALE_CENTER * ((low + high) / 2 - centers) / sizes
+    logs = SCALE_SIZE * ops.log((high - low) / sizes)
+    return ops.concatenate([offsets, logs], axis=-1)

@@ -33,7 +33,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.files import atomic_write, to_json, write_json
-from mkd_tf.schemas.deployment import BenchmarkFile, DiagnosisFile, ManifestFile
+from mkd_tf.schemas.deployment import BenchmarkFile, DiagnosisFile, ManifestFile, SuiteFile
 from mkd_tf.schemas.inspection import AdviceFile, InspectionFile, ReviewFile
 from mkd_tf.schemas.training import (
     DetectionsFile,
@@ -85,6 +85,7 @@ FILES: dict[Any, Kind] = {
     AdviceFile: Kind("a chosen schedule", "advice.json", "begin in another work directory"),
     EvaluationFile: Kind("an evaluation", "", "evaluate again", numbered=False),
     BenchmarkFile: Kind("a benchmark", "", "time the files again", numbered=False),
+    SuiteFile: Kind("a suite of benchmarks", "", "run the suite again"),
 }
 """Every JSON file that a program writes, by its record."""
 

@@ -179,3 +179,29 @@ class BenchmarkFile(File):
     models: dict[str, Latency]
     processor: NotRequired[Processor]
     operators: NotRequired[dict[str, OperatorLatency]]
+
+
+class CaseFigures(TypedDict):
+    """A case of a suite: milliseconds of one `unit` in each of its processes.
+
+    `ratio` is its median processor time as a multiple of the first case's; `missing` says why it
+    was not measured, and is empty where it was.
+    """
+
+    unit: str
+    wall_ms: list[Amount]
+    cpu_ms: list[Amount]
+    ratio: Amount | None
+    missing: str
+
+
+class SuiteFile(File):
+    """`benchmark --suite --output`: cases against the first; `load` at the beginning and the end."""
+
+    suite: str
+    machine: dict[str, str]
+    load: list[Amount]
+    threads: Count
+    rounds: Count
+    runs: Count
+    cases: dict[str, CaseFigures]

@@ -43,18 +43,24 @@ def attention_map(
       weights: of the cells, or None for equal ones.
       centred: whether the weighted mean is subtracted; a uniform map is zero then.
     """
-    # Divided by the largest value first: squares of squares overflow at extreme features.
-    magnitude = ops.abs(ops.cast(flatten_map(features), "float32"))
-    largest = ops.stop_gradient(ops.max(magnitude, axis=(1, 2), keepdims=True))
-    energy = ops.sum(ops.power(magnitude / ops.maximum(largest, 1e-12), p), axis=-1)
-    cells = ops.ones_like(energy) if weights is None else weights[..., 0]
+    # Divided by a largest value: squares of squares overflow at extreme features.
+    cells = ops.cast(flatten_map(features), "float32")
+    if p == 2:
+        energy = ops.sum(ops.square(cells), axis=-1)
+        largest = ops.stop_gradient(ops.max(energy, axis=1, keepdims=True))
+        energy = energy / ops.maximum(largest, 1e-24)
+    else:
+        magnitude = ops.abs(cells)
+        largest = ops.stop_gradient(ops.max(magnitude, axis=(1, 2), keepdims=True))
+        energy = ops.sum(ops.power(magnitude / ops.maximum(largest, 1e-12), p), axis=-1)
+    shares = ops.ones_like(energy) if weights is None else weights[..., 0]
     least = 1e-12
     if centred:
-        mean = ops.sum(energy * cells, axis=-1, keepdims=True) / ops.sum(cells, axis=-1, keepdims=True)
+        mean = ops.sum(energy * shares, axis=-1, keepdims=True) / ops.sum(shares, axis=-1, keepdims=True)
         # Rounding leaves some of a uniform map: it must not be blown up to norm 1.
-        least += 1e-6 * ops.stop_gradient(ops.sum(ops.square(energy * cells), axis=-1, keepdims=True))
+        least += 1e-6 * ops.stop_gradient(ops.sum(ops.square(energy * shares), axis=-1, keepdims=True))
         energy = energy - mean
-    energy = energy * cells
+    energy = energy * shares
     return energy * ops.rsqrt(ops.sum(ops.square(energy), axis=-1, keepdims=True) + least)
 
 

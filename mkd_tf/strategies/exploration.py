@@ -43,8 +43,9 @@ from mkd_tf.detection.types import Array, Arrays, ArraysByRole, Float, OtherMap,
 from mkd_tf.strategies.base import IMAGES, Port, Strategy, acts_on
 from mkd_tf.strategies.exploration_head import ExplorationHead, head_loss, wrongness
 from mkd_tf.strategies.hint import foreground, hint_loss
-from mkd_tf.strategies.maps import adapter, fixed_projection, flatten_map, standard_map
+from mkd_tf.strategies.maps import adapter, fixed_projection, flatten_map
 from mkd_tf.strategies.matching import level_cells, match_anchors, pair_levels
+from mkd_tf.strategies.moments import Channels
 from mkd_tf.strategies.soft_targets import decoded, fractions
 
 PARTS = ("inherit", "explore", "head")
@@ -63,29 +64,42 @@ def split_width(channels: int, fraction: float) -> int:
     return min(max(round(channels * fraction), 1), channels - 1)
 
 
-def alignment(first: Float[Array, "batch cells c1"], second: Float[Array, "batch cells c2"]) -> PerExample:
-    """Returns the linear CKA of two centred factors, 0..1; 0 where either is constant."""
+def alignment(first: Channels, *others: Channels) -> list[PerExample]:
+    """Returns the linear CKA of two factors on one grid, 0..1; 0 where either is constant.
 
-    def energy(a: Array, b: Array) -> Array:
-        products = ops.matmul(ops.transpose(a, (0, 2, 1)), b) / a.shape[1]
-        return ops.sum(ops.square(products), axis=(1, 2))
+    Args:
+      first: of the student.
+      *others: the source's, and the same one mirrored, which has the same energy.
+    """
+    own = ops.sqrt(_energy(first.correlations(first)) * _energy(others[0].correlations(others[0])) + 1e-12)
+    return [_energy(first.correlations(other)) / own for other in others]
 
-    return energy(first, second) / ops.sqrt(energy(first, first) * energy(second, second) + 1e-12)
+
+def _energy(products: Float[Array, "batch _ _"]) -> PerExample:
+    return ops.sum(ops.square(products), axis=(1, 2))
 
 
-def explore_loss(factor: OtherMap, source_factor: OtherMap) -> PerExample:
+def explore_loss(
+    features: OtherMap, source_factor: OtherMap, kernel: Float[Array, "_ _"] | None = None
+) -> PerExample:
     """Returns the alignment of two maps above chance, 0..1, float32.
 
     Chance is the alignment with the source's map mirrored, the largest of up to three.
+
+    Args:
+      features: of the student: its factor, or the channels of which `kernel` makes it.
+      source_factor: on the same grid.
+      kernel: of the encoder.
     """
-    ours = flatten_map(standard_map(factor))
-    theirs = ops.stop_gradient(standard_map(source_factor))
+    ours = Channels(flatten_map(features), kernel=kernel)
+    theirs = Channels(ops.stop_gradient(flatten_map(source_factor)))
     # Mirroring a single row changes nothing: all alignment would count as chance.
-    sides = [axes for axes in ((1,), (2,), (1, 2)) if all(theirs.shape[axis] > 1 for axis in axes)]
-    mirrored = [alignment(ours, flatten_map(ops.flip(theirs, axes))) for axes in sides]
+    sides = [axes for axes in ((1,), (2,), (1, 2)) if all(source_factor.shape[axis] > 1 for axis in axes)]
+    grid = tuple(source_factor.shape[1:3])
+    found, *mirrored = alignment(ours, theirs, *(theirs.mirrored(grid, axes) for axes in sides))
     # A map of one cell is constant, and aligned with nothing.
     chance = ops.max(ops.stack(mirrored), axis=0) if mirrored else 0.0
-    return ops.relu(alignment(ours, flatten_map(theirs)) - ops.stop_gradient(chance))
+    return ops.relu(found - ops.stop_gradient(chance))
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -212,13 +226,13 @@ class Exploration(Strategy):
         if self.inherit:
             levels = foreground(truth["labels"], self._num_classes, self._levels, self.background)
             weights = dict(zip(self.taps, levels, strict=True))
-            terms = [hint_loss(ours, theirs, weights[t]) for t, (ours, _, theirs) in factors.items()]
+            terms = [hint_loss(ours, theirs, weights[t], k) for t, (ours, k, _, _, theirs) in factors.items()]
             found["inherit"] = sum(terms) / len(terms)
         if self.explore:
-            terms = [explore_loss(ours, theirs) for _, ours, theirs in factors.values()]
+            terms = [explore_loss(ours, theirs, k) for _, _, ours, k, theirs in factors.values()]
             found["explore"] = sum(terms) / len(terms)
         if self.head:
-            maps = [target[tap][..., self._inheriting[tap] :] for tap in self.taps]
+            maps = [self._parts_of(target[tap], tap)[1] for tap in self.taps]
             predictions = self.detection_head(maps)
             emphasis = 1.0 + self.gamma * self._wrongness(source, truth)
             found["head"] = head_loss(predictions, truth, self._anchors, emphasis, self.beta, self.box_weight)
@@ -228,16 +242,20 @@ class Exploration(Strategy):
 
     def _factor_maps(
         self, ours: OtherMap, theirs: OtherMap, tap: str
-    ) -> tuple[Float[Array, "batch h w k"], Float[Array, "batch h w k"], Float[Array, "batch h w k"]]:
-        """Returns maps of the inheriting part's, the exploring part's and the source's factor."""
+    ) -> tuple[OtherMap, Array, OtherMap, Array, OtherMap]:
+        """Returns the inheriting and the exploring channels, each with its encoder; the source's factor."""
         encoder, projection = self._factors[tap]
         kernel, split = self.encoders[encoder].kernel[0, 0], self._inheriting[tap]
-        inheriting, exploring = ours[..., :split], ours[..., split:]
-        return (
-            ops.matmul(inheriting, kernel[:split]),
-            ops.matmul(exploring, ops.stop_gradient(kernel[: exploring.shape[-1]])),
-            self.projections[projection](standard_map(theirs)),
-        )
+        inheriting, exploring = self._parts_of(ours, tap)
+        fixed = ops.stop_gradient(kernel[: exploring.shape[-1]])
+        factor = Channels(flatten_map(theirs)).mixed(self.projections[projection].kernel[0, 0])
+        factor = ops.reshape(factor, (-1, *theirs.shape[1:3], factor.shape[-1]))
+        return inheriting, kernel[:split], exploring, fixed, factor
+
+    def _parts_of(self, features: OtherMap, tap: str) -> tuple[OtherMap, OtherMap]:
+        """Returns the inheriting and the exploring channels of the student's map."""
+        inheriting, exploring = ops.split(features, [self._inheriting[tap]], axis=-1)
+        return inheriting, exploring
 
     def _wrongness(self, source: Arrays, truth: Arrays) -> PerAnchor:
         boxes = decoded(source, fractions(self._source_anchors))

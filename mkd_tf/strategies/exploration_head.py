@@ -23,6 +23,7 @@ student. Without norms there are no batch statistics, which depend on the mode a
 replicas.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -33,6 +34,7 @@ from mkd_tf.detection import boxes as box_math
 from mkd_tf.detection import losses
 from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detection.types import Array, Arrays, Boxes, Float, Logits, PerAnchor, PerExample
+from mkd_tf.strategies.maps import flatten_map
 
 
 def wrongness(
@@ -132,13 +134,25 @@ class ExplorationHead(keras.layers.Layer):
 
     def call(self, maps: Sequence[Float[Array, "batch _ _ _"]]) -> dict[str, Float[Array, "batch anchors _"]]:
         """Returns `class_logits` `[B, N, C]` and `box_encodings` `[B, N, 4]` of each level's map."""
-        logits, encodings = [], []
-        for x in maps:
-            locations = ops.shape(x)[0], -1
-            x = self.towers[str(x.shape[-1])](x)
-            logits.append(ops.reshape(self.classify(x), (*locations, self.num_classes)))
-            encodings.append(ops.reshape(self.regress(x), (*locations, 4)))
+        # A 1x1 convolution is a product of matrices: levels of one tower are one product, and so
+        # are the predictions. As convolutions of few channels they take several times as long.
+        hidden = []
+        for width, group in itertools.groupby(maps, lambda x: x.shape[-1]):
+            cells = [flatten_map(x) for x in group]
+            joined = cells[0] if len(cells) == 1 else ops.concatenate(cells, axis=1)
+            tower = self.towers[str(width)]
+            hidden.append(ops.relu(_mixed(joined, tower.kernel[0, 0], tower.bias)))
+        x = hidden[0] if len(hidden) == 1 else ops.concatenate(hidden, axis=1)
+        layers = self.classify, self.regress
+        kernel = ops.concatenate([layer.kernel[0, 0] for layer in layers], axis=-1)
+        found = _mixed(x, kernel, ops.concatenate([layer.bias for layer in layers]))
+        classes, boxes = ops.split(found, [self.classify.filters], axis=-1)
         return {
-            "class_logits": ops.concatenate(logits, axis=1),
-            "box_encodings": ops.concatenate(encodings, axis=1),
+            "class_logits": ops.reshape(classes, (ops.shape(classes)[0], -1, self.num_classes)),
+            "box_encodings": ops.reshape(boxes, (ops.shape(boxes)[0], -1, 4)),
         }
+
+
+def _mixed(cells: Float[Array, "batch cells c"], kernel: Array, bias: Array) -> Float[Array, "batch cells _"]:
+    rows = ops.matmul(ops.reshape(cells, (-1, cells.shape[-1])), kernel) + bias
+    return ops.reshape(rows, (-1, cells.shape[1], kernel.shape[-1]))

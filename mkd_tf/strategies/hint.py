@@ -5,7 +5,8 @@ maps are standardised per channel, and the term is
 
     H = sum_s w_s * (A(F_S)[s] - F_G[s])^2 / (2 * sum_s w_s),  averaged over channels
 
-which is one minus the Pearson correlation of each channel. The weights w are 1 on
+which is one minus the Pearson correlation of each channel, and computed from the maps'
+moments, see `moments`. The weights w are 1 on
 cells that are assigned to an object and `background` elsewhere. With source `teacher`
 and target `guide` the same term trains the guide.
 
@@ -34,28 +35,46 @@ import numpy as np
 from keras import ops
 
 from mkd_tf.checks import check_at_least, check_one_of, check_positive, fail
-from mkd_tf.detection.types import Array, ArraysByRole, CellWeights, Float, Int, Map, PerAnchor, PerExample
+from mkd_tf.detection.types import (
+    Array,
+    ArraysByRole,
+    CellWeights,
+    Float,
+    Int,
+    Map,
+    OtherMap,
+    PerAnchor,
+    PerExample,
+)
 from mkd_tf.strategies.base import Port, Strategy
-from mkd_tf.strategies.maps import adapter, flatten_map, standardize
+from mkd_tf.strategies.maps import adapter, flatten_map
 from mkd_tf.strategies.matching import level_cells, pair_levels
+from mkd_tf.strategies.moments import Channels
 
 LEVELS = ("equal", "objects")
 OBSERVED = 200
 """Training steps in which principal components are measured."""
 
 
-def hint_loss(student_features: Map, source_features: Map, weights: CellWeights) -> PerExample:
+def hint_loss(
+    student_features: OtherMap,
+    source_features: Map,
+    weights: CellWeights,
+    kernel: Float[Array, "_ c"] | None = None,
+) -> PerExample:
     """Returns one minus the weighted Pearson correlation, averaged over channels: 0..2.
 
     Args:
-      student_features: after the adapter.
+      student_features: of as many channels as the source's, or before the adapter.
       source_features: of the teacher or guide.
       weights: of the cells, positive.
+      kernel: of the adapter.
     """
-    student = standardize(flatten_map(student_features), weights)
-    source = ops.stop_gradient(standardize(flatten_map(source_features), weights))
-    squared = ops.mean(ops.square(student - source), axis=-1, keepdims=True)
-    return ops.sum(squared * weights, axis=(1, 2)) / (2 * ops.sum(weights, axis=(1, 2)))
+    student = Channels(flatten_map(student_features), weights, kernel)
+    source = Channels(ops.stop_gradient(flatten_map(source_features)), weights)
+    # The mean of the squared difference of two standardised channels, halved.
+    each = (student.variances + source.variances) / 2 - student.paired(source)
+    return ops.mean(each, axis=-1)
 
 
 def foreground(
@@ -199,7 +218,7 @@ class Hint(Strategy):
             theirs = source[s]
             if self.components:
                 theirs = ops.matmul(ops.cast(theirs, "float32"), ops.convert_to_tensor(self._bases[t]))
-            terms.append(hint_loss(self.adapters[t](target[t]), theirs, weights[t]))
+            terms.append(hint_loss(target[t], theirs, weights[t], self.adapters[t].kernel[0, 0]))
         if self.levels == "equal":
             return sum(terms) / len(terms)
         paired = [self.taps.index(t) for _, t in self._pairs]

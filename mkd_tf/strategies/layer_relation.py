@@ -19,7 +19,8 @@ student is wider, its channels are reduced.) The form `svd` needs no adapters: s
 Reference: Yim et al., "A Gift from Knowledge Distillation", CVPR 2017, Eq. 1-2.
 Departures: maps are standardised per channel first (G becomes a correlation),
 and errors are averaged where Eq. 2 sums, so that `weight` means the same for
-every pair of detectors; the earlier map is pooled to the later one's grid.
+every pair of detectors; the earlier map is pooled to the later one's grid. The
+correlation is computed from the maps' moments: see `moments`.
 """
 
 from collections.abc import Sequence
@@ -34,31 +35,11 @@ from mkd_tf.detection.types import Array, Arrays, ArraysByRole, CellWeights, Flo
 from mkd_tf.strategies.base import Port, Strategy
 from mkd_tf.strategies.foreground import MASKS, Foreground
 from mkd_tf.strategies.maps import adapter, fixed_projection, flatten_map, standard_map, standardize
+from mkd_tf.strategies.moments import Channels
 from mkd_tf.strategies.singular_vectors import singular_relation_loss
 
 FORMS = ("fsp", "svd")
 ADAPTERS = ("trained", "selected", "projected")
-
-
-def fsp_matrix(
-    first: Float[Array, "batch _ _ c1"],
-    second: Float[Array, "batch h w c2"],
-    weights: CellWeights | None = None,
-) -> Float[Array, "batch c1 c2"]:
-    """Returns the FSP matrix of an earlier and a later map of a network, averaged over cells, in float32.
-
-    Raises:
-      MkdError: if the maps differ in `[H, W]`.
-    """
-    if first.shape[1:3] != second.shape[1:3]:
-        expected, got = "two maps on one grid", f"{first.shape[1:3]} and {second.shape[1:3]}"
-        fail("fsp_matrix", expected=expected, got=got, do="Pool the earlier map to the later one's grid.")
-    a = ops.cast(flatten_map(first), "float32")
-    b = ops.cast(flatten_map(second), "float32")
-    total = a.shape[1]
-    if weights is not None:
-        a, total = a * weights, ops.sum(weights, axis=1, keepdims=True)
-    return ops.matmul(ops.transpose(a, (0, 2, 1)), b) / total
 
 
 def pooled(features: Float[Array, "batch _ _ c"], grid: tuple[int, ...]) -> Float[Array, "batch _ _ c"]:
@@ -86,15 +67,37 @@ def relation(
     weights: CellWeights | None = None,
 ) -> Float[Array, "batch c1 c2"]:
     """Returns the FSP matrix of the standardised maps, `earlier` pooled to the grid of `later`."""
-    earlier = pooled(earlier, tuple(later.shape[1:3]))
-    return fsp_matrix(standard_map(earlier, weights), standard_map(later, weights), weights)
+    first, second = _channels((earlier, later), weights)
+    return first.correlations(second)
+
+
+def _channels(
+    maps: tuple[Array, Array],
+    weights: Array | None,
+    kernels: tuple[Array | None, Array | None] = (None, None),
+) -> list[Channels]:
+    # An adapter without bias and the mean over cells can change places.
+    on_grid = pooled(maps[0], tuple(maps[1].shape[1:3])), maps[1]
+    return [Channels(flatten_map(x), weights, k) for x, k in zip(on_grid, kernels, strict=True)]
 
 
 def relation_loss(
-    student_relation: Float[Array, "batch c1 c2"], source_relation: Float[Array, "batch c1 c2"]
+    earlier: Float[Array, "batch _ _ c1"],
+    later: Float[Array, "batch h w c2"],
+    source_relation: Float[Array, "batch k1 k2"],
+    weights: CellWeights | None = None,
+    kernels: tuple[Float[Array, "c1 k1"] | None, Float[Array, "c2 k2"] | None] = (None, None),
 ) -> PerExample:
-    """Returns the mean squared difference of two relations."""
-    return ops.mean(ops.square(student_relation - ops.stop_gradient(source_relation)), axis=(1, 2))
+    """Returns the mean squared difference of the student's relation and the source's.
+
+    Args:
+      earlier, later: of the student.
+      source_relation: as `relation` returns it.
+      weights: of the cells of `later`, or None for equal ones.
+      kernels: of the maps' adapters.
+    """
+    first, second = _channels((earlier, later), weights, kernels)
+    return first.distance(second, ops.stop_gradient(source_relation))
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -167,17 +170,22 @@ class LayerRelation(Strategy):
     def _fsp_relation(
         self, source: Arrays, target: Arrays, targets: ArraysByRole, a: str, b: str
     ) -> PerExample:
-        pairs = [self._of_equal_width(source[tap], target[tap], tap) for tap in (a, b)]
-        theirs, ours = (
-            relation(first, second, self._foreground.weights(targets, self.target, tuple(second.shape[1:3])))
-            for first, second in zip(*pairs, strict=True)
+        (early, our_early), (late, our_late) = (
+            self._of_equal_width(source[tap], target[tap], tap) for tap in (a, b)
         )
-        return relation_loss(ours, theirs)
+        is_trained = self.adapter == "trained"
+        first, second = (self.adapters[tap].kernel[0, 0] if is_trained else None for tap in (a, b))
+        weights = [
+            self._foreground.weights(targets, self.target, tuple(later.shape[1:3]))
+            for later in (late, our_late)
+        ]
+        goal = relation(early, late, weights[0])
+        return relation_loss(our_early, our_late, goal, weights[1], (first, second))
 
     def _of_equal_width(self, theirs: Array, ours: Array, tap: str) -> tuple[Array, Array]:
-        """Returns the source's and the target's map, one of them adapted."""
+        """Returns the source's and the target's map, the wider one reduced by a fixed adapter."""
         if self.adapter == "trained":
-            return theirs, self.adapters[tap](ours)
+            return theirs, ours
         width = min(theirs.shape[-1], ours.shape[-1])
 
         def reduced(features: Array) -> Array:

@@ -2,11 +2,13 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
 from mkd_tf.detection.anchors import grid_anchors
+from mkd_tf.detection.boxes import decode
 from mkd_tf.detection.postprocess import (
     Detections,
     PostprocessConfig,
@@ -135,3 +137,53 @@ def test_wrong_shapes_are_told():
 def test_above_keeps_equal_scores():
     found = Detections(NEAR.astype("float32"), np.array([0.9, 0.5, 0.3], "float32"), np.arange(3))
     assert found.above(0.5).labels.tolist() == [0, 1]
+
+
+def cases(classes, count, seed):
+    """Logits, encodings and anchors of two images: crowded, with ties, above and below the threshold."""
+    rng = np.random.default_rng(seed)
+    anchors = rng.uniform(0.1, 0.9, (count, 4)).astype("float32")
+    logits = np.round(rng.normal(-2, 2, (2, count, classes)), 1).astype("float32")
+    # Some that are as good as certain: their scores are equal where logits are not.
+    logits[:, ::7] += 30
+    return logits, rng.normal(0, 2, (2, count, 4)).astype("float32"), anchors
+
+
+@pytest.mark.parametrize(
+    ("classes", "count", "limit"),
+    [(1, 5, 100), (3, 300, 100), (3, 300, 1000), (40, 120, 100), (40, 120, 5000)],
+)
+def test_pruning_and_chunks_change_nothing(classes, count, limit):
+    # More than one chunk, more than the few that are sorted first, and fewer than are wanted.
+    logits, encodings, anchors = cases(classes, count, seed=classes)
+    config = PostprocessConfig(max_detections=limit)
+    boxes = keras.ops.convert_to_numpy(decode(encodings, anchors))
+    for i, found in enumerate(batch_detections(logits, encodings, anchors, config)):
+        scores = probabilities(logits[i])
+        expected = select_by_rows(scores, boxes[i], config)
+        for result in (found, select(scores, boxes[i], config)):
+            assert result.labels.tolist() == [label for _, label, _ in expected]
+            np.testing.assert_array_equal(result.scores, np.float32([score for score, _, _ in expected]))
+            rows = [row for _, _, row in expected]
+            np.testing.assert_allclose(result.boxes, boxes[i][rows].clip(0, 1), atol=1e-6)
+
+
+def select_by_rows(scores, boxes, config):
+    """Candidate by candidate: each removes what it suppresses from its class."""
+    alive = np.greater_equal(scores.T, config.score_threshold)
+    order = sorted(zip(*np.nonzero(alive), strict=True), key=lambda c: (-scores[c[1], c[0]], *c))
+    areas, found = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), []
+    for label, row in order:
+        if alive[label, row] and len(found) < config.max_detections:
+            found.append((scores[row, label], label, row))
+            low, high = np.maximum(boxes[:, :2], boxes[row, :2]), np.minimum(boxes[:, 2:], boxes[row, 2:])
+            common = np.prod(np.maximum(high - low, 0), axis=1)
+            alive[label] &= common / (areas + areas[row] - common) <= config.iou_threshold
+    return found
+
+
+def test_boxes_that_are_not_numbers_are_kept_once():
+    boxes = np.concatenate([np.full((2, 4), np.nan), NEAR])
+    with np.errstate(invalid="ignore"):
+        found = select(np.array([[0.9], [0.8], [0.7], [0.6], [0.5]]), boxes)
+    assert found.scores.tolist() == pytest.approx([0.9])

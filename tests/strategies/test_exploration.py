@@ -10,6 +10,7 @@ from mkd_tf.detectors import DETECTORS
 from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.strategies import Exploration
 from mkd_tf.strategies.exploration import alignment, explore_loss, split_width
+from mkd_tf.strategies.moments import Channels
 from tests import reference
 from tests.strategies import fakes
 
@@ -48,15 +49,15 @@ def joined(*maps):
     return np.concatenate(maps, axis=-1)
 
 
-def centred(features):
-    return np.stack([reference.standardized(x).reshape(-1, x.shape[-1]) for x in features]).astype("float32")
+def channels(features):
+    return Channels(np.float32(features).reshape(len(features), -1, features.shape[-1]))
 
 
 def test_alignment_against_the_reference():
     rng = np.random.default_rng(0)
     ours, theirs = rng.normal(1, 2, (3, 4, 5, 2)), rng.normal(0, 1, (3, 4, 5, 3))
     theirs[1, ..., :2] += 2 * ours[1]
-    found = alignment(centred(ours), centred(theirs))
+    (found,) = alignment(channels(ours), channels(theirs))
     expected = [reference.alignment(a, b) for a, b in zip(ours, theirs, strict=True)]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
@@ -67,7 +68,7 @@ X, Y, Z = column(1, 1, 1, 1, -1, -1, -1, -1), column(1, 1, -1, -1, 1, 1, -1, -1)
 
 def test_alignment_by_hand():
     def of(ours, theirs):
-        return float(alignment(centred(ours), centred(theirs))[0])
+        return float(alignment(channels(ours), channels(theirs))[0][0])
 
     assert of(X, 3 - 5 * X) == pytest.approx(1, abs=1e-5)
     assert of(X, Y) == pytest.approx(0, abs=1e-6)
@@ -134,7 +135,7 @@ def test_it_is_led_to_independence_and_stays():
         student.assign_sub(2 * tape.gradient(term, student))
     assert float(term[0]) == 0
     # What was not the source's is still there.
-    assert float(alignment(centred(student.numpy()), centred(STRANGER))[0]) > 0.2
+    assert float(alignment(channels(student.numpy()), channels(STRANGER))[0][0]) > 0.2
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from mkd_tf.checks import MkdError
 from mkd_tf.strategies import LayerRelation
-from mkd_tf.strategies.layer_relation import fsp_matrix, relation, relation_loss
+from mkd_tf.strategies.layer_relation import relation, relation_loss
 from tests import reference
 from tests.strategies import fakes
 
@@ -14,27 +14,6 @@ from tests.strategies import fakes
 def column(*values):
     """A map of one channel, its cells in one row."""
     return np.float32(values).reshape(1, 1, -1, 1)
-
-
-def test_fsp_against_the_reference():
-    rng = np.random.default_rng(0)
-    first, second = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(2, 3, 4, 2))
-    found = fsp_matrix(first.astype("float32"), second.astype("float32"))
-    assert found.shape == (2, 5, 2)
-    for i in range(2):
-        np.testing.assert_allclose(found[i], reference.fsp(first[i], second[i]), rtol=1e-4, atol=1e-6)
-
-
-def test_fsp_by_hand():
-    # Two cells: (1 * 2 + 3 * 4) / 2.
-    assert float(fsp_matrix(column(1, 3), column(2, 4))[0, 0, 0]) == 7
-
-
-def test_maps_of_different_grids_are_told():
-    with pytest.raises(
-        MkdError, match=r"fsp_matrix: expected two maps on one grid, got \(1, 2\) and \(1, 3\)"
-    ):
-        fsp_matrix(column(1, 2), column(1, 2, 3))
 
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
@@ -91,8 +70,8 @@ def test_relation_by_hand():
     assert float(relation(rising, 10 * rising)[0, 0, 0]) == pytest.approx(1, abs=1e-4)
     assert float(relation(rising, falling)[0, 0, 0]) == pytest.approx(-1, abs=1e-4)
     # The mean of their two squared differences, 0 and (1 - -1)^2.
-    ours, theirs = np.float32([[[1, 1]]]), np.float32([[[1, -1]]])
-    assert float(relation_loss(ours, theirs)[0]) == 2
+    both = np.concatenate([rising, falling], axis=-1)
+    assert float(relation_loss(rising, both, np.float32([[[1, 1]]]))[0]) == pytest.approx(2, abs=1e-4)
 
 
 def test_the_smaller_map_must_come_second():
@@ -125,7 +104,7 @@ def test_the_students_relation_moves_to_the_sources():
     goal = np.float32([[[1.0]]])
     before = relation(earlier, later)
     with tf.GradientTape() as tape:
-        loss = relation_loss(relation(earlier, later), goal)
+        loss = relation_loss(earlier, later, goal)
     earlier.assign_sub(0.1 * tape.gradient(loss, earlier))
     after = relation(earlier, later)
     assert abs(float(before[0, 0, 0])) < 1e-5

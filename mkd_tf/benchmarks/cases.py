@@ -1,0 +1,65 @@
+"""The suites: what is timed, each case alone in a process.
+
+A case is a function without arguments that makes everything ready and returns a `Work`; the
+first case of a suite is what the others are compared with. A peer is run for real, or reported
+as missing.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+
+from mkd_tf.checks import check_one_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """What is timed.
+
+    Attributes:
+      call: does it once.
+      units: how many of `unit` a call does; times are of one.
+      unit: as `step` or `image`.
+      calls: how many calls are enough, at most; 0 for as many as `--runs` says.
+    """
+
+    call: Callable[[], object]
+    unit: str
+    units: int = 1
+    calls: int = 0
+
+
+SUITES: dict[str, dict[str, str]] = {
+    "step": {
+        "student alone": "steps:student_alone",
+        "teacher's forward pass": "steps:teacher_forward",
+        "guide's forward pass": "steps:guide_forward",
+        "default": "steps:default",
+        "mkd": "steps:mkd",
+        "keras.distillation, one tap and one logits loss": "steps:keras_distillation",
+    },
+    "input": {
+        "batches of training": "inputs:batches",
+        "assignment of targets": "inputs:assignment",
+    },
+    "eval": {
+        "student's forward pass": "evaluations:student_forward",
+        "post-processing": "evaluations:postprocessing",
+        "COCO evaluation": "evaluations:coco",
+        "pycocotools": "evaluations:pycocotools",
+    },
+}
+"""The cases of every suite, by what they are called in its table: module and function in this room."""
+
+
+def prepared(suite: str, case: str) -> Work:
+    """Makes a case ready.
+
+    Raises:
+      MkdError: if there is no such suite or case.
+      ImportError: naming the peer that is not installed.
+    """
+    check_one_of("suite", suite, tuple(SUITES))
+    check_one_of("case", case, tuple(SUITES[suite]))
+    module, function = SUITES[suite][case].split(":")
+    return getattr(importlib.import_module(f"mkd_tf.benchmarks.{module}"), function)()

@@ -1,0 +1,73 @@
+"""Suites of the benchmark: children in turns, their figures, and what is not installed."""
+
+import json
+import statistics
+
+import pytest
+
+from mkd_tf import schemas
+from mkd_tf.benchmarks import running
+from mkd_tf.benchmarks.cases import SUITES, Work
+from mkd_tf.checks import MkdError
+from mkd_tf.schemas.deployment import SuiteFile
+
+
+def of(times):
+    """A child that takes these milliseconds of processor time in its rounds, by case; None: not installed."""
+    left = {case: list(values or []) for case, values in times.items()}
+    asked = []
+
+    def time_case(suite, case, calls, threads):
+        asked.append(case)
+        if times[case] is None:
+            return {"missing": "peer is not installed"}
+        cpu = left[case].pop(0)
+        return {"unit": "image", "wall_ms": 2 * cpu, "cpu_ms": cpu}
+
+    return time_case, asked
+
+
+def test_cases_in_turns_against_the_first(tmp_path):
+    times = dict(zip(SUITES["eval"], ([1.0, 2.0, 4.0], [3.0, 6.0, 9.0], [1.0, 1.0, 1.0], None), strict=True))
+    time_case, asked = of(times)
+    found = running.run_suite("eval", rounds=3, calls=7, threads=2, time_case=time_case)
+    names = list(SUITES["eval"])
+    # A peer that is not installed is asked for once.
+    assert asked == names + names[:3] * 2
+    second, missing = found["cases"][names[1]], found["cases"][names[3]]
+    assert second["ratio"] == 3.0 == statistics.median(second["cpu_ms"]) / 2
+    assert (missing["missing"], missing["cpu_ms"]) == ("peer is not installed", [])
+    table = running.write(str(tmp_path / "eval.json"), found)
+    assert schemas.read(tmp_path / "eval.json", SuiteFile)["cases"] == found["cases"]
+    text = (tmp_path / "eval.md").read_text()
+    assert table == str(tmp_path / "eval.md")
+    assert f"| {names[1]} | 6 (3 to 9) | 12 (6 to 18) | image | 3.00 |" in text
+    assert f"| {names[3]} | not measured: peer is not installed | | | |" in text
+
+
+def test_times_are_of_one_unit(monkeypatch):
+    clock = {"wall": 0.0, "cpu": 0.0, "calls": 0}
+
+    def call():
+        clock["calls"] += 1
+        clock["wall"], clock["cpu"] = clock["wall"] + 0.8, clock["cpu"] + 0.4
+
+    monkeypatch.setattr(running, "prepared", lambda suite, case: Work(call, "image", units=4))
+    monkeypatch.setattr(running.time, "perf_counter", lambda: clock["wall"])
+    monkeypatch.setattr(running.time, "process_time", lambda: clock["cpu"])
+    found = json.loads(running.answer("eval", "x", 5).removeprefix(running.MARK))
+    assert found == {"unit": "image", "wall_ms": pytest.approx(200), "cpu_ms": pytest.approx(100)}
+    assert clock["calls"] == 5 + running.WARM_UP
+
+
+def test_mistakes_are_told(monkeypatch):
+    with pytest.raises(MkdError, match="suite: expected one of step, input, eval, got 'all'"):
+        running.run_suite("all", rounds=1, calls=1, threads=1)
+    monkeypatch.setattr(running.sys, "executable", "/bin/false")
+    with pytest.raises(MkdError, match="case mkd: expected a timed call, got nothing printed"):
+        running.child("step", "mkd", 1, 1)
+
+
+def test_a_case_is_run_for_real():
+    found = running.timed("eval", "post-processing", 2)
+    assert found["unit"] == "image" and found["cpu_ms"] > 0 and found["wall_ms"] > 0
