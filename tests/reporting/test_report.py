@@ -55,6 +55,12 @@ def pages(run, ablation):
     return {folder.name: whole(report_of(folder)) for folder in (run, ablation)}
 
 
+def test_class_names_of_any_script_are_in_the_page(tmp_path):
+    names = ("кот", "قطة", "猫 é", "👩‍🚒")
+    text, _ = whole(report_of(made.write_run(tmp_path / "run", classes=names)))
+    assert all(name in text for name in names)
+
+
 @pytest.mark.parametrize("name", ["run", "ablation"])
 def test_a_page_stands_alone_and_is_well_formed(pages, name):
     text, sections = pages[name]
