@@ -34,5 +34,7 @@ def test_a_killed_compression_goes_on_and_is_done_once(tmp_path):
     assert "teacher: done before" in printed
     assert "student_qat: going on after epoch 3 of 3" in printed
     after = json.loads((stage / "done.json").read_text())
-    assert before | {"seconds": 0} == after | {"seconds": 0}
+    # The archive is written again: its hash is another, its weights are the same.
+    again = {"seconds": 0, "weights": ""}
+    assert before | again == after | again
     check_equal_weights(weights(stage / "final.keras"), ended, "trained again")

@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from mkd_tf import schemas
+from mkd_tf.schemas.deployment import SuiteFile
 from mkd_tf.schemas.inspection import AdviceFile, InspectionFile, ReviewFile
 from mkd_tf.schemas.training import StageFile
 from tests.programs import written
@@ -51,7 +52,8 @@ def test_killed_in_each_stage_and_resumed_equals_uninterrupted(tmp_path):
 
     # A work directory with every role, and the time that it takes to train one: used once more.
     files = written.use(whole, tmp_path)
-    elsewhere = {StageFile, AdviceFile, InspectionFile, ReviewFile}
-    assert set(files.values()) == set(schemas.FILES) - elsewhere, "of compression, --minutes, inspect_data"
+    # Of compression, --minutes, inspect_data, and benchmark --suite.
+    elsewhere = {StageFile, AdviceFile, InspectionFile, ReviewFile, SuiteFile}
+    assert set(files.values()) == set(schemas.FILES) - elsewhere
     written.check(files | written.records_in(torn))
     assert written.missing_keys(files) == set()

@@ -141,7 +141,9 @@ def test_openvino_compiles_and_agrees(make):
     openvino = pytest.importorskip("openvino", reason="no openvino: pip install openvino")
     core, images = openvino.Core(), made.images(1)
     model = core.read_model(make())
-    found = core.compile_model(model, "CPU")(images.astype("float32"))
+    # A processor with bfloat16 computes float32 files in it otherwise: scores were 0.008 apart.
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    found = core.compile_model(model, "CPU", exact)(images.astype("float32"))
     expected = OnnxRunner(make()).invoke(images)
     for port, values in found.items():
         name = port.get_any_name()
@@ -150,8 +152,10 @@ def test_openvino_compiles_and_agrees(make):
         assert np.isfinite(values).all()
         if make is symmetric and not has_vnni():
             continue  # Its kernels saturate there, see docs/exporting.md.
-        tolerance = 0.15 if make is symmetric else 1e-3
-        np.testing.assert_allclose(values[: len(expected[name])], expected[name], atol=tolerance)
+        error = np.abs(values[: len(expected[name])] - expected[name])
+        # Integers are rounded in other places; with AMX more of them than with AVX-512.
+        assert error.max() < (0.3 if make is symmetric else 1e-3)
+        assert error.mean() < (0.06 if make is symmetric else 1e-4)
 
 
 def test_names_of_any_script_come_back():
