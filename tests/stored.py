@@ -31,6 +31,7 @@ from mkd_tf.schemas.training import DetectionsFile, ResultsFile
 from mkd_tf.teachers import TEACHERS, TeacherImage
 from mkd_tf.training import answering
 from mkd_tf.training.backup import load_backup, save_backup
+from mkd_tf.training.compression_stage import mean_the_same
 from mkd_tf.training.finished import read_done, write_done
 from mkd_tf.training.harm import validations
 from mkd_tf.training.teacher_boxes import read_rows, write_rows
@@ -100,7 +101,7 @@ def _weights(folder: Path) -> Path:
 
 
 def _stage(folder: Path) -> Path:
-    claim_stage(folder, STAGE)
+    claim_stage(folder, STAGE, mean_the_same)
     return folder / "stage.json"
 
 
@@ -247,7 +248,10 @@ KINDS: dict[str, Kind] = {
         _weights, lambda p: read_done(p.parent), "expected the file that this stage left", is_hashed=True
     ),
     "stage.json": Kind(
-        _stage, lambda p: claim_stage(p.parent, STAGE), f"{_AGAIN} Delete its folder", is_json=True
+        _stage,
+        lambda p: claim_stage(p.parent, STAGE, mean_the_same),
+        f"{_AGAIN} Delete its folder",
+        is_json=True,
     ),
     "state.json": Kind(_backup("state.json"), _read_backup, "damaged backup .* Delete", True, True),
     "arrays.npz": Kind(_backup("arrays.npz"), _read_backup, "damaged backup .* Delete", True),

@@ -104,6 +104,7 @@ def compare(config: Config) -> None:
             fail(str(stored), expected="the flags of the run", got="a damaged file", do=do)
         free = {name for name, field in options().items() if field.metadata["free"]}
         changed = [n for n in now if n not in free and before.get(n) != now[n]]
+        changed.sort(key=lambda n: n not in before)  # What a file does not name may be newer than the file.
         if changed:
             listed = "; ".join(f"--{n} was {before.get(n)!r}, is {now[n]!r}" for n in changed[:_LISTED])
             listed += f"; and {len(changed) - _LISTED} more" if len(changed) > _LISTED else ""
