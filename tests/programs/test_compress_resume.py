@@ -14,7 +14,7 @@ COMPRESS = ("--compress=qat", "--compress_epochs=3")
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_a_killed_compression_goes_on_and_is_done_once(tmp_path):
     flags, whole, torn = (*FLAGS, f"--data_dir={tmp_path / 'data'}"), tmp_path / "whole", tmp_path / "torn"
     train(whole, *flags, *COMPRESS)

@@ -24,7 +24,7 @@ FLAGS = (
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_killed_in_each_stage_and_resumed_equals_uninterrupted(tmp_path):
     flags, whole, torn = (*FLAGS, f"--data_dir={tmp_path / 'data'}"), tmp_path / "whole", tmp_path / "torn"
     train(whole, *flags)
