@@ -35,7 +35,7 @@ def main(options: EvaluateOptions) -> None:
     from mkd_tf.config import DataConfig
     from mkd_tf.conversion.model_files import find_model, load_runner
     from mkd_tf.data import open_dataset
-    from mkd_tf.evaluation.console import make_console
+    from mkd_tf.evaluation.console import make_console, say
     from mkd_tf.evaluation.evaluating import evaluate_model, print_metrics
     from mkd_tf.schemas.training import EvaluationFile
     from mkd_tf.training.workdir import FLAGS_FILE
@@ -48,7 +48,7 @@ def main(options: EvaluateOptions) -> None:
     runner = load_runner(path)
     facts = getattr(runner, "facts", None)
     for line in facts.lines() if facts else ():
-        console.print(line, highlight=False, soft_wrap=True)
+        say(console, line)
     if is_alone and not options.dataset:
         # Not before: what the file says is told whether there are images or not.
         do = "Give --dataset, or the --workdir of the run."

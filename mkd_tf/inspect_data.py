@@ -55,7 +55,7 @@ def main(options: InspectOptions) -> None:
     data.named()
     from mkd_tf import import_public, schemas
     from mkd_tf.data import open_dataset
-    from mkd_tf.evaluation.console import make_console
+    from mkd_tf.evaluation.console import make_console, say
     from mkd_tf.inspection.rows import print_inspection
     from mkd_tf.reporting.data_writing import write_inspection
     from mkd_tf.schemas.inspection import InspectionFile, ReviewFile
@@ -80,8 +80,8 @@ def main(options: InspectOptions) -> None:
         counts = schemas.read(folder / "review.json", ReviewFile)["counts"]
         words = ", ".join(f"{kind} {count:,}" for kind, count in counts.items()) or "none"
         text = f"labels that the networks doubt: {words}; for annotation tools: {folder}/review_coco.json"
-        console.print(text, highlight=False, soft_wrap=True)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+        say(console, text)
+    say(console, f"report: {page}")
     wrong = [s["kind"] for s in record["suspects"]]
     wrong += sorted({n["kind"] for n in record["notices"]} & {"problem", "suspect"})
     if options.strict and wrong:

@@ -53,7 +53,7 @@ class LabelOptions(Options):
 def main(options: LabelOptions) -> None:
     """Writes files of labels."""
     from mkd_tf import import_public
-    from mkd_tf.evaluation.console import make_console
+    from mkd_tf.evaluation.console import make_console, say
     from mkd_tf.teachers import build_teacher, parse_class_map
     from mkd_tf.teachers.combined import Viewed
     from mkd_tf.teachers.labelling import label_folder
@@ -75,11 +75,11 @@ def main(options: LabelOptions) -> None:
     elif threshold is None:
         threshold, chosen = DEFAULT_SCORE, f"a default: {teacher.name} has no operating point"
     if options.score_threshold is None:
-        console.print(f"score threshold {threshold:g}: {chosen}", markup=False, highlight=False)
+        say(console, f"score threshold {threshold:g}: {chosen}")
     if options.views != "none":
         teacher = Viewed(teacher, options.views)
     for line in teacher.notes():
-        console.print(f"teacher {teacher.name}: {line}", markup=False, highlight=False)
+        say(console, f"teacher {teacher.name}: {line}")
     classes = [part.strip() for part in options.classes.split(",") if part.strip()]
     done = label_folder(
         teacher,
@@ -91,7 +91,7 @@ def main(options: LabelOptions) -> None:
         explicit=explicit,
         console=console,
     )
-    console.print(f"{done.objects} objects in {done.images} images: {options.output}", highlight=False)
+    say(console, f"{done.objects} objects in {done.images} images: {options.output}")
     if done.unknown:
         few = ", ".join(done.unknown[:5])
         console.print(

@@ -72,7 +72,7 @@ def main(options: PredictOptions) -> None:
     """Writes one PNG per image and `detections.json`, or COCO results."""
     from mkd_tf import import_public
     from mkd_tf.conversion.model_files import load_runner
-    from mkd_tf.evaluation.console import make_console
+    from mkd_tf.evaluation.console import make_console, say
     from mkd_tf.evaluation.predicting import predict_folder
 
     import_public()
@@ -89,7 +89,7 @@ def main(options: PredictOptions) -> None:
         return
     if threshold is None:
         threshold, chosen = own_point(runner, options.model)
-        console.print(f"score threshold {threshold:g}: {chosen}", highlight=False)
+        say(console, f"score threshold {threshold:g}: {chosen}")
     failed = predict_folder(runner, options.input, options.output, threshold, fit, console)
     if failed:
         raise MkdError(f"{len(failed)} images could not be read; the others are drawn. See above.")

@@ -50,7 +50,7 @@ class ReportOptions(Options):
 def main(options: ReportOptions) -> None:
     """Writes the report."""
     from mkd_tf import import_public
-    from mkd_tf.evaluation.console import make_console
+    from mkd_tf.evaluation.console import make_console, say
     from mkd_tf.reporting.writing import write_report
 
     import_public()
@@ -64,7 +64,7 @@ def main(options: ReportOptions) -> None:
         formats=_listed(options.formats),
         console=console,
     )
-    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    say(console, f"report: {path}")
 
 
 def console() -> None:

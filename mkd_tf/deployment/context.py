@@ -16,11 +16,12 @@ from mkd_tf.conversion.model_files import trained_roles
 from mkd_tf.conversion.tflite.convert import check_labels
 from mkd_tf.data import open_dataset
 from mkd_tf.data.base import Dataset
-from mkd_tf.deployment.manifest import sha256, versions
+from mkd_tf.deployment.manifest import versions
 from mkd_tf.deployment.options import ExportOptions
 from mkd_tf.detectors.base import Detector
 from mkd_tf.detectors.files import load_detector
 from mkd_tf.evaluation.console import make_console
+from mkd_tf.files import hash_of
 from mkd_tf.options import FITS, Options
 from mkd_tf.training.finished import read_done
 from mkd_tf.training.workdir import lock
@@ -119,7 +120,7 @@ class ExportContext:
         """The name within the work directory and the hash of the detector's file."""
         inside = self.source.is_relative_to(self.options.workdir)
         file = self.source.relative_to(self.options.workdir).as_posix() if inside else self.source.name
-        return {"file": file, "sha256": sha256(self.source.read_bytes())}
+        return {"file": file, "sha256": hash_of(self.source)}
 
     def facts(
         self, own: Options, calibration: Calibration | None, packages: Sequence[str] = ()

@@ -14,6 +14,7 @@ from mkd_tf.deployment.context import ExportContext
 from mkd_tf.deployment.manifest import record
 from mkd_tf.deployment.measuring import Measurement, figures, latency, loses_too_much, refuse_rejected
 from mkd_tf.deployment.shipping import LARGEST_COST, Found, shipped
+from mkd_tf.evaluation.console import say
 from mkd_tf.evaluation.progress import bar
 from mkd_tf.version import __version__
 
@@ -36,10 +37,10 @@ def _finished(
     chosen = shipped(suppression, sets, context.detector.class_names, point)
     threshold, count = chosen["score_threshold"], chosen["max_detections"]
     if chosen["cost"] > LARGEST_COST:
-        context.console.print(
+        say(
+            context.console,
             f"a score threshold of {threshold:g} and {count} detections in the file cost"
             f" {chosen['cost']:.2f} AP; see --score_threshold and --max_detections",
-            highlight=False,
         )
     facts = dataclasses.replace(facts, score_threshold=threshold, max_detections=count)
     return facts, {"shipped": chosen}

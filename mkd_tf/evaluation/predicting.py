@@ -17,6 +17,7 @@ from mkd_tf.data.image_files import IMAGE_SUFFIXES, fit_image, read_image
 from mkd_tf.data.sources.notices import Notices
 from mkd_tf.data.sources.paths import name_unused, visible_tree
 from mkd_tf.detection.postprocess import Detections
+from mkd_tf.evaluation.console import say
 from mkd_tf.evaluation.drawing import draw, png_bytes
 from mkd_tf.evaluation.runners import Runner, on_original
 from mkd_tf.files import write_bytes
@@ -126,7 +127,7 @@ def predict_folder(
         )
     console = console or Console(stderr=True)
     for line in unused(input_path, output_dir):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(console, line)
     failed: list[Failure] = []
     content: DetectionsFile = {
         "class_names": list(runner.class_names),
@@ -141,7 +142,7 @@ def predict_folder(
                 image = read_image(path)
             except MkdError as error:
                 failed.append({"file": path.name, "reason": str(error)})
-                console.print(f"skipped {path.name}: {error}", markup=False)
+                say(console, f"skipped {path.name}: {error}")
                 continue
             height, width = image.shape[:2]
             fitted = runner(fit_image(image, runner.image_size, fit)[None])[0]

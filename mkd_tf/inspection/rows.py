@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mkd_tf.data.sources.notices import Notice
+from mkd_tf.evaluation.console import say
 from mkd_tf.schemas.inspection import InspectionFile, Noticed, SplitFacts
 
 COUNTS = {
@@ -75,15 +76,15 @@ def print_inspection(record: InspectionFile, console: Console) -> None:
     more = f" (the first {_MOST_CLASSES} of {len(rows)})" if len(rows) > _MOST_CLASSES else ""
     _print(console, f"Classes{more}", columns, rows[:_MOST_CLASSES])
     if record["notices"]:
-        console.print("Not used or changed:", highlight=False)
+        say(console, "Not used or changed:")
         for text in _limited([notice_line(n) for n in record["notices"]]):
-            console.print(f"  {text}", highlight=False, soft_wrap=True, markup=False)
-    console.print("Suspects:" if record["suspects"] else "Suspects: none", highlight=False)
+            say(console, f"  {text}")
+    say(console, "Suspects:" if record["suspects"] else "Suspects: none")
     for suspect in record["suspects"]:
         images = list(dict.fromkeys(place["image"] for place in suspect["places"]))
         first = ", ".join([*images[:3], *(["..."] if len(images) > 3 else [])])
         text = f"  {suspect['kind']}, {suspect['count']:,}: {suspect['message']}"
-        console.print(text + (f" ({first})" if first else ""), highlight=False, soft_wrap=True, markup=False)
+        say(console, text + (f" ({first})" if first else ""))
 
 
 def notice_line(notice: Noticed) -> str:

@@ -10,6 +10,7 @@ from rich.progress import track
 
 from mkd_tf.checks import MkdError, check_fraction, check_one_of
 from mkd_tf.data.image_files import measure_image, read_image
+from mkd_tf.evaluation.console import say
 from mkd_tf.evaluation.predicting import find_images
 from mkd_tf.evaluation.runners import Runner
 from mkd_tf.options import LOWEST_SCORE
@@ -90,7 +91,7 @@ def write_results(
     threshold = LOWEST_SCORE if score_threshold is None else score_threshold
     done = label_folder(teacher, input_path, output_dir, ["results"], threshold, console=console)
     path = Path(output_dir, RESULTS)
-    console.print(f"{done.objects} detections in {done.images} images: {path}", highlight=False)
+    say(console, f"{done.objects} detections in {done.images} images: {path}")
     return done.failed
 
 
@@ -134,7 +135,7 @@ def label_folder(
                 image = folder_image(path, teacher.needs_pixels)
             except MkdError as error:
                 done.failed.append({"file": path.name, "reason": str(error)})
-                console.print(f"skipped {path.name}: {error}", markup=False)
+                say(console, f"skipped {path.name}: {error}")
                 continue
             answer = teacher.detect([image])[0]
             if answer is None:
@@ -151,5 +152,5 @@ def label_folder(
                 f"of {len(paths)} ({few}, ...). Give predictions of these images, or their list with images=."
             )
     for line in class_map.notes():
-        console.print(line, markup=False, highlight=False)
+        say(console, line)
     return done
