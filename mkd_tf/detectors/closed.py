@@ -77,10 +77,10 @@ def check_file(path: str | Path) -> None:
         with zipfile.ZipFile(path) as archive:
             _check_size(path, archive)
             stored = archive.comment.decode("ascii", errors="replace")
-            if stored.startswith(_MARK) and stored != _MARK + _hash_of(archive):
-                raise ValueError("it differs from its hash")
-            broken = archive.testzip()
-            if broken is not None:
+            if stored.startswith(_MARK):  # Reading for the hash compares the checksums too.
+                if stored != _MARK + _hash_of(archive):
+                    raise ValueError("it differs from its hash")
+            elif (broken := archive.testzip()) is not None:
                 raise ValueError(f"the checksum of {broken} is wrong")
             config = archive.read(_CONFIG) if _CONFIG in archive.namelist() else b"{}"
         described = json.loads(config)
