@@ -6,6 +6,7 @@ from mkd_tf.checks import check_positive, fail
 from mkd_tf.options import Options, at_least, option
 
 TEACHER_VIEWS = ("none", "flip", "half_turn")
+TEACHER_PRECISIONS = ("float32", "int8")
 TEACHER_GATES = ("warn", "fail", "off")
 
 
@@ -38,6 +39,11 @@ class RolesConfig(Options):
         "none",
         "A second view of each image, at twice the cost.",
         choices=TEACHER_VIEWS,
+    )
+    teacher_precision: str = option(
+        "float32",
+        "As a source; int8 is cheaper on CPUs.",
+        choices=TEACHER_PRECISIONS,
     )
     class_map: str = option("", "Classes of a foreign teacher by name, as in car=vehicle, truck=vehicle.")
     teacher_gate: str = option(
@@ -76,12 +82,12 @@ class RolesConfig(Options):
     )
     guide_init: str = option(
         "auto",
-        "What the guide starts from; auto: the teacher, if most weights match.",
+        "Start; auto: teacher, if most weights match.",
         choices=("auto", "random", "teacher"),
     )
     student_init: str = option(
         "auto",
-        "What the student starts from; auto: the guide, else the teacher, if most weights match.",
+        "Start; auto: guide, else teacher.",
         choices=("auto", "random", "teacher", "guide"),
     )
     start: str = option(

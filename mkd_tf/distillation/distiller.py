@@ -49,8 +49,9 @@ class Distiller(keras.Model):
 
     Args:
       student: the detector that learns.
-      teacher: a trained detector, `Answers` for detections that come with the batch, or None to
-        train on labels alone.
+      teacher: a trained detector, or a layer that answers in its place (with its `anchors`,
+        `image_size` and `output`); `Answers` for detections that come with the batch, or None
+        to train on labels alone.
       guide: a detector between the two, or None.
       strategies: of the objective, in the short form.
       objective: what is minimised.
@@ -68,7 +69,7 @@ class Distiller(keras.Model):
     def __init__(
         self,
         student: keras.Model,
-        teacher: keras.Model | Answers | None = None,
+        teacher: keras.layers.Layer | Answers | None = None,
         guide: keras.Model | None = None,
         strategies: Sequence[Strategy | keras.distillation.DistillationLoss] = (),
         *,
@@ -255,7 +256,7 @@ class Distiller(keras.Model):
         return cls(**(config | {name: load(config[name], custom_objects) for name in saved}))
 
 
-def port_of(network: keras.Model | Answers) -> Port:
+def port_of(network: keras.layers.Layer | Answers) -> Port:
     """Returns the static shapes of a detector's outputs, its anchors and how its head is made."""
     if isinstance(network, Answers):
         return network.port()
@@ -264,7 +265,7 @@ def port_of(network: keras.Model | Answers) -> Port:
 
 
 def outputs_of(
-    networks: Mapping[str, keras.Model], images: Float[Array, "batch side side 3"], training: bool
+    networks: Mapping[str, keras.layers.Layer], images: Float[Array, "batch side side 3"], training: bool
 ) -> dict[str, Arrays]:
     """Returns what networks return for the same images, by role, in float32."""
     return {
@@ -273,7 +274,9 @@ def outputs_of(
     }
 
 
-def resized(images: Float[Array, "batch side side 3"], network: keras.Model) -> Float[Array, "batch _ _ 3"]:
+def resized(
+    images: Float[Array, "batch side side 3"], network: keras.layers.Layer
+) -> Float[Array, "batch _ _ 3"]:
     """Returns images at the network's input size, antialiased; the same ones at equal size."""
     size = network.image_size
     if images.shape[1] == size:

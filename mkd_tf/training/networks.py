@@ -25,6 +25,7 @@ from mkd_tf.starts import Imitation
 from mkd_tf.strategies import STRATEGIES, Strategy
 from mkd_tf.training.answer_terms import answers_only, guide_terms
 from mkd_tf.training.fine_tuning import check_options, freeze, is_pretrained
+from mkd_tf.training.integer_teacher import check_precision
 from mkd_tf.training.plan import Stage
 from mkd_tf.training.starting import starts_of
 
@@ -153,6 +154,7 @@ class Networks:
                 do="Choose another --teacher or --student, or leave --backbone_weights out.",
             )
         check_options(self._config.optimizer, stages, self._config.roles)
+        check_precision(self._config)
         if tf.distribute.has_strategy() and any(
             isinstance(s, Imitation) for s in starts_of(self._config.roles.start)
         ):

@@ -38,6 +38,7 @@ from mkd_tf.training.fine_tuning import pretrained_of
 from mkd_tf.training.finished import take_done, write_done
 from mkd_tf.training.harm import HarmGuard, validations
 from mkd_tf.training.images import Images
+from mkd_tf.training.integer_teacher import integer_teacher
 from mkd_tf.training.measuring import Measuring
 from mkd_tf.training.networks import Networks
 from mkd_tf.training.plan import Stage, plan
@@ -219,7 +220,13 @@ class Run:
         averaged = self._learning(stage, steps)
         if not stage.method:
             learning = self.networks.in_precision(learning, lambda p: self._learning(stage, steps, p))
-        others = networks | {r: n for r, n in learning.items() if r != "student"}
+        others: dict[str, Any] = networks | {r: n for r, n in learning.items() if r != "student"}
+
+        def batches(first: int) -> tf.data.Dataset:
+            return self.images.batches(role, boxes, anchors, first, steps, soft)
+
+        if self.config.roles.teacher_precision == "int8" and "teacher" in stage.sources:
+            others["teacher"] = integer_teacher(stage, networks["teacher"], batches, self.config, self.say)
         if stage.method:
             # Else initial adapters depend on which networks this process, or a killed one, made before.
             self.networks.seed("student")
@@ -227,7 +234,7 @@ class Run:
             role,
             self.networks.distiller(stage, learning["student"], others, steps),
             averaged,
-            lambda first: self.images.batches(role, boxes, anchors, first, steps, soft),
+            batches,
             self.measuring.images("validation", student.image_size),
             self.folder / role,
             epochs=stage.epochs,
