@@ -22,6 +22,7 @@ from absl import logging as absl_logging
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import Config, from_values, options
+from mkd_tf.file_limits import set_limits
 from mkd_tf.options import Options
 from mkd_tf.quiet_start import quiet_tensorflow
 from mkd_tf.training.workdir import FLAGS_FILE
@@ -175,6 +176,7 @@ def _help(about: str, groups: list[type[Options]], appendix: str) -> str:
     common = (
         "Every program:\n"
         "  --flagfile=FILE               A file of flags, one a line.\n"
+        "  --limits=                     Of files: megapixels=89, model_gib=4, layers_mib=64, text_gib=2.\n"
         "  --debug                       Show tracebacks.\n"
         "  --help, --version"
     )
@@ -244,6 +246,7 @@ def run(
         sys.exit()
     _define((field for part in parts for field in dataclasses.fields(part)), FLAGS)
     flags.DEFINE_bool("debug", False, "Show tracebacks.")
+    flags.DEFINE_string("limits", "", "Limits of files.")
     FLAGS.set_default("stderrthreshold", "warning")
 
     def guarded(argv: list[str]) -> int:
@@ -252,6 +255,7 @@ def run(
         if not FLAGS.debug:
             quiet_tensorflow()
         try:
+            set_limits(_value("limits"))
             return main(*(_build(group) for group in groups)) or 0
         except KeyboardInterrupt:
             print(interrupted, file=sys.stderr)

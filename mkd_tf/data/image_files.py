@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mkd_tf.checks import MkdError, check_one_of, check_positive, fail
 from mkd_tf.data.pixel_depth import depth_of, is_deep_image, rgb_strips
+from mkd_tf.file_limits import FileLimits, limits
 
 _SUFFIXES = (
     ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .webp .tif .tiff .gif .ppm .pgm .pbm .pnm .pfm .avif "
@@ -78,7 +79,7 @@ def read_image(
 
     Raises:
       MkdError: for a file that is missing, not an image, damaged, truncated or larger
-        than Pillow's limit against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`).
+        than Pillow's limit against decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`) or `--limits`.
     """
     with _opened(path, content) as image:
         is_deep = is_deep_image(image)
@@ -201,13 +202,22 @@ def fit_boxes(bbox: np.ndarray, height_width: tuple[int, int], fit: str = "stret
     return bbox * (np.array([height, width, height, width], "float32") / max(height, width))
 
 
+def _most_pixels() -> int | None:
+    """Returns Pillow's limit, which `--limits` replace."""
+    if limits().megapixels != FileLimits.megapixels:
+        Image.MAX_IMAGE_PIXELS = limits().pixels
+    return Image.MAX_IMAGE_PIXELS
+
+
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str], content: bytes | None = None) -> Iterator[Image.Image]:
     """Opens an image; any exception until it is closed becomes the `MkdError` of `_explain`."""
+    _most_pixels()
     try:
         with Image.open(path if content is None else io.BytesIO(content)) as image:
             # Pillow itself only warns up to twice this limit.
-            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            most = _most_pixels()
+            if most and image.width * image.height > most:
                 raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
             yield image
     except Exception as error:  # Pillow raises OSError, SyntaxError, struct.error and more
@@ -237,7 +247,8 @@ def _explain(path: str | os.PathLike[str], error: Exception, content: bytes | No
         expected, got, do = "a file", "none", "Correct the path or restore the file."
     elif isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         expected = f"at most {Image.MAX_IMAGE_PIXELS} pixels"
-        got, do = f"a larger image ({error})", "Scale it down before use."
+        got = f"a larger image ({error})"
+        do = "Scale it down or, if you trust it, raise the limit with --limits=megapixels=NUMBER."
     elif isinstance(error, UnidentifiedImageError):
         size = Path(path).stat().st_size if content is None else len(content)
         expected, got = "an image", f"{size} bytes in no format that Pillow knows"

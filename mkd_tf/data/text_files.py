@@ -4,6 +4,8 @@ import codecs
 import os
 from pathlib import Path
 
+from mkd_tf.file_limits import check_text
+
 # The mark of UTF-32 begins with that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -56,6 +58,7 @@ def read_text(path: str | os.PathLike[str], errors: str = "strict") -> str:
 
     Raises:
       OSError: if it cannot be read.
+      MkdError: if it is larger than `--limits` allow.
       UnicodeDecodeError: as `decoded`.
     """
-    return decoded(Path(path).read_bytes(), errors)
+    return decoded(check_text(path).read_bytes(), errors)

@@ -19,11 +19,8 @@ from typing import Any
 import keras
 
 from mkd_tf.checks import MkdError, fail
+from mkd_tf.file_limits import limits, too_large
 
-MOST_BYTES = 4 * 2**30
-"""Of all parts of a file when unpacked."""
-MOST_CONFIG_BYTES = 64 * 2**20
-"""Of a file's description of its layers."""
 LARGEST_SIZE, MOST_WEIGHTS = 2**16, 2**30
 """Of a layer: the largest number of channels or other sizes, and the most weights of its kernel."""
 
@@ -97,13 +94,13 @@ def check_file(path: str | Path) -> None:
 
 
 def _check_size(path: str | Path, archive: zipfile.ZipFile) -> None:
-    size = sum(part.file_size for part in archive.infolist())
-    if size > MOST_BYTES:
-        _refuse(path, f"at most {MOST_BYTES / 2**30:.2f} GiB when unpacked", f"{size / 2**30:.2f} GiB")
-    config = sum(part.file_size for part in archive.infolist() if part.filename == _CONFIG)
-    if config > MOST_CONFIG_BYTES:
-        most, got = (f"{n / 2**20:.0f} MiB" for n in (MOST_CONFIG_BYTES, config))
-        _refuse(path, f"at most {most} that describe its layers", got)
+    size = sum(part.file_size for part in archive.infolist()) / 2**30
+    if size > (most := limits().model_gib):
+        too_large(f"model {path}", f"at most {most:g} GiB when unpacked", f"{size:.2g} GiB", "model_gib")
+    layers = sum(part.file_size for part in archive.infolist() if part.filename == _CONFIG) / 2**20
+    if layers > (most := limits().layers_mib):
+        expected = f"at most {most:g} MiB that describe its layers"
+        too_large(f"model {path}", expected, f"{layers:.2g} MiB", "layers_mib")
 
 
 def _hash_of(archive: zipfile.ZipFile) -> str:

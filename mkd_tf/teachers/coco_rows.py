@@ -17,6 +17,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from mkd_tf.checks import LARGEST_NUMBER, fail
+from mkd_tf.file_limits import check_text
 
 Key = int | str
 _PIECE = 2**20
@@ -129,7 +130,7 @@ def read_rows(path: Path, where: str) -> Rows:
     """
     reader = RowReader()
     try:
-        with open(path, encoding="utf-8-sig") as stream:
+        with open(check_text(path), encoding="utf-8-sig") as stream:
             for row in _items(stream, where):
                 reader.add(row)
     except OSError as error:

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mkd_tf.checks import LARGEST_NUMBER, fail
+from mkd_tf.checks import LARGEST_NUMBER, MkdError, fail
+from mkd_tf.file_limits import check_text
 from mkd_tf.teachers.coco_rows import Key
 
 # The objects of a large set are never in memory at once.
@@ -37,7 +38,9 @@ def read_image_list(path: Path) -> ImageList:
     """
     where = f"images {path}"
     try:
-        found = json.loads(path.read_text("utf-8-sig"), object_hook=_lighter)
+        found = json.loads(check_text(path).read_text("utf-8-sig"), object_hook=_lighter)
+    except MkdError:
+        raise
     except OSError as error:
         fail(where, expected="a file", got=error.strerror or str(error), do="Correct the path.")
     except (ValueError, RecursionError) as error:

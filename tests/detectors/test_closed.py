@@ -12,6 +12,7 @@ import pytest
 
 import mkd_tf
 from mkd_tf.checks import MkdError
+from mkd_tf.file_limits import FileLimits
 from mkd_tf.detectors import DETECTORS
 from mkd_tf.detectors.closed import check_file
 from mkd_tf.detectors.files import load_detector, save_detector
@@ -167,8 +168,11 @@ def test_thousands_of_brackets_are_refused(saved, tmp_path):
 
 
 def test_a_long_description_is_refused_unread(saved, tmp_path, monkeypatch):
-    monkeypatch.setattr("mkd_tf.detectors.closed.MOST_CONFIG_BYTES", 100)
-    with pytest.raises(MkdError, match="own.keras: expected at most 0 MiB that describe its layers"):
+    monkeypatch.setattr("mkd_tf.detectors.closed.limits", lambda: FileLimits(layers_mib=1e-4))
+    told = (
+        r"own.keras: expected at most 0.0001 MiB that describe its layers, got .*--limits=layers_mib=NUMBER"
+    )
+    with pytest.raises(MkdError, match=told):
         load_detector(saved / "own.keras")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mkd_tf.checks import MkdError
+from mkd_tf.file_limits import FileLimits
 from mkd_tf.detectors import DETECTORS
 from mkd_tf.detectors.files import load_detector, save_detector
 
@@ -75,8 +76,9 @@ def test_a_file_that_unpacks_to_more_than_the_limit_is_refused_unread(tmp_path, 
     path = tmp_path / "bomb.keras"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
         target.writestr("model.weights.h5", bytes(5_000_000))
-    monkeypatch.setattr("mkd_tf.detectors.closed.MOST_BYTES", 4_000_000)
-    with pytest.raises(MkdError, match="bomb.keras: expected at most 0.00 GiB when unpacked, got 0.00 GiB"):
+    monkeypatch.setattr("mkd_tf.detectors.closed.limits", lambda: FileLimits(model_gib=0.004))
+    told = "bomb.keras: expected at most 0.004 GiB when unpacked, got 0.0047 GiB"
+    with pytest.raises(MkdError, match=told):
         load_detector(path)
 
 

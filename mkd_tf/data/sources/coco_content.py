@@ -10,6 +10,7 @@ from mkd_tf.checks import fail
 from mkd_tf.data.sources.masks import segmentation_box
 from mkd_tf.data.sources.notices import BadExample
 from mkd_tf.data.text_files import read_text
+from mkd_tf.file_limits import check_text
 
 Record = dict[str, Any]
 AROUND = "box around its segmentation"
@@ -24,9 +25,11 @@ def read_content(path: Path) -> Any:
     """Returns what a file holds, each annotation without a box with that around its outline.
 
     Raises:
-      MkdError: if it cannot be read, or is no JSON.
+      MkdError: if it cannot be read, is no JSON, or larger than `--limits` allow.
     """
     where = f"annotations {path}"
+    if path.is_file():
+        check_text(path)
     if (found := _without_masks(path)) is not None:
         return found
     try:

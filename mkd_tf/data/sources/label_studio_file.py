@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mkd_tf.checks import fail
+from mkd_tf.checks import MkdError, fail
 from mkd_tf.data.image_files import IMAGE_SUFFIXES
 from mkd_tf.data.sources.examples import ImageObject
 from mkd_tf.data.sources.masks import points_box
@@ -65,6 +65,8 @@ def read_label_studio_file(path: Path, file: str, notices: Notices) -> list[Task
     where = f"annotations {path}"
     try:
         found = json.loads(read_text(path))
+    except MkdError:
+        raise
     except OSError as error:
         fail(where, expected="a readable file", got=str(error.strerror), do="Correct the path.")
     except (ValueError, RecursionError) as error:

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException, ElementTree
 
+from mkd_tf.checks import MkdError
 from mkd_tf.data.sources.examples import ImageObject
 from mkd_tf.data.sources.masks import points_box
 from mkd_tf.data.sources.names import class_name
@@ -18,6 +19,7 @@ from mkd_tf.data.sources.notices import BadExample, Notices, Problem
 from mkd_tf.data.sources.outlines import turned_box
 from mkd_tf.data.sources.values import Box, flag, number
 from mkd_tf.data.text_files import xml_fault
+from mkd_tf.file_limits import check_text
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _TURNED = ("cx", "cy", "w", "h", "angle")
@@ -40,7 +42,9 @@ def read_annotation(path: Path, file: str, notices: Notices) -> Annotation:
       BadExample: if it is not XML, not an annotation, or declares entities.
     """
     try:
-        root = ElementTree.parse(path).getroot()
+        root = ElementTree.parse(check_text(path)).getroot()
+    except MkdError as error:
+        raise BadExample(str(error)) from error
     except DefusedXmlException as error:
         reason = f"it declares XML entities or refers to other files ({type(error).__name__})"
         raise BadExample(f"{reason}, which is refused as unsafe") from error
