@@ -12,10 +12,10 @@ import pytest
 
 import mkd_tf
 from mkd_tf.checks import MkdError
-from mkd_tf.file_limits import FileLimits
 from mkd_tf.detectors import DETECTORS
 from mkd_tf.detectors.closed import check_file
 from mkd_tf.detectors.files import load_detector, save_detector
+from mkd_tf.file_limits import FileLimits
 
 SMALL = "tiny(widths=(4, 4, 4, 4), pyramid=4, tower=0, block='plain')"
 
