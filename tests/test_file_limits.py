@@ -1,4 +1,4 @@
-"""Limits of files: read from a flag, kept for the process and those it starts, and met by every kind of file."""
+"""Limits of files: read from a flag, kept for the process and those it starts, met by every kind of file."""
 
 import json
 import os

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 CALIBRATION_IMAGES = 128
 """How many training images give an integer file its ranges."""
 AUTO = "auto"
-DEVICE_DETECTIONS = 25
-"""The most that a file returns: the operator's scratch memory grows with it."""
 Heads = dict[str, "np.ndarray"]
 
 
@@ -79,10 +77,10 @@ def check_threshold(name: str, value: str | float) -> None:
 
 def chosen_suppression(
     score_threshold: str | float, max_detections: int, is_inside: bool
-) -> tuple[float | None, int] | None:
+) -> tuple[float | None, int | None] | None:
     """Returns `Format.suppression` of a format with these options."""
     threshold = None if score_threshold == AUTO else float(score_threshold)
-    return (threshold, max_detections) if is_inside else None
+    return (threshold, max_detections or None) if is_inside else None
 
 
 def import_extra(module: str, feature: str, extra: str) -> ModuleType:
@@ -189,10 +187,10 @@ class Format(Options, abc.ABC):
         """Returns whether `convert` needs calibration images."""
         return needs_calibration(detector, self.quantization)
 
-    def suppression(self) -> tuple[float | None, int] | None:
+    def suppression(self) -> tuple[float | None, int | None] | None:
         """Returns score threshold and largest number of detections of the file that ships.
 
-        A threshold of None is chosen by what it costs; the result is None for a format without
+        A threshold or number of None is chosen by what it costs; the result is None for a format without
         suppression in its files.
         """
         return None

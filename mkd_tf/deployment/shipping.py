@@ -20,6 +20,8 @@ from mkd_tf.schemas.training import OperatingPoint
 
 LARGEST_COST = 0.1
 """Points of AP that thresholds chosen here may cost on each set."""
+COUNTS = (25, 50, MAX_DETECTIONS)
+"""Largest numbers of detections to choose from: a device has scratch memory for each of them."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,7 +93,7 @@ def choose_threshold(
 
 
 def shipped(
-    suppression: tuple[float | None, int],
+    suppression: tuple[float | None, int | None],
     sets: Sequence[Found],
     names: Sequence[str],
     point: OperatingPoint | None,
@@ -99,15 +101,21 @@ def shipped(
     """Returns the thresholds of the file that ships, and what it reaches.
 
     Args:
-      suppression: of `Format.suppression`; a threshold of None is chosen here.
+      suppression: of `Format.suppression`; a threshold or number of None is chosen here.
       sets: as for `choose_threshold`; the evaluation split in the trained fit is the first.
       names: of the classes.
       point: the operating point.
     """
-    threshold, count = suppression[0], min(suppression[1], MAX_DETECTIONS)
-    if threshold is None:
-        threshold, cost = choose_threshold(sets, names, point, count)
-    else:
-        cost = _cost(sets, names, threshold, count)
+    given, most = suppression
+    # A threshold that was given may cost more by itself, which more detections do not mend.
+    allowed = LARGEST_COST + (0.0 if given is None else _cost(sets, names, given, MAX_DETECTIONS))
+    threshold, cost, count = LOWEST_SCORE, 0.0, MAX_DETECTIONS
+    for count in COUNTS if most is None else (min(most, MAX_DETECTIONS),):
+        if given is None:
+            threshold, cost = choose_threshold(sets, names, point, count)
+        else:
+            threshold, cost = given, _cost(sets, names, given, count)
+        if cost <= allowed:
+            break
     ap = _ap(sets[0], names, threshold, count)
     return {"score_threshold": threshold, "max_detections": count, "AP": ap, "cost": max(cost, 0.0)}

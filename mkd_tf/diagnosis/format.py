@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mkd_tf.checks import check_positive
-from mkd_tf.conversion.base import DEVICE_DETECTIONS, import_extra
+from mkd_tf.conversion.base import import_extra
 from mkd_tf.conversion.tflite.format import TFLiteFile
 from mkd_tf.options import Options, at_least, option
 
@@ -69,8 +69,8 @@ class Selective(TFLiteFile):
         del fit, on_progress
         return to_selective(detector, calibration, self.layers, self.precision, labels=labels)
 
-    def suppression(self) -> tuple[float | None, int] | None:
-        return None, DEVICE_DETECTIONS
+    def suppression(self) -> tuple[float | None, int | None] | None:
+        return None, None
 
     def report(self, content: bytes) -> dict[str, Any]:
         chosen = {"layers": list(self.layers), "precision": self.precision}

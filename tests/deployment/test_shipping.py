@@ -92,3 +92,21 @@ def test_a_given_threshold_is_kept():
     told = shipped((0.5, 200), [found], NAMES, _point(0.2))
     assert (told["score_threshold"], told["max_detections"]) == (0.5, 100)
     assert told["AP"] == pytest.approx(100 * 51 / 101)
+
+
+def test_the_fewest_detections_that_cost_little():
+    crowd = 30
+    boxes = np.float32([[i / crowd, 0.1, (i + 0.9) / crowd, 0.9] for i in range(crowd)])
+    nothing, labels = np.zeros(crowd, bool), np.zeros(crowd, "int32")
+    truth = [Truth("0", 100, 100, boxes * 100, labels.astype(int), nothing, nothing)]
+    scores = np.linspace(0.9, 0.5, crowd, dtype="float32")
+    found = Found(truth, [Detections(boxes, scores, labels)], 100.0)
+    # 25 of 30 objects would lose a sixth of the recall; with 50, no score from 0.4 on is lost.
+    told = shipped((None, None), [found], NAMES, _point(0.4))
+    assert (told["score_threshold"], told["max_detections"], told["cost"]) == (0.4, 50, 0.0)
+    assert shipped((0.2, None), [found], NAMES, _point(0.4))["max_detections"] == 50
+    assert shipped((None, 25), [found], NAMES, _point(0.4))["cost"] == pytest.approx(100 * (1 - 84 / 101))
+    few = _found([[0.9], [0.8]])
+    assert shipped((None, None), [few], NAMES, _point(0.4))["max_detections"] == 25
+    # Where a threshold alone costs too much, more detections change nothing.
+    assert shipped((0.85, None), [few], NAMES, _point(0.4))["max_detections"] == 25

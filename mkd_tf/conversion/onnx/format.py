@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mkd_tf.checks import check_positive, fail
+from mkd_tf.checks import fail
 from mkd_tf.conversion.base import (
     AUTO,
-    DEVICE_DETECTIONS,
     FileRunner,
     Format,
     Heads,
@@ -19,7 +18,7 @@ from mkd_tf.conversion.base import (
     import_extra,
 )
 from mkd_tf.conversion.onnx import OPSET, OPSETS, POSTPROCESSES, QUANTIZATIONS
-from mkd_tf.options import option
+from mkd_tf.options import at_least, option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +48,7 @@ class Onnx(Format):
         AUTO, "Lowest score of nms; auto: the highest that costs at most 0.1 AP.", check=check_threshold
     )
     max_detections: int = option(
-        DEVICE_DETECTIONS, "The most that a file with nms returns.", check=check_positive
+        0, "The most that a file with nms returns; 0: as many as cost at most 0.1 AP.", check=at_least(0)
     )
     ending = ".onnx"
     packages = ("onnx", "onnxruntime", "tf2onnx")
@@ -77,7 +76,7 @@ class Onnx(Format):
         # Ranges that a student brings have zero points of their own.
         return self.symmetric or super().needs_calibration(detector)
 
-    def suppression(self) -> tuple[float | None, int] | None:
+    def suppression(self) -> tuple[float | None, int | None] | None:
         return chosen_suppression(self.score_threshold, self.max_detections, self.postprocess == "nms")
 
     def require(self) -> None:

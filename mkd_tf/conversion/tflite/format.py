@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mkd_tf.checks import check_positive
 from mkd_tf.conversion.base import (
     AUTO,
-    DEVICE_DETECTIONS,
     FileRunner,
     Format,
     Heads,
@@ -18,7 +16,7 @@ from mkd_tf.conversion.base import (
     chosen_suppression,
 )
 from mkd_tf.conversion.tflite import POSTPROCESSES, QUANTIZATIONS
-from mkd_tf.options import option
+from mkd_tf.options import at_least, option
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +73,9 @@ class TFLite(TFLiteFile):
         check=check_threshold,
     )
     max_detections: int = option(
-        DEVICE_DETECTIONS, "The most that the file returns; AP is measured with 100.", check=check_positive
+        0,
+        "The most that the file returns; 0: the fewest of 25, 50 and 100 that cost at most 0.1 AP.",
+        check=at_least(0),
     )
 
     def suffix(self) -> str:
@@ -94,7 +94,7 @@ class TFLite(TFLiteFile):
         options: Any = {"labels": labels, "on_progress": on_progress}
         return to_tflite(detector, self.quantization, calibration, self.postprocess, **options)
 
-    def suppression(self) -> tuple[float | None, int] | None:
+    def suppression(self) -> tuple[float | None, int | None] | None:
         return chosen_suppression(self.score_threshold, self.max_detections, self.postprocess != "raw")
 
     def companions(self, name: str, detector: Detector, content: bytes) -> Mapping[str, str]:
