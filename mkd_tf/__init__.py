@@ -7,11 +7,15 @@ it calls `import_public` before it loads a file.
 """
 
 import importlib
-import os.path
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from mkd_tf.version import __version__
+
+# onnxruntime 1.32 keeps a data base of its use in the user's cache and sends it to its maker. A run uses no
+# network; who wants it all the same sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     # For type checkers and editors; tests/packaging/test_public.py holds it against the table.

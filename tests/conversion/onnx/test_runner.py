@@ -1,5 +1,7 @@
 """The ONNX runner: what a file says is believed, and what does not fit together is told."""
 
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -161,3 +163,23 @@ def test_missing_onnxruntime_is_told(monkeypatch):
 def test_images_of_another_size_are_told():
     with pytest.raises(MkdError, match=r"images: expected shape \[None, 64, 64, 3\]"):
         OnnxRunner(made_onnx.file())(np.zeros((1, 32, 32, 3), "uint8"))
+
+
+_SESSION = """
+import sys
+import mkd_tf
+import onnx, onnxruntime
+value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "g", [value],
+    [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])])
+made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+onnxruntime.InferenceSession(made.SerializeToString())
+"""
+
+
+def test_onnxruntime_counts_nothing_about_its_users(tmp_path):
+    """Where it does, it keeps a data base in the user's cache, whose content it sends to its maker."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-c", _SESSION]
+    subprocess.run(command, env=environment | {"XDG_CACHE_HOME": str(tmp_path)}, check=True)
+    assert not list(tmp_path.glob("Microsoft*"))
