@@ -27,7 +27,7 @@ def main(config: Config) -> int:
     import_public()
     check_shareable(config)
     try:
-        with REQUEST.watched(), scope(config.run) as workers:
+        with scope(config.run) as workers, REQUEST.watched():
             if workers.is_chief:
                 print(as_flagfile(config), flush=True)
             advice = Advice(config, flags.given(), began)

@@ -29,7 +29,8 @@ def scope(config: RunConfig) -> Iterator[Workers]:
     """Returns a context in which variables are created on all replicas of this machine.
 
     With several workers it is left to them (`Workers.scope`) which variables they have in common.
-    Call it before anything else touches TensorFlow's devices.
+    Call it before anything else touches TensorFlow's devices, and before signals are watched:
+    several workers have a handler of TensorFlow's own, which takes SIGTERM and does not end.
 
     Raises:
       MkdError: if there are fewer devices than `config.replicas`, or TF_CONFIG does not say who the
@@ -63,7 +64,7 @@ def _losses_told(cluster: Cluster) -> Iterator[None]:
         lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
         if not isinstance(error, lost) and _ABORTED not in str(error):
             raise
-        why = str(error).rpartition(_ABORTED)[2].strip().splitlines()[0]
+        why = str(error).rpartition(_ABORTED)[2].strip().splitlines()[0].rstrip(":")
         raise MkdError(
             f"{cluster}: another worker was lost ({why[:120]}). Its own output may say why; {GO_ON}."
         ) from error
