@@ -83,8 +83,7 @@ class RunConfig(Options):
     precision: str = option("float32", "What networks compute in; files are float32.", choices=PRECISIONS)
     distribution: str = option(
         "none",
-        "Each step is shared; mirrored: by all GPUs, or --replicas parts of the CPU; multi_worker: by the "
-        "machines of TF_CONFIG.",
+        "mirrored: all GPUs, or --replicas parts of the CPU, share a step; multi_worker: machines do.",
         free=True,
         choices=DISTRIBUTIONS,
     )

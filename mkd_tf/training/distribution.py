@@ -64,7 +64,7 @@ def _losses_told(cluster: Cluster) -> Iterator[None]:
         lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
         if not isinstance(error, lost) and _ABORTED not in str(error):
             raise
-        why = str(error).rpartition(_ABORTED)[2].strip().splitlines()[0].rstrip(":")
+        why = str(error).rpartition(_ABORTED)[2].strip().partition("\n")[0].rstrip(":")
         raise MkdError(
             f"{cluster}: another worker was lost ({why[:120]}). Its own output may say why; {GO_ON}."
         ) from error

@@ -190,7 +190,9 @@ class Run:
 
     def _train(self, stage: Stage, networks: dict[str, Detector]) -> None:
         stage = self.advice.settle(stage)
-        more_callbacks: list[Any] = self.advice.watch(stage, self.dataset, self.networks, self.say)
+        more_callbacks: list[Any] = []
+        if self.workers.is_chief:
+            more_callbacks += self.advice.watch(stage, self.dataset, self.networks, self.say)
         role, per_epoch = stage.role, self.images.steps_per_epoch(stage.role)
         steps = stage.epochs * per_epoch
         workers, scope = self.workers, self.workers.scope
@@ -209,10 +211,10 @@ class Run:
             prepare(student, self.dataset, self.config)
             more_callbacks.append(CompressionSteps(student))
         anchors = {r: network.anchors for r, network in learning.items()}
-        if not has_backup(self.folder / role / "backup"):  # Its weights replace those of a start.
-            begun = stage, learning, networks, self.images, self.config, self.say
-            # The other workers get these weights with the first backup.
-            workers.on_chief(lambda: start_networks(*begun))
+        begun = stage, learning, networks, self.images, self.config, self.say
+        # A backup's weights replace those of a start; with it other workers get them.
+        is_begun = has_backup(self.folder / role / "backup")
+        workers.on_chief(lambda: None if is_begun else start_networks(*begun))
         with scope():
             averaged = self._learning(stage, steps)
             if not stage.method:
