@@ -19,16 +19,19 @@ def main(config: Config) -> int:
     began = time.monotonic()
     from mkd_tf import import_public
     from mkd_tf.training.advice import Advice
-    from mkd_tf.training.distribution import scope
+    from mkd_tf.training.distribution import check_shareable, scope
     from mkd_tf.training.request import REQUEST, Stopped
     from mkd_tf.training.run import Run
     from mkd_tf.training.workdir import as_flagfile
 
     import_public()
-    print(as_flagfile(config), flush=True)
+    check_shareable(config)
     try:
-        with scope(config.run), REQUEST.watched():
-            Run(config, flags.command(), advice=Advice(config, flags.given(), began)).train()
+        with scope(config.run) as workers, REQUEST.watched():
+            if workers.is_chief:
+                print(as_flagfile(config), flush=True)
+            advice = Advice(config, flags.given(), began)
+            Run(config, flags.command(), advice=advice, workers=workers).train()
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.status

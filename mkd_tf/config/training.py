@@ -5,6 +5,7 @@ import dataclasses
 from mkd_tf.checks import check_fraction, check_positive, fail
 from mkd_tf.options import Options, at_least, option
 
+DISTRIBUTIONS = ("none", "mirrored", "multi_worker")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 BALANCE_MODES = ("fixed", "calibrated", "gradient_share")
 # Each role's initial weights have a seed of their own, ten of them to a run; NumPy takes 32 bits.
@@ -82,9 +83,9 @@ class RunConfig(Options):
     precision: str = option("float32", "What networks compute in; files are float32.", choices=PRECISIONS)
     distribution: str = option(
         "none",
-        "mirrored: each step is shared among all GPUs, or --replicas parts of the CPU.",
+        "mirrored: all GPUs, or --replicas parts of the CPU, share a step; multi_worker: machines do.",
         free=True,
-        choices=("none", "mirrored"),
+        choices=DISTRIBUTIONS,
     )
     replicas: int = option(
         0, "With mirrored, how many parts; 0 for one per GPU.", free=True, check=at_least(0)

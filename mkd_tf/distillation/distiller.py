@@ -17,6 +17,7 @@ from mkd_tf.detectors.heads import head_of
 from mkd_tf.distillation.answers import Answers
 from mkd_tf.distillation.balance import GUARD_PERIOD
 from mkd_tf.distillation.keras_arguments import UNUSED_IN_COMPILE, UNUSED_IN_FIT, given_of, refuse
+from mkd_tf.distillation.multi_worker import MultiWorkerModel
 from mkd_tf.distillation.objective import Objective
 from mkd_tf.distillation.replicas import inner_optimizer, over_replicas, replica_count, shared_gradients
 from mkd_tf.distillation.task import task_names
@@ -28,7 +29,7 @@ _PARTS = ("student", "teacher", "guide", "objective")
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
-class Distiller(keras.Model):
+class Distiller(MultiWorkerModel):
     """Trains `student` against labels and against what `teacher` and `guide` predict.
 
     A batch is `{"images": [B, S, S, 3] float32 in 0..255, "targets": {role: {"labels",
@@ -239,7 +240,7 @@ class Distiller(keras.Model):
         means = {metric.name: metric for metric in self.metrics if metric.name == LOSS} | self._means
         for name, value in values.items():
             means[name].update_state(value)
-        return {name: means[name].result() for name in values}
+        return self.logged({name: means[name].result() for name in values})
 
     def call(self, images: Float[Array, "batch side side 3"], training: bool = False) -> Arrays:
         return self.student(resized(images, self.student), training=training)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mkd_tf.config import options
-from mkd_tf.experiments.spec import Experiment, flagfile_values, text
+from mkd_tf.experiments.spec import Experiment, check_distribution, flagfile_values, text
 
 # About how a teacher is used, not about how it is trained.
 _USE_OF_TEACHER = (
@@ -117,6 +117,7 @@ class _Grid:
         self._experiment, self._root = experiment, root
         self._defaults = {name: text(default) for name, default in default_values().items()}
         self._base = flagfile_values(experiment.flagfile) if experiment.flagfile else {}
+        check_distribution(f"flagfile {experiment.flagfile}", self._base)
         self._base |= {name: text(value) for name, value in experiment.flags.items()}
 
     def _shared(

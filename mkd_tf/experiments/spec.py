@@ -27,6 +27,7 @@ import itertools
 import math
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,7 @@ def _check(experiment: Experiment, where: str) -> None:
     tables |= {f"datasets.{name}": experiment.dataset_flags(name) for name in experiment.datasets}
     tables |= {f"networks.{name}": experiment.network_flags(name) for name in experiment.networks}
     for table, flags in {"flags": experiment.flags, **tables}.items():
+        check_distribution(f"{where}: {table}", flags)
         for name in flags:
             if name not in options() or name in _OWN:
                 fail(
@@ -183,6 +185,17 @@ def _check(experiment: Experiment, where: str) -> None:
                     got=name,
                     do="Correct the name, or leave it out.",
                 )
+
+
+def check_distribution(where: str, flags: Mapping[str, Value]) -> None:
+    """Raises `MkdError` for several workers: cells are processes of their own, without a TF_CONFIG."""
+    if flags.get("distribution") == "multi_worker":
+        fail(
+            where,
+            expected="trainings of one process each",
+            got="distribution=multi_worker",
+            do="Leave it out, and share the cells among machines: mkd ablate --shard=0/2 and --shard=1/2.",
+        )
 
 
 def read_experiment(path: str | Path) -> Experiment:

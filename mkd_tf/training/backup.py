@@ -10,8 +10,10 @@ separately; a kill between the two tears the state.
 import dataclasses
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -21,6 +23,7 @@ from mkd_tf.checks import MkdError, fail
 from mkd_tf.files import atomic_write, hash_of, storing, write_bytes
 from mkd_tf.schemas.training import StateFile
 from mkd_tf.training.arrays import DAMAGE, load_arrays
+from mkd_tf.training.workers import SECONDS_TO_BE_SEEN, Workers
 
 _FILES = ("arrays.npz", "state.json")
 _SUMS = "SHA256SUMS"
@@ -101,6 +104,47 @@ def load_backup(folder: Path) -> Backup | None:
         newest, why = next(iter(damaged.items()))
         raise MkdError(f"{newest}: damaged backup ({why}). Delete {folder} to start its stage again.")
     return None
+
+
+def common_backup(folder: Path, save_beginning: Callable[[], None], workers: Workers) -> Backup | None:
+    """Returns the backup that all workers go on from, or None on one machine if there is none.
+
+    Args:
+      folder: of the backups.
+      save_beginning: saves the state before the first step. The other workers have the chief's
+        initial weights by it.
+      workers: of the run.
+
+    Raises:
+      MkdError: if none can be read, or a worker does not see that of the chief.
+    """
+    if workers.count == 1:
+        return load_backup(folder)
+
+    def begun() -> Backup | None:
+        found = load_backup(folder)
+        if found is None:
+            save_beginning()
+        return found or load_backup(folder)
+
+    found = workers.on_chief(begun)
+    wanted = [workers.of_all(_number(found, key))[0] for key in ("epoch", "step")]
+    deadline = time.monotonic() + SECONDS_TO_BE_SEEN
+    while found is None or [_number(found, key) for key in ("epoch", "step")] != wanted:
+        if time.monotonic() > deadline:
+            fail(
+                f"worker {workers.index}, {folder}",
+                expected=f"the chief's backup after epoch {wanted[0]} and {wanted[1]} steps",
+                got="none" if found is None else "another",
+                do="Put the --workdir in a folder that all machines share.",
+            )
+        time.sleep(0.5)
+        found = load_backup(folder)
+    return found
+
+
+def _number(backup: Backup | None, key: Literal["epoch", "step"]) -> int:
+    return int(backup.state.get(key, 0)) if backup else 0
 
 
 def _read(path: Path) -> Backup:

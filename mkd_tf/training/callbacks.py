@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -21,6 +21,7 @@ from mkd_tf.files import write_bytes
 from mkd_tf.schemas.training import StateFile
 from mkd_tf.training.backup import Backup, arrays_of, restore, save_backup
 from mkd_tf.training.fine_tuning import frozen_variables
+from mkd_tf.training.workers import Workers
 
 
 class WeightAveraging(keras.callbacks.Callback):
@@ -47,7 +48,7 @@ class WeightAveraging(keras.callbacks.Callback):
             average.assign(keep * average + (1.0 - keep) * value if is_float else value)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        n = float(self.model.optimizer.iterations)
+        n = float(np.asarray(self.model.optimizer.iterations))
         self._update(tf.constant(min(self._decay, (1 + n) / (10 + n)), tf.float32))
 
 
@@ -59,7 +60,8 @@ class StageRecord(keras.callbacks.Callback):
 
     The shipped form of `averaged` is validated every `eval_every` of the `epochs` of the stage,
     which may be more than those of one `fit`, and saved; a backup
-    holds the variables of `owners`; `report` is called after each epoch with its row.
+    holds the variables of `owners`; `report` is called after each epoch with its row. Of several
+    `workers` the chief does all this; `validation` is None on the others.
 
     Attributes:
       step: steps of the epoch after the finished ones that a restored backup holds.
@@ -69,13 +71,15 @@ class StageRecord(keras.callbacks.Callback):
         self,
         folder: Path,
         averaged: Detector,
-        validation: EvaluationSet,
+        validation: EvaluationSet | None,
         eval_every: int,
         epochs: int,
         owners: dict[str, list],
         report: Callable[[dict[str, Any]], None],
+        workers: Workers | None = None,
     ):
         super().__init__()
+        self._workers = workers or Workers()
         self._folder, self._averaged, self._validation = folder, averaged, validation
         self._eval_every, self._epochs = eval_every, epochs
         self._owners, self._report = owners, report
@@ -94,7 +98,7 @@ class StageRecord(keras.callbacks.Callback):
         best = {k.replace("best/", "averaged/"): v for k, v in backup.arrays.items() if k.startswith("best/")}
         self._means = {k: v for k, v in backup.arrays.items() if k.startswith("means/")}
         self.step = state.get("step", 0)
-        if best:
+        if best and self._workers.is_chief:
             # A lost attempt at the next epoch may have overwritten the file.
             restore({"averaged": self._owners["averaged"]}, best, where)
             save_detector(self._averaged.shipped(), self._folder / "best.keras")
@@ -120,7 +124,12 @@ class StageRecord(keras.callbacks.Callback):
 
     def save_step(self, step: int) -> str:
         """Saves the state after `step` steps of the epoch that follows the finished ones; returns where."""
-        return str(self._save(arrays_of(self._mean_variables()), step))
+        means = arrays_of(self._mean_variables())  # Of all workers, by all of them.
+        return str(self._workers.on_chief(lambda: self._save(means, step), stops=False) or "")
+
+    def save_beginning(self) -> None:
+        """Saves the state before the first step, from which other workers take it."""
+        self._save({})
 
     def _save(self, means: dict[str, np.ndarray], step: int = 0) -> Path:
         done = len(self.rows)
@@ -140,6 +149,9 @@ class StageRecord(keras.callbacks.Callback):
         return save_backup(self._folder / "backup", done, arrays | self._best | means, state)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._workers.on_chief(lambda: self._ended(epoch, logs), stops=False)
+
+    def _ended(self, epoch: int, logs: dict[str, Any] | None) -> None:
         done = epoch + 1
         row: dict[str, Any] = {
             "epoch": done,
@@ -155,7 +167,8 @@ class StageRecord(keras.callbacks.Callback):
             # A network that is rebuilt for shipping needs a new trace; others are traced once.
             if self.runner is None or network is not self._averaged:
                 self.runner = KerasRunner(network)
-            metrics = self._validation.evaluate(self.runner, self._averaged.class_names)
+            validation = cast(EvaluationSet, self._validation)
+            metrics = validation.evaluate(self.runner, self._averaged.class_names)
             row["val_AP"] = metrics["AP"]
             if logs is not None and row["val_AP"] is not None:
                 logs["val_AP"] = row["val_AP"]  # For TensorBoard, which comes next.

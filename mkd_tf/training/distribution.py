@@ -1,4 +1,4 @@
-"""Replicas: a step's images shared among the devices of one machine.
+"""Replicas: a step's images shared among the devices of one machine, or of several.
 
 The total and the gradients are those of one replica over the same batch: every term
 is divided by the number of replicas, batch norms take their statistics over all of
@@ -7,30 +7,105 @@ the balance measures sums over all.
 """
 
 import contextlib
+import logging
 from collections.abc import Iterator
 
 import tensorflow as tf
 
-from mkd_tf.checks import fail
-from mkd_tf.config import RunConfig
+from mkd_tf.checks import MkdError, fail
+from mkd_tf.config import Config, RunConfig
+from mkd_tf.starts import Imitation
+from mkd_tf.training.answer_terms import answers_only
+from mkd_tf.training.cluster import Cluster, read_cluster
+from mkd_tf.training.request import REQUEST
+from mkd_tf.training.starting import starts_of
+from mkd_tf.training.workers import GO_ON, Workers
+
+_ABORTED = "Collective ops is aborted by:"
 
 
 @contextlib.contextmanager
-def scope(config: RunConfig) -> Iterator[None]:
-    """Returns a context in which variables are created on all replicas.
+def scope(config: RunConfig) -> Iterator[Workers]:
+    """Returns a context in which variables are created on all replicas of this machine.
+
+    With several workers it is left to them (`Workers.scope`) which variables they have in common.
+    Call it before anything else touches TensorFlow's devices, and before signals are watched:
+    several workers have a handler of TensorFlow's own, which takes SIGTERM and does not end.
 
     Raises:
-      MkdError: if there are fewer devices than `config.replicas`.
+      MkdError: if there are fewer devices than `config.replicas`, or TF_CONFIG does not say who the
+        workers are; within, if a worker is lost.
     """
     if config.distribution == "none":
-        yield
+        yield Workers()
+        return
+    if config.distribution == "multi_worker":
+        cluster = read_cluster()
+        with _losses_told(cluster), REQUEST.after_the_step():
+            # Else a line for every collective operation that is traced, some hundred of them.
+            logging.getLogger("tensorflow").setLevel(logging.WARNING)
+            print(f"{cluster}: waits for the others", flush=True)
+            yield Workers(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
         return
     with tf.distribute.MirroredStrategy(
         devices(config.replicas),
         # Over parts of one CPU, the default reduction of synchronised statistics fails.
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
     ).scope():
+        yield Workers()
+
+
+@contextlib.contextmanager
+def _losses_told(cluster: Cluster) -> Iterator[None]:
+    """Turns what TensorFlow raises within, when another worker is gone, into one line."""
+    try:
         yield
+    except tf.errors.OpError as error:
+        lost = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+        if not isinstance(error, lost) and _ABORTED not in str(error):
+            raise
+        why = str(error).rpartition(_ABORTED)[2].strip().partition("\n")[0].rstrip(":")
+        raise MkdError(
+            f"{cluster}: another worker was lost ({why[:120]}). Its own output may say why; {GO_ON}."
+        ) from error
+
+
+def check_shareable(config: Config) -> None:
+    """Raises `MkdError` for an option that does not work with several replicas, by its name."""
+    run, roles = config.run, config.roles
+    if run.distribution == "none":
+        return
+    one = {"start": any(isinstance(start, Imitation) for start in starts_of(roles.start))}
+    if run.distribution == "multi_worker":
+        one |= {
+            "compress": bool(config.compression.compress),
+            "minutes": bool(run.minutes),
+            "teacher": answers_only(roles.teacher),
+            "replicas": bool(run.replicas),
+        }
+    for name in (name for name, is_given in one.items() if is_given):
+        fail(
+            f"distribution {run.distribution}",
+            expected=_WITHOUT[name][0],
+            got=f"--{name}",
+            do=_WITHOUT[name][1],
+        )
+
+
+_WITHOUT = {
+    "start": ("a start without imitation", "Use another --start, or --distribution=none."),
+    "compress": (
+        "no further stages",
+        "Compress in a further run with --distribution=none, which takes up this work directory.",
+    ),
+    "minutes": ("lengths that are given", "Set --teacher_epochs, --student_epochs and the like."),
+    "teacher": (
+        "a network as the teacher",
+        "Label the images first (mkd label), or train with --distribution=none.",
+    ),
+    "replicas": ("one replica for each GPU, or one for each CPU", "Leave it out."),
+}
+"""What several replicas expect in place of an option, and what to do."""
 
 
 def devices(count: int) -> list[str]:

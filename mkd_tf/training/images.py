@@ -69,12 +69,20 @@ class Images:
 
     @classmethod
     def load(
-        cls, dataset: Dataset, config: Config, on_progress: Callable[[int, int], None] | None = None
+        cls,
+        dataset: Dataset,
+        config: Config,
+        on_progress: Callable[[int, int], None] | None = None,
+        folder: Path | None = None,
     ) -> "Images":
-        """Decodes the images and chooses the labelled ones, by the run's seed."""
+        """Decodes the images and chooses the labelled ones, by the run's seed.
+
+        Decoded images that memory may not hold are in a file in `folder`, by default the work directory.
+        """
         splits = training_splits(dataset)
         size = max(config.roles.size_of(role) for role in ("teacher", "guide", "student"))
-        data, folder = config.data, Path(config.run.workdir)
+        data = config.data
+        folder = folder or Path(config.run.workdir)
         store = ImageStore(splits, size, data.fit, data.cache_gb, on_progress, folder)
         known = np.flatnonzero(store.is_labelled)
         count = config.data.labelled or len(known)
@@ -88,6 +96,29 @@ class Images:
         chosen = np.sort(np.random.default_rng(config.run.seed).permutation(known)[:count])
         rest = np.setdiff1d(np.arange(len(store)), chosen)
         return cls(store, known, chosen, rest, size, len(dataset.class_names), config)
+
+    def described(self, folder: Path, has_network: bool) -> list[str]:
+        """Returns the lines about the images: how many, for whom, and where they are kept.
+
+        Args:
+          folder: that holds what does not fit into memory.
+          has_network: whether a teacher's network is trained.
+        """
+        store, lines = self.store, []
+        if not store.is_cached:
+            kept = f"a file in {folder} holds them while the run lasts"
+            then = kept if store.is_on_disk else "each is decoded again whenever it is used"
+            lines.append(
+                f"images would take {store.gigabytes:.1f} GiB of memory and may take "
+                f"--cache_gb={self.config.data.cache_gb:g}: {then}"
+            )
+        share = f", {self.unlabelled_per_batch} of {self.config.optimizer.batch_size} in a batch"
+        lines.append(
+            f"images: {f'{len(self.teachers)} labelled for the teacher; ' if has_network else ''}"
+            f"{len(self.labelled)} labelled and {len(self.unlabelled)} unlabelled for the student"
+            + (share if len(self.unlabelled) else "")
+        )
+        return lines
 
     def streams(self, role: str) -> list[Stream]:
         """Returns where the images of a role's batches come from."""
@@ -125,8 +156,9 @@ class Images:
         first_step: int,
         steps: int,
         soft: TeacherPlaces | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
-        """Returns a stage's training batches from `first_step` on, with targets for who learns in it."""
+        """Returns a part of a stage's training batches from `first_step` on, with targets for who learns."""
         return training_batches(
             self.store,
             boxes,
@@ -139,4 +171,5 @@ class Images:
             first_step=first_step,
             steps=steps,
             soft=soft,
+            part=part,
         )

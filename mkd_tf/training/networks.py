@@ -21,13 +21,11 @@ from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.distillation.objective import Objective
 from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.registry import parse_specs
-from mkd_tf.starts import Imitation
 from mkd_tf.strategies import STRATEGIES, Strategy
 from mkd_tf.training.answer_terms import answers_only, guide_terms
 from mkd_tf.training.fine_tuning import check_options, freeze, is_pretrained
 from mkd_tf.training.integer_teacher import check_precision
 from mkd_tf.training.plan import Stage
-from mkd_tf.training.starting import starts_of
 
 # Roles that share a number start from the same weights.
 _INIT = {"teacher": 1, "guide": 2, "student_alone": 3, "student": 3}
@@ -155,11 +153,6 @@ class Networks:
             )
         check_options(self._config.optimizer, stages, self._config.roles)
         check_precision(self._config)
-        if tf.distribute.has_strategy() and any(
-            isinstance(s, Imitation) for s in starts_of(self._config.roles.start)
-        ):
-            do = "Use another --start, or --distribution=none."
-            fail("start imitation", expected="one replica", got="--distribution=mirrored", do=do)
         networks: dict[str, Detector] = {}
         for stage in stages:
             if stage.method:

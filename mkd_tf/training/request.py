@@ -12,17 +12,20 @@ from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 GOES_ON = "the same command goes on from there"
+ENDED = f"what was finished is kept, and {GOES_ON}"
 
 
 class Stopped(BaseException):
     """The run was stopped; not an error, so that nothing that handles errors takes it for one.
 
     Attributes:
+      number: of the signal.
       status: the exit status, 0 for SIGTERM and 130 for SIGINT.
     """
 
     def __init__(self, number: int, where: str):
         super().__init__(f"stopped by {signal.Signals(number).name}; {where}")
+        self.number = number
         self.status = 130 if number == signal.SIGINT else 0
 
 
@@ -55,17 +58,28 @@ class Request:
     @contextlib.contextmanager
     def after_the_step(self) -> Iterator[None]:
         """Within, a first signal is only noted: who takes the steps looks at `number`."""
-        self._waits = True
+        before, self._waits = self._waits, True
         try:
             yield
         finally:
-            self._waits = False
+            self._waits = before
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within, a signal ends the run at once, also one that was noted before."""
+        before, self._waits = self._waits, False
+        try:
+            if self.number:
+                raise Stopped(self.number, ENDED)
+            yield
+        finally:
+            self._waits = before
 
     def _received(self, number: int, frame: Any) -> None:
         if self._waits and not self.number:
             self.number = number
             return
-        raise Stopped(number, "what was finished is kept, and " + GOES_ON)
+        raise Stopped(number, ENDED)
 
 
 REQUEST = Request()

@@ -18,7 +18,7 @@ from mkd_tf.distillation.optimizers import adamw
 from mkd_tf.distillation.schedules import WarmupCosine
 from mkd_tf.evaluation.console import say
 from mkd_tf.evaluation.evaluator import EvaluationSet
-from mkd_tf.training.backup import load_backup
+from mkd_tf.training.backup import common_backup
 from mkd_tf.training.callbacks import StageRecord, WeightAveraging
 from mkd_tf.training.event_files import Events
 from mkd_tf.training.fine_tuning import backbone_variables, described
@@ -26,6 +26,7 @@ from mkd_tf.training.measuring import set_operating_point
 from mkd_tf.training.progress import StageProgress
 from mkd_tf.training.request import REQUEST
 from mkd_tf.training.stopping import Steps
+from mkd_tf.training.workers import Workers
 
 JIT = {"auto": "auto", "true": True, "false": False}
 """What Keras's `jit_compile` is for each value of the option."""
@@ -62,8 +63,8 @@ def train_stage(
     role: str,
     distiller: Distiller,
     averaged: Mapping[str, Detector],
-    batches: Callable[[int], tf.data.Dataset],
-    validation: EvaluationSet,
+    batches: Callable[[int], tf.data.Dataset | tf.distribute.DistributedDataset],
+    validation: EvaluationSet | None,
     folder: Path,
     *,
     epochs: int,
@@ -74,27 +75,33 @@ def train_stage(
     pretrained: Sequence[str] = (),
     more_callbacks: Sequence[keras.callbacks.Callback] = (),
     on_row: Callable[[dict[str, Any]], None] | None = None,
-) -> Outcome:
+    workers: Workers | None = None,
+) -> Outcome | None:
     """Trains `distiller.student`, going on from the newest backup in `folder`.
+
+    Of several workers the chief validates and writes; it alone returns an outcome.
 
     Args:
       averaged: for each role that learns a second network of the same form; it ends at
         the averaged weights.
       batches: makes the training batches from a given step on.
-      validation: images to select `best.keras` on.
+      validation: images to select `best.keras` on; None on a worker that is not the chief.
       steps_per_epoch: steps between two backups.
       pretrained: the roles of `averaged` whose backbone is fine-tuned.
       more_callbacks: called before those of the stage.
       on_row: called with the row of `history.csv` of every finished epoch.
+      workers: that share the steps; the networks are made in their scope.
 
     Raises:
       MkdError: if the loss becomes infinite, or the backup does not fit.
     """
+    workers = workers or Workers()
     steps = epochs * steps_per_epoch
     learning = {name: getattr(distiller, name) for name in averaged}
     slow = [v for name in pretrained for v in backbone_variables(learning[name])]
-    optimizer = make_optimizer(optimizer_config, steps, distiller.trainable_variables, slow)
-    distiller.compile(optimizer=optimizer, jit_compile=JIT[run_config.jit_compile])
+    with workers.scope():
+        optimizer = make_optimizer(optimizer_config, steps, distiller.trainable_variables, slow)
+        distiller.compile(optimizer=optimizer, jit_compile=JIT[run_config.jit_compile])
     if pretrained:
         line = described([learning[name] for name in pretrained], optimizer_config)
         say(console, f"{role}: {line}")
@@ -119,8 +126,8 @@ def train_stage(
             on_row(row)
 
     every = run_config.eval_every
-    record = StageRecord(folder, averaged["student"], validation, every, epochs, owners, report)
-    backup = load_backup(folder / "backup")
+    record = StageRecord(folder, averaged["student"], validation, every, epochs, owners, report, workers)
+    backup = common_backup(folder / "backup", record.save_beginning, workers)
     done = record.restore(backup) if backup else 0
     first = record.step
     if backup and backup.notice:
@@ -129,9 +136,9 @@ def train_stage(
         more = f" and {first} of {steps_per_epoch} steps" if first else ""
         say(console, f"{role}: going on after epoch {done} of {epochs}{more}")
     averages = [WeightAveraging(n, averaged[r], optimizer_config.ema_decay) for r, n in learning.items()]
-    watch = Steps(record.save_step, role, steps_per_epoch)
+    watch = Steps(record.save_step, role, steps_per_epoch, workers)
     callbacks = [*more_callbacks, *averages, record, progress, watch]
-    if run_config.tensorboard:
+    if run_config.tensorboard and workers.is_chief:
         callbacks.insert(-2, Events(folder / "tensorboard"))
 
     def fit(begin: int, end: int, taken: int = 0) -> None:
@@ -163,6 +170,21 @@ def train_stage(
         )
     finally:
         progress.close()
+    return workers.on_chief(lambda: _finished(role, distiller, averaged, validation, folder, record, console))
+
+
+def _finished(
+    role: str,
+    distiller: Distiller,
+    averaged: Mapping[str, Detector],
+    validation: EvaluationSet | None,
+    folder: Path,
+    record: StageRecord,
+    console: Console,
+) -> Outcome:
+    """Measures and writes the networks at the end of a stage."""
+    if validation is None:
+        fail("validation", expected="images of it on the chief", got="none", do="Give them.")
     if record.best < 0:
         say(console, f"{role}: no object of validation counts, so best.keras is the last")
     final, seconds = averaged["student"].shipped(), record.seconds
@@ -171,7 +193,7 @@ def train_stage(
     save_detector(distiller.student, folder / "last.keras")
     save_detector(final, folder / "final.keras")
     best = final
-    if record.best_epoch != epochs:
+    if record.best_epoch != len(record.rows):
         best = load_detector(folder / "best.keras")
         set_operating_point(best, validation)
     save_detector(best, folder / "best.keras")

@@ -11,22 +11,26 @@ from typing import Any, NoReturn
 import keras
 
 from mkd_tf.training.request import GOES_ON, REQUEST, Stopped
+from mkd_tf.training.workers import Workers
 
 
 class Steps(keras.callbacks.Callback):
     """Looks at every step: are its terms finite, and is the run asked to stop?
 
-    Comes after what changes the state in a step, and after what saves an epoch.
+    Comes after what changes the state in a step, and after what saves an epoch. Several workers
+    agree at every step: all stop after the same one, whichever of them was asked.
 
     Args:
       save: saves the state after so many steps of the epoch at hand; returns where.
       role: of the stage.
       per_epoch: steps of an epoch.
+      workers: of the run.
     """
 
-    def __init__(self, save: Callable[[int], str], role: str, per_epoch: int):
+    def __init__(self, save: Callable[[int], str], role: str, per_epoch: int, workers: Workers | None = None):
         super().__init__()
         self._save, self._role, self._per_epoch = save, role, per_epoch
+        self._workers = workers or Workers()
         self._epoch = 0
         self.first = 0
         """Steps of the epoch at hand that an earlier run has taken."""
@@ -38,18 +42,21 @@ class Steps(keras.callbacks.Callback):
         done = self.first + batch + 1
         check_finite(logs or {}, self._epoch * self._per_epoch + done)
         # After the last step of an epoch comes its end, which saves.
-        if REQUEST.number and done < self._per_epoch:
-            self._stop(self._save(done), done)
+        if done < self._per_epoch and (number := self._requested()):
+            self._stop(number, self._save(done), done)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if REQUEST.number:
-            self._stop("", 0)
+        if number := self._requested():
+            self._stop(number, "", 0)
         self.first = 0
 
-    def _stop(self, where: str, step: int) -> NoReturn:
+    def _requested(self) -> int:
+        return REQUEST.number if self._workers.count == 1 else self._workers.requested()
+
+    def _stop(self, number: int, where: str, step: int) -> NoReturn:
         epoch = f"{self._role}: step {step} of {self._per_epoch} in epoch {self._epoch + 1}"
         done = epoch if step else f"{self._role}: epoch {self._epoch + 1}"
-        raise Stopped(REQUEST.number, f"saved {done}{f' in {where}' if where else ''}; {GOES_ON}")
+        raise Stopped(number, f"saved {done}{f' in {where}' if where else ''}; {GOES_ON}")
 
 
 def check_finite(logs: dict[str, Any], step: int) -> None:

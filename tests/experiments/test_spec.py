@@ -60,6 +60,7 @@ def test_an_arm_with_a_control_of_its_own(tmp_path):
         (HEAD + ARMS + "betta = 1.0\n", r"arms.b: expected flags of mkd_tf.train .* got betta"),
         (HEAD + ARMS + "seed = 4\n", "arms.b: expected flags .* got seed"),
         (HEAD + ARMS + "flips = [1]\n", "flips.*got"),
+        (HEAD + ARMS + "distribution = 'multi_worker'\n", "arms.b: expected trainings of one process each"),
         (HEAD.replace('"a"', '"z"') + ARMS, "control: expected an arm: a, b, got 'z'"),
         (HEAD.replace("[0, 1]", "[1, 1]") + ARMS, r"seeds: expected each once, got \[1, 1\]"),
         (

@@ -1,10 +1,14 @@
 """Trains some steps on so many replicas: `python -m tests.training.replica_steps NUMBER CASE`.
 
-A process of its own, since the number of devices cannot change within one.
+A process of its own, since the number of devices cannot change within one. As phases of
+`worker_processes`, the same steps in one process and in two workers; each leaves its JSON in the
+folder of the environment variable FOLDER.
 """
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,6 +21,7 @@ from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.strategies import STRATEGIES
 from mkd_tf.training.distribution import scope
 from mkd_tf.training.networks import strategies_of, synchronize
+from mkd_tf.training.workers import Workers
 
 STEPS, BATCH, SIZE = 20, 4, 64
 
@@ -51,11 +56,28 @@ CASES = {
 }
 
 
+PHASES = {"alone": 1, "workers": 2}
+
+
+def phase(name: str) -> None:
+    """Trains in one process, or in one of two workers."""
+    many = RunConfig(distribution="multi_worker")
+    with scope(RunConfig() if name == "alone" else many) as workers:
+        found = trained("all", workers)
+    Path(os.environ["FOLDER"], f"{name}{workers.index}.json").write_text(json.dumps(found))
+
+
 def main(replicas: int, case: str) -> None:
     """Prints the losses of every step, and every weight before and after, as JSON."""
-    specs, of_guide, cap = CASES[case]
     config = RunConfig(distribution="mirrored" if replicas > 1 else "none", replicas=replicas)
-    with scope(config):
+    with scope(config) as workers:
+        print(json.dumps(trained(case, workers)))
+
+
+def trained(case: str, workers: Workers) -> dict:
+    """Returns the losses of every step, and every weight before and after."""
+    specs, of_guide, cap = CASES[case]
+    with workers.scope():
         made = Distiller(
             network(0),
             network(1),
@@ -68,12 +90,19 @@ def main(replicas: int, case: str) -> None:
         )
         # Not AdamW: it divides by a gradient's size, and makes a step of one that is rounding alone.
         made.compile(keras.optimizers.SGD(1e-3, momentum=0.9, global_clipnorm=1.0), jit_compile=False)
-        rows = list(batches(made.student.anchors))
-        stacked = tf.nest.map_structure(lambda *x: np.concatenate(x), *rows)
-        data = tf.data.Dataset.from_tensor_slices(stacked).batch(BATCH, drop_remainder=True)
-        before = flat(made)
-        logs = made.fit(data.repeat(), epochs=STEPS, steps_per_epoch=1, shuffle=False, verbose=0).history
-        print(json.dumps({"logs": logs, "before": before, "weights": flat(made)}))
+    rows = list(batches(made.student.anchors))
+    stacked = tf.nest.map_structure(lambda *x: np.concatenate(x), *rows)
+
+    def data(part: tuple[int, int]) -> tf.data.Dataset:
+        whole = tf.data.Dataset.from_tensor_slices(stacked)
+        return whole.batch(BATCH // part[1], drop_remainder=True).shard(part[1], part[0])
+
+    shared = workers.shared(data, BATCH)
+    if workers.count == 1:
+        shared = shared.repeat()
+    before = flat(made)
+    logs = made.fit(shared, epochs=STEPS, steps_per_epoch=1, shuffle=False, verbose=0).history
+    return {"logs": logs, "before": before, "weights": flat(made)}
 
 
 def flat(distiller: Distiller) -> list[float]:

@@ -90,6 +90,7 @@ def training_batches(
     first_step: int,
     steps: int,
     soft: TeacherPlaces | None = None,
+    part: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Returns the batches of steps `first_step` to `steps - 1`.
 
@@ -103,6 +104,7 @@ def training_batches(
       image_size: side of the largest input.
       first_step, steps: number of the first batch, and that after the last.
       soft: what a teacher that only answers with detections says of every image, if there is one.
+      part: i of n: each batch is the i-th of n equal parts of what it is for (0, 1).
 
     Raises:
       MkdError: if a stream is empty, or has too few images per batch for mosaic or mixup.
@@ -125,7 +127,12 @@ def training_batches(
     all_boxes, all_labels = tf.constant(boxes.boxes), tf.constant(boxes.labels)
     all_weights, all_known = tf.constant(boxes.weights), tf.constant(boxes.known)
     orders = [tf.constant(s.indices, tf.int64) for s in streams]
-    labelled = tf.constant([float(s.labelled) for s in streams for _ in range(s.per_batch)])
+    total = sum(s.per_batch for s in streams)
+    own = slice(total * part[0] // part[1], total * (part[0] + 1) // part[1])
+    # Mixed images are made of others of the batch, which then has to be whole until they are.
+    is_mixed = any(map(any, counts))
+    taken = slice(total) if is_mixed else own
+    labelled = tf.constant([float(s.labelled) for s in streams for _ in range(s.per_batch)])[own]
     # Without ignored areas, neither the batch nor the step has entries for them.
     cut_weight = IGNORED if config.cut_objects == "unknown" else 0.0
     has_ignored = cut_weight < 0 or bool((boxes.weights < 0).any())
@@ -135,13 +142,13 @@ def training_batches(
             _walk(order, s.per_batch, step, seed + 7919 * i)
             for i, (order, s) in enumerate(zip(orders, streams, strict=True))
         ]
-        indices = tf.concat([w[0] for w in walks], axis=0)
-        epochs = tf.concat([w[1] for w in walks], axis=0)
+        indices = tf.concat([w[0] for w in walks], axis=0)[taken]
+        epochs = tf.concat([w[1] for w in walks], axis=0)[taken]
         keys = tf.stack(
             [tf.fill(tf.shape(indices), tf.constant(seed, tf.int64)), epochs * len(store) + indices], 1
         )
         images = tf.numpy_function(store.images, [indices], tf.uint8)
-        images = tf.ensure_shape(images, [sum(s.per_batch for s in streams), side, side, 3])
+        images = tf.ensure_shape(images, [taken.stop - (taken.start or 0), side, side, 3])
         images, moved = augmentation.augment(
             images, tf.gather(all_boxes, indices), augmentation.draw(keys), config, image_size
         )
@@ -153,7 +160,7 @@ def training_batches(
             tf.stack([tf.constant(seed, tf.int64), step]),
             cut_weight,
         )
-        images, moved, labels, weights, known = examples
+        images, moved, labels, weights, known = (x[own] for x in examples) if is_mixed else examples
         answers = {}
         if soft is not None:
             weights, outputs = soft.split(anchors, moved, labels, weights, image_size, profiles)
