@@ -85,6 +85,8 @@ def read_image(
         is_deep = is_deep_image(image)
         image.load()
         image = _upright(image)
+        if image.mode == "RGB" and not is_deep and not image.has_transparency_data:
+            return np.array(image)  # what the strips would be, without their copies
         pixels = np.empty((image.height, image.width, 3), "uint8")
         for top, strip in rgb_strips(image, path, depth, is_deep):
             pixels[top : top + strip.height] = np.asarray(strip)

@@ -2,8 +2,8 @@
 
 AP is the mean precision over recalls 0, 0.01, ... 1, IoU thresholds 0.50, 0.55,
 ... 0.95 and classes, of at most 100 detections per image and class
-(Lin et al., "Microsoft COCO", ECCV 2014, and the reference implementation,
-which faster-coco-eval follows).
+(Lin et al., "Microsoft COCO", ECCV 2014, and the reference implementation, which
+`coco_precision` follows).
 
 Crowds and difficult objects do not count as missed. A detection that lies in a
 crowd is left out of the count, however many do. A difficult object is what COCO
@@ -18,14 +18,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 
 from mkd_tf.checks import check_shape, fail
 from mkd_tf.data.base import unknown_of
 from mkd_tf.detection.postprocess import Detections
+from mkd_tf.evaluation.coco_precision import MAX_DETECTIONS as MAX_DETECTIONS
+from mkd_tf.evaluation.coco_precision import Objects, precision
 from mkd_tf.schemas.training import CocoMetrics
 
-MAX_DETECTIONS = 100
 METRICS = tuple(name for name in CocoMetrics.__annotations__ if name != "per_class")
 # No range of areas holds it, and an object outside of the range is ignored: the
 # reference implementation overwrites an annotation's own "ignore".
@@ -132,45 +132,46 @@ def check_records(truth: Sequence[Truth], detections: Sequence[Detections], what
         fail(what, expected=expected, got=str(len(detections)), do="Pass both lists in the same order.")
 
 
-def _annotations(
-    where: str, boxes: np.ndarray, labels: np.ndarray, image: int, num_classes: int, scale: Any = 1.0
-) -> list[dict]:
-    check_shape(f"{where} boxes", boxes.shape, (len(labels), 4))
-    do = "Evaluate a model with the data set that it was trained for."
-    check_labels(f"{where} labels", labels, num_classes, do)
-    # COCO boxes are x, y, width, height; its ids start at 1, since 0 means "no match" to it.
-    boxes = boxes.astype("float64") * scale
-    xywh = np.concatenate([boxes[:, 1::-1], (boxes[:, 2:] - boxes[:, :2])[:, ::-1]], axis=1)
-    return [
-        {"image_id": image + 1, "category_id": label + 1, "bbox": box}
-        for box, label in zip(xywh.tolist(), np.asarray(labels).tolist(), strict=True)
-    ]
+def _objects(
+    records: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    num_classes: int,
+    **columns: Sequence[np.ndarray],
+) -> Objects:
+    """Joins name, boxes (yxyx in pixels) and labels of every image; `columns` are fields of `Objects`."""
+    for where, boxes, labels in records:
+        check_shape(f"{where} boxes", boxes.shape, (len(labels), 4))
+        do = "Evaluate a model with the data set that it was trained for."
+        check_labels(f"{where} labels", labels, num_classes, do)
+    corners = np.concatenate([boxes for _, boxes, _ in records]).astype("float64")
+    count = len(corners)
+    rest = {"scores": np.zeros(count), "areas": np.zeros(count), "is_crowd": np.zeros(count, bool)}
+    rest |= {name: np.concatenate(column) for name, column in columns.items()}
+    return Objects(
+        image=np.repeat(np.arange(len(records)), [len(labels) for _, _, labels in records]),
+        label=np.concatenate([labels for _, _, labels in records]).astype("int64"),
+        xywh=np.concatenate([corners[:, 1::-1], (corners[:, 2:] - corners[:, :2])[:, ::-1]], axis=1),
+        **rest,
+    )
 
 
-def _truth_annotations(truth: Sequence[Truth], num_classes: int) -> list[dict]:
-    annotations: list[dict] = []
-    for image, t in enumerate(each.expanded(num_classes) for each in truth):
-        made = _annotations(f"truth of {t.image_id}", t.boxes, t.labels, image, num_classes)
+def _truth_objects(truth: Sequence[Truth], num_classes: int) -> Objects:
+    areas = []
+    for t in truth:
         box_areas = np.prod(np.asarray(t.boxes)[:, 2:] - np.asarray(t.boxes)[:, :2], axis=1)
-        areas = box_areas if t.areas is None else np.where(np.isnan(t.areas), box_areas, t.areas)
-        areas = np.where(t.is_difficult, _IGNORED_AREA, areas)
-        for annotation, crowd, area in zip(made, t.is_crowd.tolist(), areas.tolist(), strict=True):
-            more = {"id": len(annotations) + 1, "iscrowd": int(crowd), "area": area}
-            annotations.append(annotation | more)
-    return annotations
+        own = box_areas if t.areas is None else np.where(np.isnan(t.areas), box_areas, t.areas)
+        areas.append(np.where(t.is_difficult, _IGNORED_AREA, own))
+    records = [(f"truth of {t.image_id}", np.asarray(t.boxes), t.labels) for t in truth]
+    return _objects(records, num_classes, areas=areas, is_crowd=[np.asarray(t.is_crowd, bool) for t in truth])
 
 
-def _found_annotations(
-    truth: Sequence[Truth], detections: Sequence[Detections], num_classes: int
-) -> list[dict]:
-    annotations: list[dict] = []
-    for image, (t, d) in enumerate(zip(truth, detections, strict=True)):
-        where, size = f"detections of {t.image_id}", [t.height, t.width, t.height, t.width]
-        found = _annotations(where, d.boxes, d.labels, image, num_classes, size)
-        # Without a segmentation the evaluator makes a polygon of each.
-        scores = zip(found, d.scores.tolist(), strict=True)
-        annotations += [annotation | {"score": s, "segmentation": []} for annotation, s in scores]
-    return annotations
+def _found_objects(truth: Sequence[Truth], detections: Sequence[Detections], num_classes: int) -> Objects:
+    records = []
+    for t, d in zip(truth, detections, strict=True):
+        boxes = d.boxes.astype("float64")
+        if boxes.ndim == 2 and boxes.shape[1] == 4:  # others are refused with their shape
+            boxes = boxes * [t.height, t.width, t.height, t.width]
+        records.append((f"detections of {t.image_id}", boxes, d.labels))
+    return _objects(records, num_classes, scores=[d.scores for d in detections])
 
 
 def _mean(precision: np.ndarray) -> float | None:
@@ -197,24 +198,13 @@ def coco_metrics(
       MkdError: if lengths differ or a label is not an index into `class_names`.
     """
     check_records(truth, detections)
-    expected = COCO(
-        {
-            "info": {},
-            "images": [{"id": i + 1, "height": t.height, "width": t.width} for i, t in enumerate(truth)],
-            "categories": [{"id": i + 1, "name": name} for i, name in enumerate(class_names)],
-            "annotations": _truth_annotations(truth, len(class_names)),
-        },
-        print_function=lambda *_: None,
+    expected = _truth_objects([t.expanded(len(class_names)) for t in truth], len(class_names))
+    # [thresholds, recalls, classes, areas], with the areas all, small, medium, large.
+    found_precision = precision(
+        expected, _found_objects(truth, detections, len(class_names)), len(class_names)
     )
-    given = expected.loadRes(_found_annotations(truth, detections, len(class_names)))
-    evaluation = COCOeval_faster(expected, given, "bbox", print_function=lambda *_: None)
-    evaluation.params.maxDets = [MAX_DETECTIONS]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    # [thresholds, recalls, classes, areas, limits], with the areas all, small, medium, large.
-    precision = evaluation.eval["precision"][..., 0]
-    everything = precision[..., 0]
-    values = [everything, everything[0], everything[5], *(precision[..., i] for i in (1, 2, 3))]
+    everything = found_precision[..., 0]
+    values = [everything, everything[0], everything[5], *(found_precision[..., i] for i in (1, 2, 3))]
     found = dict(zip(METRICS, map(_mean, values), strict=True))
     per_class = {name: _mean(everything[..., i]) for i, name in enumerate(class_names)}
     return cast(CocoMetrics, found | {"per_class": per_class})

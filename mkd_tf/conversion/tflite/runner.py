@@ -1,5 +1,7 @@
 """Runs a TFLite file as a client does: with the metadata in the file."""
 
+import concurrent.futures
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,10 @@ def open_interpreter(where: str, content: bytes, **options: Any) -> Interpreter:
 class TFLiteRunner:
     """Runs an exported file, image by image; see `base.FileRunner`.
 
+    Several images at once are shared out among as many interpreters as there are processors,
+    since one interpreter on several threads gains little on a small network, and loses a class (see
+    `threads`). Each image is computed as alone, and one image at a time uses the first interpreter only.
+
     Detections are those of the post-process in the file; raw heads go through the same
     post-process as a Keras model's.
 
@@ -53,6 +59,7 @@ class TFLiteRunner:
         self._where, content = read_model(source, "a .tflite file")
         # Python's binding maps the content and does not keep it alive by itself.
         self._content = content
+        self._threads = threads
         self._interpreter = open_interpreter(self._where, content, num_threads=threads)
         try:
             self._metadata: FileMetadata = read_metadata(content)
@@ -60,8 +67,10 @@ class TFLiteRunner:
             raise MkdError(f"{self._where}: {error}") from None
         signatures = self._interpreter.get_signature_list()
         self._expect("one signature", len(signatures) == 1, str(len(signatures)))
-        self._run = self._interpreter.get_signature_runner(next(iter(signatures)))
-        inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
+        run = self._interpreter.get_signature_runner()
+        self._others: list[Interpreter] = []
+        self._runs = [run]
+        inputs, outputs = run.get_input_details(), run.get_output_details()
         self._expect("one input", len(inputs) == 1, str(len(inputs)))
         ((self._input, entry),) = inputs.items()
         shape = tuple(entry["shape"])
@@ -107,7 +116,10 @@ class TFLiteRunner:
 
     def invoke(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the outputs for one image `[S, S, 3]` in 0..255, dequantised, batch 1, by name."""
-        outputs = self._run(**{self._input: self.prepare(image)})
+        return self._invoke(self._runs[0], image)
+
+    def _invoke(self, run: Any, image: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = run(**{self._input: self.prepare(image)})
         for name, x in outputs.items():
             if x.dtype != np.float32:
                 scale, zero = self._outputs[name]["quantization"]
@@ -122,7 +134,25 @@ class TFLiteRunner:
             go as far as the classes.
         """
         check_shape("images", images.shape, (None, self.image_size, self.image_size, 3))
-        return [self._detections(self.invoke(image)) for image in images]
+        runs = self._at_once(len(images))
+
+        def detect(k: int) -> list[Detections]:
+            return [self._detections(self._invoke(runs[k], image)) for image in images[k :: len(runs)]]
+
+        if len(runs) == 1:
+            return detect(0)
+        with concurrent.futures.ThreadPoolExecutor(len(runs)) as pool:
+            shares = list(pool.map(detect, range(len(runs))))
+        return [shares[i % len(runs)][i // len(runs)] for i in range(len(images))]
+
+    def _at_once(self, images: int) -> list[Any]:
+        """Returns what runs the file, for as many of the images as processors; made when first needed."""
+        wanted = min((os.cpu_count() or 1) if self._threads == 1 else 1, max(1, images // 2))
+        while len(self._runs) < wanted:
+            other = open_interpreter(self._where, self._content, num_threads=1)
+            self._others.append(other)  # a signature's runner does not keep its interpreter alive
+            self._runs.append(other.get_signature_runner())
+        return self._runs[:wanted]
 
     def _detections(self, outputs: dict[str, np.ndarray]) -> Detections:
         if self.is_raw:

@@ -4,6 +4,9 @@ Stateless: the caller draws `DRAWS` uniform numbers per image from a key of
 (seed, epoch, example), and the result is a function of them alone. Flip, zoom, aspect,
 shift and the change of size are one resampling, so that an image is blurred once; its
 boxes are moved by the same map.
+
+The two passes over all pixels are compiled (`jit_compile`): each is one loop then, where every
+TensorFlow operator would write its result to memory and read that of the one before.
 """
 
 import tensorflow as tf
@@ -46,19 +49,41 @@ def placement(draws: tf.Tensor, config: AugmentationConfig) -> tuple[tf.Tensor, 
 
 
 def warp(images: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor, size: int) -> tf.Tensor:
-    """Resamples images `[B, H, W, 3]` of any type to `[B, size, size, 3]` float32, bilinear.
+    """Resamples images `[B, H, W, 3]` of any type to `[B, size, size, 3]` float32, bilinear, `FILL` outside.
 
-    `crop_and_resize` takes the sampling points of two corners, returns `FILL` outside of the
-    image, and mirrors if the corners are swapped. It costs half of a projective transform.
+    What `tf.image.crop_and_resize` computes; images are mirrored by swapping the corners.
     """
     extent = tf.cast(tf.shape(images)[1:3], tf.float32)[None]
     # Pixel i has its centre at (i + 0.5) / size of the output.
     first = extent * ((0.5 / size - shift) / scale)
     last = extent * (((size - 0.5) / size - shift) / scale)
     first, last = tf.where(flip > 0, extent - first, first), tf.where(flip > 0, extent - last, last)
-    corners = tf.concat([first - 0.5, last - 0.5], axis=1) / tf.tile(extent - 1, [1, 2])
-    which = tf.range(tf.shape(images)[0])
-    return tf.image.crop_and_resize(images, corners, which, [size, size], extrapolation_value=FILL)
+    return _sampled(images, first - 0.5, last - 0.5, size)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _sampled(images: tf.Tensor, first: tf.Tensor, last: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns images at `size` x `size` points, evenly from `first` to `last` (`[B, 2]`, in pixels)."""
+    extent = tf.shape(images)[1:3]
+    steps = tf.range(size, dtype=tf.float32)[None, :, None]
+    points = first[:, None] + steps * ((last - first)[:, None] / max(1, size - 1))
+    low = tf.floor(points)
+    share = points - low
+    is_seen = tf.logical_and(points >= 0, points <= tf.cast(extent - 1, tf.float32))
+    before = tf.clip_by_value(tf.cast(low, tf.int32), 0, extent - 1)
+    after = tf.clip_by_value(tf.cast(tf.math.ceil(points), tf.int32), 0, extent - 1)
+
+    def between(x: tf.Tensor, axis: int, weight: tf.Tensor) -> tf.Tensor:
+        one, other = (
+            tf.cast(tf.gather(x, at[..., axis - 1], axis=axis, batch_dims=1), tf.float32)
+            for at in (before, after)
+        )
+        return one + (other - one) * weight
+
+    found = between(images, 2, share[:, None, :, 1, None])
+    found = between(found, 1, share[:, :, None, :1])
+    is_seen = tf.logical_and(is_seen[:, :, None, :1], is_seen[:, None, :, 1:])
+    return tf.where(is_seen, found, FILL)
 
 
 def move_boxes(boxes: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, flip: tf.Tensor, size: int) -> tf.Tensor:
@@ -107,18 +132,22 @@ def crop_boxes(
 def recolor(images: tf.Tensor, draws: tf.Tensor, config: AugmentationConfig) -> tf.Tensor:
     """Changes brightness, contrast (about mid-grey) and saturation of float images in 0..255.
 
-    All three are linear in the colour: one 3x3 matrix and one offset per image.
+    All three are linear in the colour: a share of itself, one of the sum of its channels, and an offset.
     """
 
     def factor(i: int, most: float) -> tf.Tensor:
-        return (1 + most * (2 * draws[:, i] - 1))[:, None, None]
+        return (1 + most * (2 * draws[:, i] - 1))[:, None, None, None]
 
     saturation, contrast = factor(6, config.saturation), factor(8, config.contrast)
-    matrix = contrast * (saturation * tf.eye(3) + (1 - saturation) / 3)
     offset = FILL * (factor(7, config.brightness) - contrast)
-    flat = tf.reshape(images, [tf.shape(images)[0], -1, 3])
-    colored = tf.matmul(flat, matrix) + offset
-    return tf.reshape(tf.clip_by_value(colored, 0.0, 255.0), tf.shape(images))
+    return _colored(images, contrast * saturation, contrast * (1 - saturation) / 3, offset)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _colored(images: tf.Tensor, own: tf.Tensor, grey: tf.Tensor, offset: tf.Tensor) -> tf.Tensor:
+    """Returns `own` times the images plus `grey` times their channels' sum plus `offset` (`[B, 1, 1, 1]`)."""
+    total = images[..., :1] + images[..., 1:2] + images[..., 2:]
+    return tf.clip_by_value(images * own + (total * grey + offset), 0.0, 255.0)
 
 
 def augment(

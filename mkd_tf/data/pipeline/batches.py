@@ -7,7 +7,9 @@ step). To continue from step 1,000, only the number 1,000 has to be restored.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,21 +40,27 @@ class Stream:
     labelled: bool = True
 
 
-def _walk(indices: tf.Tensor, take: int, step: tf.Tensor, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the indices of the images that a step takes, and their epochs: two `[take]` int64."""
-    count = len(indices)
-    position = step * take + tf.range(take, dtype=tf.int64)
-    epochs = position // count
-    # A batch touches at most this many epochs: only their permutations are made.
-    touched = (take - 1) // count + 2
-    orders = [
-        tf.random.experimental.stateless_shuffle(
-            indices, seed=tf.stack([tf.constant(seed, tf.int64), epochs[0] + k])
-        )
-        for k in range(touched)
-    ]
-    flat = tf.concat(orders, axis=0)
-    return tf.gather(flat, position - epochs[0] * count), epochs
+class _Order:
+    """The order in which a stream goes through its images: a permutation for each epoch.
+
+    Each is made once and kept while steps use it: making it takes as long as the set is large.
+    """
+
+    def __init__(self, indices: np.ndarray, take: int, seed: int):
+        self._indices, self._take, self._seed = indices, take, seed
+        # Of the epochs that a step touches, twice: two steps are made at a time.
+        self._permutation = functools.lru_cache(2 * (take // len(indices) + 2))(self._make)
+
+    def _make(self, epoch: int) -> np.ndarray:
+        with tf.device("CPU"):
+            key = tf.constant([self._seed, epoch], tf.int64)
+            return tf.random.experimental.stateless_shuffle(self._indices, seed=key).numpy()
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the indices of the images that a step takes, and their epochs: two `[take]` int64."""
+        epochs, places = np.divmod(step * self._take + np.arange(self._take), len(self._indices))
+        found = [self._permutation(int(epoch))[at] for epoch, at in zip(epochs, places, strict=True)]
+        return np.array(found, "int64"), epochs
 
 
 def _mixed(
@@ -126,29 +134,28 @@ def training_batches(
         boxes, profiles = soft.beside(boxes), tf.constant(soft.profiles)
     all_boxes, all_labels = tf.constant(boxes.boxes), tf.constant(boxes.labels)
     all_weights, all_known = tf.constant(boxes.weights), tf.constant(boxes.known)
-    orders = [tf.constant(s.indices, tf.int64) for s in streams]
+    orders = [
+        _Order(np.asarray(s.indices, "int64"), s.per_batch, seed + 7919 * i) for i, s in enumerate(streams)
+    ]
     total = sum(s.per_batch for s in streams)
     own = slice(total * part[0] // part[1], total * (part[0] + 1) // part[1])
     # Mixed images are made of others of the batch, which then has to be whole until they are.
     is_mixed = any(map(any, counts))
-    taken = slice(total) if is_mixed else own
+    taken = slice(0, total) if is_mixed else own
     labelled = tf.constant([float(s.labelled) for s in streams for _ in range(s.per_batch)])[own]
     # Without ignored areas, neither the batch nor the step has entries for them.
     cut_weight = IGNORED if config.cut_objects == "unknown" else 0.0
     has_ignored = cut_weight < 0 or bool((boxes.weights < 0).any())
 
     def make(step: tf.Tensor) -> dict[str, Any]:
-        walks = [
-            _walk(order, s.per_batch, step, seed + 7919 * i)
-            for i, (order, s) in enumerate(zip(orders, streams, strict=True))
-        ]
-        indices = tf.concat([w[0] for w in walks], axis=0)[taken]
-        epochs = tf.concat([w[1] for w in walks], axis=0)[taken]
+        walks = [tf.numpy_function(order, [step], (tf.int64, tf.int64)) for order in orders]
+        whole = (tf.ensure_shape(tf.concat(x, axis=0), [total]) for x in zip(*walks, strict=True))
+        indices, epochs = (x[taken] for x in whole)
         keys = tf.stack(
             [tf.fill(tf.shape(indices), tf.constant(seed, tf.int64)), epochs * len(store) + indices], 1
         )
         images = tf.numpy_function(store.images, [indices], tf.uint8)
-        images = tf.ensure_shape(images, [taken.stop - (taken.start or 0), side, side, 3])
+        images = tf.ensure_shape(images, [taken.stop - taken.start, side, side, 3])
         images, moved = augmentation.augment(
             images, tf.gather(all_boxes, indices), augmentation.draw(keys), config, image_size
         )
@@ -190,6 +197,7 @@ def batches_of(
     augmentation_config: AugmentationConfig | None = None,
     seed: int = 0,
     cache_gb: float = 1.0,
+    folder: str | Path | None = None,
 ) -> tf.data.Dataset:
     """Returns batches of a labelled split for `Distiller.fit`, for scripts of users.
 
@@ -201,7 +209,9 @@ def batches_of(
       image_size: side of the largest input; None for that of `anchors`.
       augmentation_config: None for the defaults.
       seed: of order and augmentation.
-      cache_gb: how much memory decoded images may take; a larger set is decoded at each use.
+      cache_gb: how much memory decoded images may take.
+      folder: on a disk that may hold those of a larger set (no file is left there); None
+        decodes them at each use.
 
     Raises:
       MkdError: if the config mixes unlabelled images: all are labelled here.
@@ -219,7 +229,7 @@ def batches_of(
     changes = augmentation_config or AugmentationConfig()
     mixing.check_mixing(changes, [(True, batch_size)])
     size = image_size or anchors.image_size
-    store = ImageStore([split], size, "stretch", cache_gb)
+    store = ImageStore([split], size, "stretch", cache_gb, folder=None if folder is None else Path(folder))
     return training_batches(
         store,
         store.truth,

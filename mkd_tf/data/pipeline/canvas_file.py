@@ -12,7 +12,6 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -52,24 +51,20 @@ class CanvasFile:
         except OSError:
             return False
 
-    def image(self, number: int, decode: Callable[[], np.ndarray]) -> np.ndarray:
-        """Returns an image from the file, or decodes and writes it; safe to use from several threads."""
-        if self._is_there[number]:
-            return self._read(number)
-        image = decode()
-        if self._is_open:
-            self._write(number, np.ascontiguousarray(image))
-        return image
-
-    def _read(self, number: int) -> np.ndarray:
-        image = np.empty((self._side, self._side, 3), "uint8")
-        view = image.reshape(-1).data
-        done = 0
+    def read(self, number: int, image: np.ndarray) -> bool:
+        """Reads an image into `image`, contiguous; false if it is not there. Safe in several threads."""
+        if not self._is_there[number]:
+            return False
+        view, done = image.reshape(-1).data, 0
         while done < self._bytes:
             done += os.preadv(self._file, [view[done:]], number * self._bytes + done)
-        return image
+        return True
 
-    def _write(self, number: int, image: np.ndarray) -> None:
+    def write(self, number: int, image: np.ndarray) -> None:
+        """Keeps an image, unless the disk is full. Safe in several threads."""
+        if not self._is_open or self._is_there[number]:
+            return
+        image = np.ascontiguousarray(image)
         try:
             view = image.reshape(-1).data
             done = 0

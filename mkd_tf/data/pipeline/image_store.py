@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mkd_tf.checks import fail
-from mkd_tf.data.base import Element, annotation_of, image_of, unknown_of
+from mkd_tf.data.base import AnnotatedSplit, Element, annotation_of, image_of, unknown_of
 from mkd_tf.data.image_files import fit_boxes, fit_image
 from mkd_tf.data.pipeline.canvas_file import CanvasFile
 
@@ -75,7 +75,7 @@ class ImageStore:
       is_labelled: `[N]` bool.
       gigabytes: the memory that all decoded images take.
       is_cached: whether they are kept in memory.
-      is_on_disk: whether each is kept on the disk from its first use on.
+      is_on_disk: whether each is kept on the disk, once it was decoded.
     """
 
     def __init__(
@@ -95,6 +95,7 @@ class ImageStore:
         self._fit = fit
         self.gigabytes = len(self) * self._side**2 * 3 / 2**30
         self.is_cached = self.gigabytes <= cache_gb
+        self._pool = concurrent.futures.ThreadPoolExecutor(_THREADS)  # its threads start at the first use
         shape = (len(self), self._side, self._side, 3)
         self._cache = np.zeros(shape, "uint8") if self.is_cached else None
         self._canvas = None if self.is_cached else self._on_disk(folder)
@@ -105,19 +106,18 @@ class ImageStore:
 
         def read(i: int) -> None:
             split, position = self._where[i]
-            if self._cache is None:
+            if self._cache is None and (self._canvas is None or isinstance(split, AnnotatedSplit)):
                 found = annotation_of(split, position)
             else:
                 found = split[position]
-                self._cache[i] = fit_image(found["image"], self._side, self._fit)
+                self._keep(i, fit_image(found["image"], self._side, self._fit))
                 found = {"height_width": found["image"].shape[:2]} | found
             per_image[i] = self._row_of(found)
             self.is_labelled[i], self._ids[i] = bool(found["is_labelled"]), str(found["image/id"])
 
-        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-            for done, _ in enumerate(pool.map(read, range(len(self))), start=1):
-                if on_progress is not None:
-                    on_progress(done, len(self))
+        for done, _ in enumerate(self._pool.map(read, range(len(self))), start=1):
+            if on_progress is not None:
+                on_progress(done, len(self))
         self.truth = pad_boxes(per_image, self.is_labelled)
 
     def __len__(self) -> int:
@@ -130,6 +130,12 @@ class ImageStore:
             return CanvasFile(folder, len(self), self._side)
         except OSError:
             return None
+
+    def _keep(self, i: int, canvas: np.ndarray) -> None:
+        if self._cache is not None:
+            self._cache[i] = canvas
+        elif self._canvas is not None:
+            self._canvas.write(i, canvas)
 
     def _row_of(self, found: Element) -> Row:
         objects = found["objects"]
@@ -177,11 +183,15 @@ class ImageStore:
         if self._cache is not None:
             return self._cache[indices]
 
-        def decode(i: int) -> np.ndarray:
-            return fit_image(image_of(*self._where[i]), self._side, self._fit)
+        found = np.empty((len(indices), self._side, self._side, 3), "uint8")
+        rows = list(enumerate(indices.tolist()))
 
-        def read(i: int) -> np.ndarray:
-            return decode(i) if self._canvas is None else self._canvas.image(i, lambda: decode(i))
+        def decode(row: tuple[int, int]) -> None:
+            found[row[0]] = fit_image(image_of(*self._where[row[1]]), self._side, self._fit)
+            self._keep(row[1], found[row[0]])
 
-        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-            return np.stack(list(pool.map(read, indices.tolist())))
+        stored = self._canvas
+        missing = rows if stored is None else [row for row in rows if not stored.read(row[1], found[row[0]])]
+        for _ in self._pool.map(decode, missing):  # raises what a thread raised
+            pass
+        return found

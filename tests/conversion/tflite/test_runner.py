@@ -8,6 +8,7 @@ import pytest
 
 from mkd_tf.checks import MkdError
 from mkd_tf.conversion.model_files import load_runner
+from mkd_tf.conversion.tflite import runner as runner_file
 from mkd_tf.conversion.tflite.metadata_writer import Description, pack
 from mkd_tf.conversion.tflite.model_file import to_content, unpack
 from mkd_tf.conversion.tflite.runner import TFLiteRunner
@@ -55,6 +56,32 @@ def test_a_result_outlives_the_next_call():
     runner(images[1:])
     np.testing.assert_array_equal(first.scores, scores)
     np.testing.assert_array_equal(first.boxes, boxes)
+
+
+@pytest.mark.parametrize("heads", ["detection", "raw"])
+def test_images_shared_out_among_processors_are_found_as_alone(heads, monkeypatch):
+    monkeypatch.setattr(runner_file.os, "cpu_count", lambda: 3)
+    runner, images = TFLiteRunner(made.file("int8", heads)), made.images(8)
+    alone = [runner(image[None])[0] for image in images]
+    opened = []
+    monkeypatch.setattr(runner_file, "open_interpreter", _counted(opened))
+    for count in (8, 7, 2, 8):  # 3 interpreters, of which two are new; one for two images
+        found = runner(images[:count])
+        assert len(found) == count
+        for a, b in zip(found, alone, strict=False):
+            for name in ("boxes", "scores", "labels"):
+                np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    assert len(opened) == 2
+
+
+def _counted(opened):
+    plain = runner_file.open_interpreter
+
+    def count(*args, **options):
+        opened.append(options)
+        return plain(*args, **options)
+
+    return count
 
 
 def test_raw_heads_take_the_callers_thresholds():
