@@ -78,12 +78,14 @@ def check_identity(root: Path, job: Job) -> None:
         before, now = before | {n: values.get(n) for n in defaults}, now | defaults
     names = sorted(n for n in {*before, *now} if before.get(n) != now.get(n))
     if names:
-        changes = "; ".join(f"--{n} was {before.get(n)!r}, is {now.get(n)!r}" for n in names)
+        was = {n: f"was {before[n]!r}" if before.get(n) is not None else "was not there" for n in names}
+        changes = "; ".join(f"--{n} {was[n]}, is {now.get(n)!r}" for n in names)
         fail(
             str(path.parent),
             expected="the flags that it was begun with",
             got=changes,
-            do="Give the arm another name, give these flags, or delete the folder.",
+            do="Give the arm another name, give these flags (or go on with the version that began it), or "
+            "delete the folder.",
         )
 
 

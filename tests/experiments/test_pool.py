@@ -46,7 +46,7 @@ def test_flags_and_defaults_of_another_time_are_named(tmp_path):
     with pytest.raises(MkdError, match="--teacher_boxes_iou was '1.0', is '0.6'.*give these flags"):
         check_identity(tmp_path, job)
     stored.write_text(text.replace("--student_init=auto\n", ""))
-    with pytest.raises(MkdError, match="--student_init was None, is 'auto'"):
+    with pytest.raises(MkdError, match="--student_init was not there, is 'auto'"):
         check_identity(tmp_path, job)
 
 
