@@ -177,7 +177,10 @@ def _check(experiment: Experiment, where: str) -> None:
     tables |= {f"networks.{name}": experiment.network_flags(name) for name in experiment.networks}
     for table, flags in {"flags": experiment.flags, **tables}.items():
         check_distribution(f"{where}: {table}", flags)
-        for name in flags:
+        for name, value in flags.items():
+            if isinstance(value, str) and not value.isprintable():
+                do = "End the lines of a text of several with a backslash."
+                fail(f"{where}: {table}: {name}", expected="one line of text", got=repr(value)[:60], do=do)
             if name not in options() or name in _OWN:
                 fail(
                     f"{where}: {table}",

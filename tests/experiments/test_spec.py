@@ -58,6 +58,10 @@ def test_an_arm_with_a_control_of_its_own(tmp_path):
         (HEAD, "arms: Field required"),
         (HEAD + "[arms.a]\n", "arms: Dictionary should have at least 2 items"),
         (HEAD + ARMS + "betta = 1.0\n", r"arms.b: expected flags of mkd_tf.train .* got betta"),
+        (
+            HEAD + ARMS + 'strategies = """soft_classes,\nsoft_boxes"""\n',
+            r"arms.b: strategies: expected one line of text, got 'soft_classes,.nsoft_boxes'. End the lines",
+        ),
         (HEAD + ARMS + "seed = 4\n", "arms.b: expected flags .* got seed"),
         (HEAD + ARMS + "flips = [1]\n", "flips.*got"),
         (HEAD + ARMS + "distribution = 'multi_worker'\n", "arms.b: expected trainings of one process each"),

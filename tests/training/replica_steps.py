@@ -1,8 +1,8 @@
 """Trains some steps on so many replicas: `python -m tests.training.replica_steps NUMBER CASE`.
 
-A process of its own, since the number of devices cannot change within one. As phases of
-`worker_processes`, the same steps in one process and in two workers; each leaves its JSON in the
-folder of the environment variable FOLDER.
+A process of its own, since the number of devices cannot change within one. As a phase of
+`worker_processes`, the same steps in two workers; each leaves its JSON in the folder of the
+environment variable FOLDER.
 """
 
 import json
@@ -56,13 +56,12 @@ CASES = {
 }
 
 
-PHASES = {"alone": 1, "workers": 2}
+PHASES = {"workers": 2}
 
 
 def phase(name: str) -> None:
-    """Trains in one process, or in one of two workers."""
-    many = RunConfig(distribution="multi_worker")
-    with scope(RunConfig() if name == "alone" else many) as workers:
+    """Trains in one of two workers."""
+    with scope(RunConfig(distribution="multi_worker")) as workers:
         found = trained("all", workers)
     Path(os.environ["FOLDER"], f"{name}{workers.index}.json").write_text(json.dumps(found))
 

@@ -1,5 +1,6 @@
-"""Two replicas compute what one computes: every strategy, the learning guide, the balance, clipping."""
+"""Replicas and workers compute what one does: every strategy, the learning guide, the balance, clipping."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 from mkd_tf.checks import MkdError
 from mkd_tf.config import RunConfig
 from mkd_tf.training.distribution import devices, scope
+from tests.training import worker_processes
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,10 +29,16 @@ def steps(replicas, case):
     return json.loads(child.stdout.splitlines()[-1])
 
 
+@functools.cache
+def alone(case):
+    """What one process computes; half of the time of these tests is that of tracing it."""
+    return steps(1, case)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["all", "guard"])
 def test_two_replicas_are_one(case):
-    one, two = steps(1, case), steps(2, case)
+    one, two = alone(case), steps(2, case)
     assert set(one["logs"]) == set(two["logs"])
     for name, curve in one["logs"].items():
         if case == "guard" or not name.startswith("share_"):  # Measured only where there is a cap.
@@ -38,6 +46,25 @@ def test_two_replicas_are_one(case):
     np.testing.assert_allclose(two["weights"], one["weights"], rtol=0, atol=1e-4)
     moved = np.abs(np.subtract(one["weights"], one["before"]))
     assert moved.max() > 1e-2, "nothing was learned"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_two_workers_are_one(tmp_path, monkeypatch):
+    """Every strategy, a guide that learns, synchronised batch norms, calibrated balance, clipping."""
+    monkeypatch.setenv("FOLDER", str(tmp_path))
+    assert worker_processes.run("tests.training.replica_steps", "workers") == {"workers": [0, 0]}
+    one, two = alone("all"), [json.loads((tmp_path / f"workers{i}.json").read_text()) for i in (0, 1)]
+    for worker in two:
+        assert set(worker["logs"]) == set(one["logs"])
+        for name, curve in one["logs"].items():
+            if name in ("loss", "total"):
+                # Of some 20 terms: 24.0, of which 1.7e-4 was the largest difference.
+                np.testing.assert_allclose(worker["logs"][name], curve, rtol=2e-5, atol=0, err_msg=name)
+            elif not name.startswith("share_"):  # Measured only where there is a cap.
+                np.testing.assert_allclose(worker["logs"][name], curve, rtol=0, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(worker["weights"], one["weights"], rtol=0, atol=1e-4)
+    assert two[0] == two[1]
 
 
 def test_without_distribution_nothing_changes():
