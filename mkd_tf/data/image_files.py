@@ -214,11 +214,10 @@ def _most_pixels() -> int | None:
 @contextlib.contextmanager
 def _opened(path: str | os.PathLike[str], content: bytes | None = None) -> Iterator[Image.Image]:
     """Opens an image; any exception until it is closed becomes the `MkdError` of `_explain`."""
-    _most_pixels()
+    most = _most_pixels()
     try:
         with Image.open(path if content is None else io.BytesIO(content)) as image:
             # Pillow itself only warns up to twice this limit.
-            most = _most_pixels()
             if most and image.width * image.height > most:
                 raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
             yield image

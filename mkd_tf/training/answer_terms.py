@@ -39,6 +39,12 @@ def check_answers(roles: RolesConfig) -> None:
             )
 
 
+def is_enough(spec: Spec) -> bool:
+    """Returns whether a strategy reads no more of the teacher than its predictions."""
+    learns_from_guide = spec.arguments.get("source", "teacher") == "guide"
+    return learns_from_guide or getattr(STRATEGIES[spec.name], "from_detections", False)
+
+
 def usable(strategies: str, has_guide: bool) -> tuple[str, str]:
     """Chooses the strategies for which a teacher's detections, or a guide, are enough.
 
@@ -53,8 +59,7 @@ def usable(strategies: str, has_guide: bool) -> tuple[str, str]:
     moved: list[str] = []
     off: list[str] = []
     for spec in parse_specs(strategies, "strategies"):
-        kind, source = STRATEGIES[spec.name], spec.arguments.get("source", "teacher")
-        if getattr(kind, "from_detections", False) or source == "guide":
+        if is_enough(spec):
             kept.append(spec)
         elif has_guide and "source" not in spec.arguments:
             kept.append(Spec(spec.name, {**spec.arguments, "source": "guide"}))

@@ -6,9 +6,6 @@ stage that it teaches, the same ones for the same run, and is never stored: a ru
 the same file again.
 """
 
-import concurrent.futures
-import dataclasses
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -27,25 +24,12 @@ from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detectors import Detector
 from mkd_tf.distillation.distiller import resized
 from mkd_tf.registry import parse_specs
-from mkd_tf.strategies import STRATEGIES
-from mkd_tf.training.answer_terms import answers_only, guide_terms
+from mkd_tf.training.answer_terms import answers_only, guide_terms, is_enough
 from mkd_tf.training.plan import Stage
-
-MOST_INTERPRETERS = 4
-"""More of them would only wait for the processor, on which the student learns too."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Output:
-    """Stands for a Keras tensor where only the static shape is asked for."""
-
-    shape: tuple[int | None, ...]
 
 
 class IntegerTeacher(keras.layers.Layer):
     """Answers as `detector` does with `class_logits` and `box_encodings`, from an int8 file.
-
-    Interpreters share the images of a batch; which of them takes which image changes nothing.
 
     Args:
       detector: the network that it stands for; only its shapes and anchors are kept.
@@ -59,16 +43,13 @@ class IntegerTeacher(keras.layers.Layer):
         super().__init__(name=f"{detector.name}_int8", trainable=False, dtype="float32")
         self.anchors: Anchors = detector.anchors
         self.image_size: int = detector.image_size
-        shapes = {name: tuple(detector.output[name].shape) for name in RAW}
-        self._outputs = {name: _Output(shape) for name, shape in shapes.items()}
-        count = min(len(os.sched_getaffinity(0)), MOST_INTERPRETERS)
-        self._runners = [TFLiteRunner(content) for _ in range(count)]
-        self._pool = concurrent.futures.ThreadPoolExecutor(count)
+        self._outputs = {name: keras.KerasTensor(detector.output[name].shape) for name in RAW}
+        self._runner = TFLiteRunner(content)
         self.supports_jit = False  # An interpreter is no operation of XLA.
         self.built = True
 
     @property
-    def output(self) -> dict[str, _Output]:
+    def output(self) -> dict[str, keras.KerasTensor]:
         """Shapes of the outputs, by name: what `distiller.port_of` reads of a network."""
         return self._outputs
 
@@ -81,14 +62,7 @@ class IntegerTeacher(keras.layers.Layer):
         }
 
     def _predict(self, images: np.ndarray) -> list[np.ndarray]:
-        parts = np.array_split(np.arange(len(images)), len(self._runners))
-
-        def share(runner: TFLiteRunner, part: np.ndarray) -> list[dict[str, np.ndarray]]:
-            # The interpreter returns its own memory.
-            return [{n: x.copy() for n, x in runner.invoke(images[i]).items()} for i in part]
-
-        shares = self._pool.map(share, self._runners, parts)
-        found = [outputs for each in shares for outputs in each]
+        found = self._runner.outputs(images)
         return [np.concatenate([outputs[name] for outputs in found]) for name in RAW]
 
 
@@ -113,12 +87,7 @@ def check_precision(config: Config) -> None:
 def beyond_predictions(strategies: str, guide_strategies: str = "") -> list[str]:
     """Returns the names of the strategies that need more of the teacher than its predictions."""
     specs = [*parse_specs(strategies, "strategies"), *parse_specs(guide_strategies, "guide_strategies")]
-    return [
-        spec.name
-        for spec in specs
-        if spec.arguments.get("source", "teacher") != "guide"
-        and not getattr(STRATEGIES[spec.name], "from_detections", False)
-    ]
+    return [spec.name for spec in specs if not is_enough(spec)]
 
 
 def integer_teacher(

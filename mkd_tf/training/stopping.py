@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import keras
 
-from mkd_tf.training.request import GOES_ON, REQUEST, Stopped
+from mkd_tf.training.request import GOES_ON, Stopped
 from mkd_tf.training.workers import Workers
 
 
@@ -42,16 +42,13 @@ class Steps(keras.callbacks.Callback):
         done = self.first + batch + 1
         check_finite(logs or {}, self._epoch * self._per_epoch + done)
         # After the last step of an epoch comes its end, which saves.
-        if done < self._per_epoch and (number := self._requested()):
+        if done < self._per_epoch and (number := self._workers.requested()):
             self._stop(number, self._save(done), done)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if number := self._requested():
+        if number := self._workers.requested():
             self._stop(number, "", 0)
         self.first = 0
-
-    def _requested(self) -> int:
-        return REQUEST.number if self._workers.count == 1 else self._workers.requested()
 
     def _stop(self, number: int, where: str, step: int) -> NoReturn:
         epoch = f"{self._role}: step {step} of {self._per_epoch} in epoch {self._epoch + 1}"

@@ -26,7 +26,7 @@ def steps(saved, per_epoch=5):
 @pytest.fixture
 def request_(monkeypatch):
     made = Request()
-    monkeypatch.setattr("mkd_tf.training.stopping.REQUEST", made)
+    monkeypatch.setattr("mkd_tf.training.workers.REQUEST", made)
     return made
 
 

@@ -2,8 +2,9 @@
 
 import concurrent.futures
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -13,6 +14,7 @@ from mkd_tf.conversion.base import read_model
 from mkd_tf.conversion.tflite.metadata_reader import FileMetadata, read_metadata
 from mkd_tf.detection.postprocess import Detections, PostprocessConfig, batch_detections
 
+T = TypeVar("T")
 DETECTION = ("output_0", "output_1", "output_2", "output_3")  # count, scores, classes, boxes
 RAW = ("box_encodings", "class_logits")
 
@@ -134,15 +136,23 @@ class TFLiteRunner:
             go as far as the classes.
         """
         check_shape("images", images.shape, (None, self.image_size, self.image_size, 3))
+        return self._each(images, self._detections)
+
+    def outputs(self, images: np.ndarray) -> list[dict[str, np.ndarray]]:
+        """Returns what `invoke` does for each of `images` `[B, S, S, 3]`."""
+        return self._each(images, lambda found: found)
+
+    def _each(self, images: np.ndarray, then: Callable[[dict[str, np.ndarray]], T]) -> list[T]:
+        """Returns `then` of the outputs for each image, in their order."""
         runs = self._at_once(len(images))
 
-        def detect(k: int) -> list[Detections]:
-            return [self._detections(self._invoke(runs[k], image)) for image in images[k :: len(runs)]]
+        def share(k: int) -> list[T]:
+            return [then(self._invoke(runs[k], image)) for image in images[k :: len(runs)]]
 
         if len(runs) == 1:
-            return detect(0)
+            return share(0)
         with concurrent.futures.ThreadPoolExecutor(len(runs)) as pool:
-            shares = list(pool.map(detect, range(len(runs))))
+            shares = list(pool.map(share, range(len(runs))))
         return [shares[i % len(runs)][i // len(runs)] for i in range(len(images))]
 
     def _at_once(self, images: int) -> list[Any]:
