@@ -67,7 +67,7 @@ CONFIGURATIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...
         (*_BEGIN, *_TEACHER, *_STUDENT[:-1], *_QAT),
     ),
     "replicas": (
-        ("--distribution=mirrored", "--strategies=soft_classes"),
+        ("--distribution=mirrored", "--replicas=2", "--strategies=soft_classes"),
         ("teacher", "student"),
         (*_BEGIN, *_TEACHER, *_STUDENT),
     ),

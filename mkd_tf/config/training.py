@@ -52,10 +52,10 @@ class TaskConfig(Options):
     beta: float = option(1.0, "Exponent of the quality focal loss.", check=at_least(0))
     box_weight: float = option(2.0, "Weight of the box loss against the class loss.", check=at_least(0))
     balance: str = option(
-        "fixed",
+        "auto",
         "What a strategy's weight is: a factor (fixed), its share of the task's loss after the warm-up "
-        "(calibrated), or its share of the task's gradient in every step (gradient_share).",
-        choices=BALANCE_MODES,
+        "(calibrated), or of its gradient in every step (gradient_share); auto: that for mkd, else fixed.",
+        choices=("auto", *BALANCE_MODES),
     )
     gradient_cap: float = option(
         0.0,

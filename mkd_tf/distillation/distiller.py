@@ -12,11 +12,12 @@ from keras import ops
 from mkd_tf.checks import fail
 from mkd_tf.detection.precision import in_float32
 from mkd_tf.detection.types import Array, Arrays, Bool, Float, Scalar
-from mkd_tf.detectors.base import tap_names
 from mkd_tf.detectors.heads import head_of
 from mkd_tf.distillation.answers import Answers
 from mkd_tf.distillation.balance import GUARD_PERIOD
+from mkd_tf.distillation.gradients import StepGradients
 from mkd_tf.distillation.keras_arguments import UNUSED_IN_COMPILE, UNUSED_IN_FIT, given_of, refuse
+from mkd_tf.distillation.means import Means
 from mkd_tf.distillation.multi_worker import MultiWorkerModel
 from mkd_tf.distillation.objective import Objective
 from mkd_tf.distillation.replicas import inner_optimizer, over_replicas, replica_count, shared_gradients
@@ -108,7 +109,7 @@ class Distiller(MultiWorkerModel):
         objective.connect({role: port_of(network) for role, network in networks.items()}, self._learning)
         # As layers of the model: their variables are the distiller's.
         self.strategies, self.balance = objective.strategies, objective.balance
-        self._means = {name: keras.metrics.Mean(name) for name in self._log_names()}
+        self._means = Means(tuple(self._log_names()))
         self.built = True
 
     def _log_names(self) -> list[str]:
@@ -171,18 +172,22 @@ class Distiller(MultiWorkerModel):
     def train_step(self, data: Arrays) -> dict[str, Array]:
         images, step = data["images"], self.optimizer.iterations
         outputs = data.get("answers", {}) | outputs_of(self._fixed, images, training=False)
-        with tf.GradientTape(persistent=True) as tape:
-            outputs |= outputs_of(self._learning, images, training=True)
+        with tf.GradientTape(persistent=True) as through_networks:
+            made = outputs_of(self._learning, images, training=True)
+        outputs |= made
+        with tf.GradientTape(persistent=True) as through_terms:
+            through_terms.watch(made)
             terms = self.objective.terms(outputs, data["targets"])
             weights = self.objective.weights(self.progress())
             means = {name: ops.mean(term) / replica_count() for name, term in terms.items()}
             total = sum(weights[name] * mean for name, mean in means.items())
             # Only a loss-scaling optimiser changes it, and divides the gradients again.
             scaled = self.optimizer.scale_loss(total)
+        back = StepGradients(made, through_networks, through_terms)
         is_due = ops.equal(step % GUARD_PERIOD, 0)
-        squares = self._squares(tape, means, outputs, is_due)
+        squares = self._squares(back, means, is_due)
         variables = self.trainable_variables
-        gradients = tape.gradient(scaled, variables)
+        gradients = back.of(scaled, variables)
         self.balance.measure(over_replicas(means), step)
         self.balance.guard(over_replicas(squares), weights, is_due)
         self.objective.observe(outputs)
@@ -190,18 +195,17 @@ class Distiller(MultiWorkerModel):
         return self._report(terms, weights, details=True)
 
     def _squares(
-        self, tape: tf.GradientTape, means: Arrays, outputs: Mapping[str, Arrays], is_due: Bool[Array, ""]
+        self, back: StepGradients, means: Arrays, is_due: Bool[Array, ""]
     ) -> Float[Array, " groups"]:
         """Returns the squared gradient at the taps of each of the balance's groups of terms."""
         targets = {s.name: s.target for s in self.objective.active}
         targets |= {name: role for role in self._learning for name in task_names(role)}
-        taps = {role: taps_of(outputs[role]) for role in self._learning}
 
         def squared_gradients() -> Array:
             found = []
             for group in self.balance.groups:
-                gradients = tape.gradient([means[n] for n in group], taps[targets[group[0]]])
-                found.append(sum(ops.sum(ops.square(g)) for g in gradients if g is not None))
+                gradients = back.at_taps(targets[group[0]], [means[n] for n in group])
+                found.append(sum(ops.sum(ops.square(g)) for g in gradients))
             return ops.stack([ops.cast(f, "float32") for f in found])
 
         zeros = ops.zeros(len(self.balance.groups))
@@ -228,7 +232,7 @@ class Distiller(MultiWorkerModel):
     def _report(self, terms: Arrays, weights: Arrays, details: bool = False) -> dict[str, Array]:
         weighted = {name: weights[name] * term for name, term in terms.items()}
         total = sum(weighted.values())
-        values = {LOSS: total, "total": total} | weighted
+        values = {"total": total} | weighted
         shares = self.balance.shares() if details else {}
         for name in shares:
             values |= {
@@ -236,11 +240,14 @@ class Distiller(MultiWorkerModel):
                 f"weight_{name}": weights[name],
                 f"share_{name}": shares[name],
             }
+        self._means.update_state(values)
+        logs = self._means.result()
         # Keras's own mean of the loss, which callbacks watch by default.
-        means = {metric.name: metric for metric in self.metrics if metric.name == LOSS} | self._means
-        for name, value in values.items():
-            means[name].update_state(value)
-        return self.logged({name: means[name].result() for name in values})
+        for metric in self.metrics:
+            if metric.name == LOSS:
+                metric.update_state(total)
+                logs[LOSS] = metric.result()
+        return self.logged({name: logs[name] for name in (LOSS, *values) if name in logs})
 
     def call(self, images: Float[Array, "batch side side 3"], training: bool = False) -> Arrays:
         return self.student(resized(images, self.student), training=training)
@@ -286,8 +293,3 @@ def resized(
     scale = np.full(2, size / images.shape[1], "float32")
     shape = (images.shape[0], size, size, images.shape[-1])
     return ops.image.scale_and_translate(images, shape, scale, np.zeros(2, "float32"), (1, 2), "bilinear")
-
-
-def taps_of(outputs: Arrays) -> list[Array]:
-    """Returns the feature maps among a detector's outputs: where gradients are compared."""
-    return [outputs[name] for name in tap_names(outputs)]

@@ -42,10 +42,13 @@ class WeightAveraging(keras.callbacks.Callback):
         self._update = tf.function(self._assign)
 
     def _assign(self, keep: Any) -> None:
+        learn = 1.0 - keep
         for average, value in self._pairs:
-            # A counter or a seed has no average.
-            is_float = keras.backend.is_float_dtype(value.dtype)
-            average.assign(keep * average + (1.0 - keep) * value if is_float else value)
+            if keras.backend.is_float_dtype(value.dtype):
+                # In place, in few operations: there are many small variables.
+                average.value.assign_sub(learn * (average.value - value.value))
+            else:  # A counter or a seed has no average.
+                average.assign(value)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         n = float(np.asarray(self.model.optimizer.iterations))

@@ -93,7 +93,7 @@ class Networks:
         objective = Objective(
             DetectionTask(task.beta, task.box_weight),
             strategies,
-            Balance(task.balance, task.gradient_cap, steps, self._config.optimizer.warmup_steps),
+            Balance(stage.balance, task.gradient_cap, steps, self._config.optimizer.warmup_steps),
         )
         if answers_only(roles.teacher):
             learning = {"student": network.anchors} | (

@@ -68,7 +68,7 @@ class Run:
         self.say(f"reading {config.data.dataset}")
         self.dataset = open_dataset(config.data)
         self.config = config = self.advice.look(self.dataset, self.console)
-        self.stages = plan(config.roles, config.compression)
+        self.stages = plan(config.roles, config.compression, config.task.balance)
         answered = answered_run(config, self.dataset, self.console)
         self.networks = Networks(config, self.dataset.class_names, synchronized=self.workers.replicas > 1)
         done = {s.role: Path(config.run.workdir, s.role, "best.keras") for s in self.stages}

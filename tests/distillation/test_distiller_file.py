@@ -51,11 +51,10 @@ def adamw():
 
 
 def whole_method():
-    """Teacher, a guide that learns, the strategies of `mkd` for both, every measure of balance."""
+    """Teacher, a guide that learns, the strategies of `mkd` and exploration, every measure of balance."""
     keras.utils.set_random_seed(3)
-    strategies = [
-        STRATEGIES.build(spec) for spec in parse_specs(expanded("mkd", has_guide=True), "strategies")
-    ]
+    specs = f"{expanded('mkd', has_guide=True)}, exploration(weight=0.5)"
+    strategies = [STRATEGIES.build(spec) for spec in parse_specs(specs, "strategies")]
     for spec in ("soft_classes", "soft_boxes"):
         strategies.append(STRATEGIES.build(spec, target="guide", name=f"guide_{spec}"))
     made = Distiller(

@@ -1,11 +1,14 @@
 """AdamW by part, against a slow AdamW; nothing changes without a slow part; what a file keeps."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mkd_tf.distillation.distiller import Distiller
-from mkd_tf.distillation.optimizers import PartwiseAdamW, adamw
+from mkd_tf.distillation.optimizers import FusedAdamW, PartwiseAdamW, adamw
 from mkd_tf.distillation.schedules import WarmupCosine
 from tests.distillation.test_distiller import batch, detector, endless
 
@@ -16,10 +19,13 @@ def schedule():
     return WarmupCosine(PEAK, STEPS, 2)
 
 
-def variables():
+def variables(dtype=None):
     """A backbone's kernel and bias, and a head's."""
     rng = np.random.default_rng(0)
-    return [keras.Variable(rng.normal(size=3), name=name) for name in ("kernel", "bias", "kernel", "bias")]
+    return [
+        keras.Variable(rng.normal(size=3), name=name, dtype=dtype)
+        for name in ("kernel", "bias", "kernel", "bias")
+    ]
 
 
 def adamw_slowly(values, gradients, rates, factors, decays):
@@ -43,7 +49,7 @@ def test_a_slow_part_against_a_slow_computation(scale):
     expected = [np.array(x, "float64") for x in map(keras.ops.convert_to_numpy, ours)]
     gradients = rng.normal(size=(STEPS, 4, 3)).astype("float32")
     optimizer = adamw(schedule(), ours, ours[:2], scale, weight_decay=DECAY)
-    assert type(optimizer) is (keras.optimizers.AdamW if scale == 1 else PartwiseAdamW)
+    assert type(optimizer) is (FusedAdamW if scale == 1 else PartwiseAdamW)
     for row in gradients:
         optimizer.apply([keras.ops.convert_to_tensor(g) for g in row], ours)
     rates = [float(schedule()(step)) for step in range(STEPS)]
@@ -60,6 +66,48 @@ def test_the_first_step_by_hand():
     optimizer.apply([keras.ops.full((3,), 5.0) for _ in ours], ours)
     moved = [float((b - keras.ops.convert_to_numpy(v))[0]) for b, v in zip(before, ours, strict=True)]
     np.testing.assert_allclose(moved, [0.001, 0.001, 0.01, 0.01], rtol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"gradient_accumulation_steps": 2}])
+@pytest.mark.parametrize("is_graph", [False, True])
+def test_one_operation_a_variable_is_a_step_of_keras(options, is_graph):
+    """A column of a table that a gather reads has a sparse gradient."""
+    rng = np.random.default_rng(2)
+    rows = rng.normal(size=(STEPS, 4, 3)).astype("float32") * 5.0
+    found = []
+    for kind in (FusedAdamW, keras.optimizers.AdamW):
+        ours = variables("float32")
+        optimizer = kind(
+            schedule(), weight_decay=DECAY, global_clipnorm=1.0, beta_2=0.9, epsilon=1e-3, **options
+        )
+        optimizer.exclude_from_weight_decay(var_names=["bias"])
+        optimizer.build(ours)
+
+        def step(row, ours, optimizer):
+            sparse = tf.IndexedSlices(row[0, :2], tf.constant([0, 2]), tf.constant([3]))
+            optimizer.apply([sparse if options == {} else row[0], row[1], row[2], row[3]], ours)
+
+        call = functools.partial(step, ours=ours, optimizer=optimizer)
+        call = tf.function(lambda row, call=call: call(row)) if is_graph else call
+        for row in rows:
+            call(tf.constant(row))
+        found.append([keras.ops.convert_to_numpy(v) for v in (*ours, *optimizer.variables[2:])])
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=1e-7)
+
+
+def test_a_rate_is_asked_for_once_a_step():
+    asked = []
+
+    class Counted(WarmupCosine):
+        def __call__(self, step):
+            asked.append(step)
+            return super().__call__(step)
+
+    ours = variables()
+    optimizer = adamw(Counted(PEAK, STEPS, 2), ours, weight_decay=DECAY)
+    optimizer.apply([keras.ops.ones(3) for _ in ours], ours)
+    assert len(asked) == 1
 
 
 def test_a_file_of_a_distiller_keeps_the_parts(tmp_path):

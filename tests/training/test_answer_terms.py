@@ -53,7 +53,7 @@ def test_the_plan_has_no_stage_of_the_teacher():
     assert stages["student"].strategies.count("source='guide'") == 4
     lines = said_of(config(strategies="mkd").roles, expanded("mkd", has_guide=True))
     assert len(lines) == 2
-    assert lines[1].startswith("student: the guide, not the teacher, is the source of layer_relation, ")
+    assert lines[1].startswith("student: the guide, not the teacher, is the source of cross_head, ")
     lines = said_of(config(guide="none").roles, "attention_map")
     assert lines[1].startswith("student: off are attention_map, which need a source with features")
 

@@ -6,6 +6,7 @@ import pytest
 
 from mkd_tf import config as configuration
 from mkd_tf.checks import MkdError
+from mkd_tf.config import CompressionConfig, RolesConfig
 from mkd_tf.detectors.files import save_detector
 from mkd_tf.training.networks import Networks, strategies_of, synchronize
 from mkd_tf.training.plan import MKD, expanded, plan
@@ -98,11 +99,17 @@ def test_a_name_of_ones_own_stays():
 def test_the_whole_method_stands_behind_one_word():
     assert expanded("soft_boxes", has_guide=True) == "soft_boxes"
     with_guide, without = ({s.name: s for s in strategies_of(expanded("mkd", g))} for g in (True, False))
-    names = {"soft_classes", "soft_boxes", "layer_relation", "attention_map", "hint", "exploration"}
+    names = {"soft_classes", "soft_boxes", "cross_head", "attention_map", "layer_relation", "hint"}
     assert set(with_guide) == set(without) == names
     assert with_guide["hint"].source == "guide"
     assert without["hint"].source == "teacher"
-    assert "SOURCE" in MKD
+    assert "SOURCE" not in expanded(MKD, has_guide=True)
+    # Shares of the gradient go with it, and with nothing else, unless a run says so.
+    assert [s.balance for s in plan(RolesConfig(strategies=" mkd "))] == ["fixed", "fixed", "gradient_share"]
+    assert {s.balance for s in plan(RolesConfig())} == {"fixed"}
+    assert {s.balance for s in plan(RolesConfig(strategies="mkd"), None, "calibrated")[1:]} == {"calibrated"}
+    compression = CompressionConfig(compress="qat", compress_strategies="mkd")
+    assert [s.balance for s in plan(RolesConfig(), compression)][-2:] == ["fixed", "gradient_share"]
 
 
 def test_the_whole_method_is_built_before_a_stage_begins():

@@ -47,7 +47,9 @@ def test_the_same_without_a_teacher():
 
 def test_other_strategies():
     found = stages("qat", compress_strategies="mkd")
-    assert found["student_qat"].strategies.startswith("soft_classes, soft_boxes")
+    assert found["student_qat"].strategies.startswith(
+        "soft_classes(weight=0.5), soft_boxes(weight=0.5), cross_head"
+    )
 
 
 def test_one_role_is_not_two_methods():
