@@ -3,6 +3,7 @@
     python -m tests.chaos                       # every configuration, some minutes each
     python -m tests.chaos learning voc          # some of them
     python -m tests.chaos --how=term frozen     # a signal in place of a kill; says how long it took
+    python -m tests.chaos --hazards             # the clock goes back, memory is short, an image is removed
 
 A point is the moment before a file gets its name (`>`), in which it is opened to be written
 (`+`), or before it is removed (`-`), see `tests.faults`. Points come in the order of the run:
@@ -116,6 +117,35 @@ def strike(name: str, folder: Path, how: str = "kill") -> int:
     return len(points)
 
 
+def hazards(folder: Path) -> None:
+    """Runs once with each hazard that is no kill; in the end all must be as without it.
+
+    Raises:
+      AssertionError: if it is not.
+    """
+    flags = tuple(_with_data(flag, folder) for flag in CONFIGURATIONS["voc"][0])
+    roles = CONFIGURATIONS["voc"][1]
+    whole, image = folder / "whole", sorted((folder / "voc" / "JPEGImages").iterdir())[0]
+    code, last, _ = start(whole, flags)
+    assert code == 0, last
+    content = image.read_bytes()
+    hazardous = {"clock": "clock", "memory": "memory", "image": f"remove={image}"}
+    for name, how in hazardous.items():
+        workdir = folder / name
+        code, last, took = start(workdir, flags, f"{how}:>guide/backup/epoch_000001:1")
+        assert took, f"{name}: not reached"
+        print(f"{name}: exit {code}, {last[:200]}", flush=True)
+        if name == "image":
+            again, last, _ = start(workdir, flags)
+            print(f"{name}, started again: exit {again}, {last[:200]}", flush=True)
+            image.write_bytes(content)
+        code, last, _ = start(workdir, flags)
+        assert code == 0, last
+        check_equal_runs(whole, workdir, roles)
+        assert not [p for p in workdir.rglob("*") if ".part" in p.name], "a half file is left"
+        print(f"{name}: in the end as a run without it", flush=True)
+
+
 def _names(folder: Path) -> set[str]:
     # Which epochs are kept and event files depend on when it was struck.
     found = (p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
@@ -139,6 +169,10 @@ def _with_data(flag: str, folder: Path) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Runs the configurations that are named, all without names."""
+    if "--hazards" in arguments:
+        with tempfile.TemporaryDirectory() as folder:
+            hazards(Path(folder))
+        return
     how = next((a.removeprefix("--how=") for a in arguments if a.startswith("--how=")), "kill")
     names = [a for a in arguments if not a.startswith("--")] or list(CONFIGURATIONS)
     for name in names:

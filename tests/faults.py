@@ -1,17 +1,22 @@
 """What a process does to the outside, seen by an audit hook; and faults at points that are named.
 
 `MKD_TEST_FAULT=kill:teacher/best.keras:2` kills the process as it gives a file that name for the
-second time; `term:` and `int:` send a signal there instead. `MKD_TEST_CONNECTIONS=file` appends
-every attempt to reach the network to a file. Python calls such hooks for whatever opens, renames
-or connects; what C++ does is seen by `strace` alone (`docs/robustness.md`).
+second time; `term:` and `int:` send a signal there instead, `clock:` turns the clock back at every
+look from then on, `memory:` leaves the process 64 MiB, `remove=PATH:` removes a file.
+`MKD_TEST_CONNECTIONS=file` appends every attempt to reach the network to a file. Python calls such
+hooks for whatever opens, renames or connects; what C++ does is seen by `strace` alone
+(`docs/robustness.md`).
 """
 
 import contextlib
+import itertools
 import os
+import resource
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 FAULT, CONNECTIONS = "MKD_TEST_FAULT", "MKD_TEST_CONNECTIONS"
@@ -20,6 +25,7 @@ NETWORK += ("ftplib.connect", "http.client.connect", "smtplib.connect")
 STRUCK = "fault: struck at "
 """What is printed then, before the time."""
 _SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
+_LITTLE = 64 << 20
 _IGNORED = ("site-packages", "/proc/", "/sys/", "/dev/", sys.prefix, sys.base_prefix)
 _watching: list[list[str]] = []
 _hooked: list[bool] = []
@@ -90,6 +96,25 @@ def _strike_at(fault: str) -> None:
         left[0] -= 1
         if left[0] == 0:
             os.write(2, f"{STRUCK}{time.time()}\n".encode())
-            os.kill(os.getpid(), _SIGNALS[how])
+            _strike(how)
 
     sys.addaudithook(hook)
+
+
+def _strike(how: str) -> None:
+    if how in _SIGNALS:
+        os.kill(os.getpid(), _SIGNALS[how])
+    elif how == "clock":
+        _turn_back_the_clock()
+    elif how == "memory":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        limit = pages * resource.getpagesize() + _LITTLE
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    else:
+        os.remove(how.removeprefix("remove="))
+
+
+def _turn_back_the_clock() -> None:
+    """Makes every look at the clock an hour earlier than the one before."""
+    now, looks = time.time, itertools.count(1)
+    time.time = lambda: now() - 3600.0 * next(looks)

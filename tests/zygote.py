@@ -90,6 +90,8 @@ def _serve() -> None:
 def _become(module: str, flags: list[str], outputs: list[str], environment: dict[str, str]) -> NoReturn:
     for number, path in enumerate((os.devnull, *outputs)):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600), number)
+    # A shell's background jobs, and what they start, ignore an interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     faults.install(environment)

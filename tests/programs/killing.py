@@ -3,9 +3,6 @@
 import csv
 import json
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +12,6 @@ import numpy as np
 import mkd_tf  # noqa: F401 (registers the detectors that Keras loads)
 from tests import faults
 from tests.export import programs
-from tests.export.programs import ROOT
 
 NET = "tiny(widths=(8,8,16,16),pyramid=8)"
 # A run of seconds that can be repeated bit for bit.
@@ -29,8 +25,6 @@ FLAGS = (
     "--deterministic",
     "--eval_every=2",
 )
-# A shell's background jobs, and what they start, ignore an interrupt.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 FILES = ("best.keras", "last.keras", "final.keras")
 
 
@@ -85,23 +79,20 @@ MENDED = (
 
 
 def kill_in(role: str, workdir: Path, *flags: str, how: signal.Signals = signal.SIGKILL) -> str:
-    """Starts the program and ends it as soon as the role has a backup of its first epoch.
+    """Starts the program and strikes it before the role's second backup gets its name.
 
     Returns what it printed last.
     """
-    command = [sys.executable, "-m", "mkd_tf.train", *FLAGS, *flags, f"--workdir={workdir}"]
-    with open(workdir.with_suffix(".log"), "a", encoding="utf-8") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-        deadline = time.monotonic() + 400
-        while not list((workdir / role / "backup").glob("epoch_*[0-9]")):
-            assert process.poll() is None, f"ended before {role} had a backup"
-            assert time.monotonic() < deadline, f"no backup of {role} in 400 s"
-            time.sleep(0.005)
-        process.send_signal(how)
-        code = process.wait()
-    assert code == {signal.SIGKILL: -9, signal.SIGTERM: 0, signal.SIGINT: 130}[how]
+    word = {signal.SIGKILL: "kill", signal.SIGTERM: "term", signal.SIGINT: "int"}[how]
+    fault = {faults.FAULT: f"{word}:>{role}/backup/epoch_000002:1"}
+    arguments = (*FLAGS, *flags, f"--workdir={workdir}")
+    done = programs.run(*arguments, module="mkd_tf.train", timeout=800, **fault)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    assert any(line.startswith(faults.STRUCK) for line in said), f"{role} had no second backup: {said[-1:]}"
+    code = {signal.SIGKILL: -9, signal.SIGTERM: 0, signal.SIGINT: 130}[how]
+    assert done.returncode == code, (done.returncode, said[-1])
     assert not (workdir / role / "done.json").exists(), f"{role} was over before the kill"
-    return workdir.with_suffix(".log").read_text().strip().splitlines()[-1]
+    return [line for line in said if not line.startswith(faults.STRUCK)][-1]
 
 
 def weights(path: Path) -> list[np.ndarray]:

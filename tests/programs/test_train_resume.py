@@ -39,8 +39,7 @@ def test_killed_in_each_stage_and_resumed_equals_uninterrupted(tmp_path):
     printed = train(torn, *flags)
     for role in ROLES[:-1]:
         assert f"{role}: done before" in printed
-    # The second epoch may end before the kill arrives.
-    assert re.search("student: going on after epoch [12] of 3", printed), printed
+    assert "student: going on after epoch 1 of 3" in printed
     check_equal_runs(whole, torn, ROLES)
 
     # Nor does damage end it: what can be is made again, and is the same.
