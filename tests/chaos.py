@@ -35,6 +35,7 @@ _GUIDE = (">guide/history.csv:1", "+guide/.best.part.keras:1", ">guide/done.json
 _STUDENT = (
     ">student/history.csv:1",
     ">student/backup/epoch_000002:1",
+    ">student/final.keras:1",
     ">student/done.json:1",
     ">examples.png:1",
 )
