@@ -81,7 +81,7 @@ pytest: venv
 fuzz: venv
 	MKD_FUZZ=10000 $(BIN)/python -m pytest --timeout=3600 tests/data/sources/test_readers_fuzz.py \
 		tests/data/sources/test_formats_fuzz.py tests/data/sources/test_values_fuzz.py \
-		tests/data/sources/test_folders_fuzz.py tests/test_stored_files.py
+		tests/data/sources/test_folders_fuzz.py tests/detectors/test_closed_fuzz.py tests/test_stored_files.py
 
 # Runs that are killed at one named point after the other, in six configurations (docs/robustness.md).
 chaos: venv
