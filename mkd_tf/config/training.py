@@ -53,8 +53,8 @@ class TaskConfig(Options):
     box_weight: float = option(2.0, "Weight of the box loss against the class loss.", check=at_least(0))
     balance: str = option(
         "auto",
-        "What a strategy's weight is: a factor (fixed), its share of the task's loss after the warm-up "
-        "(calibrated), or of its gradient in every step (gradient_share); auto: that for mkd, else fixed.",
+        "What a strategy's weight is: a factor (fixed), its share of the task's loss (calibrated) or of "
+        "its gradient (gradient_share); auto: gradient_share for mkd, else fixed.",
         choices=("auto", *BALANCE_MODES),
     )
     gradient_cap: float = option(
