@@ -2,7 +2,7 @@
 
 `MKD_TEST_FAULT=kill:teacher/best.keras:2` kills the process as it gives a file that name for the
 second time; `term:` and `int:` send a signal there instead, `clock:` turns the clock back at every
-look from then on, `memory:` leaves the process 64 MiB, `remove=PATH:` removes a file.
+look from then on, `memory:` leaves the process 1 MiB, `remove=PATH:` removes a file.
 `MKD_TEST_CONNECTIONS=file` appends every attempt to reach the network to a file. Python calls such
 hooks for whatever opens, renames or connects; what C++ does is seen by `strace` alone
 (`docs/robustness.md`).
@@ -25,7 +25,7 @@ NETWORK += ("ftplib.connect", "http.client.connect", "smtplib.connect")
 STRUCK = "fault: struck at "
 """What is printed then, before the time."""
 _SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
-_LITTLE = 64 << 20
+_LITTLE = 1 << 20
 _IGNORED = ("site-packages", "/proc/", "/sys/", "/dev/", sys.prefix, sys.base_prefix)
 _watching: list[list[str]] = []
 _hooked: list[bool] = []
