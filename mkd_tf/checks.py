@@ -23,12 +23,20 @@ class MkdError(ValueError):
       ... except mkd_tf.MkdError as error:
       ...     print(error)
       image_size: expected a positive multiple of 32 px, got 100. Use for example 96.
+
+    Attributes:
+      reason: the message without what to do, for programs that go on.
     """
+
+    def __init__(self, message: str, reason: str = ""):
+        super().__init__(message)
+        self.reason = reason or message
 
 
 def fail(where: str, *, expected: str, got: str, do: str) -> NoReturn:
     """Raises `MkdError` in the house's form: where, expected, got, what to do."""
-    raise MkdError(f"{where}: expected {expected}, got {got}. {do}")
+    reason = f"{where}: expected {expected}, got {got}"
+    raise MkdError(f"{reason}. {do}", reason)
 
 
 def is_number(value: Any) -> bool:

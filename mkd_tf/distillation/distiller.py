@@ -15,7 +15,7 @@ from mkd_tf.detection.types import Array, Arrays, Bool, Float, Scalar
 from mkd_tf.detectors.heads import head_of
 from mkd_tf.distillation.answers import Answers
 from mkd_tf.distillation.balance import GUARD_PERIOD
-from mkd_tf.distillation.gradients import StepGradients
+from mkd_tf.distillation.gradients import StepGradients, read_by_terms
 from mkd_tf.distillation.keras_arguments import UNUSED_IN_COMPILE, UNUSED_IN_FIT, given_of, refuse
 from mkd_tf.distillation.means import Means
 from mkd_tf.distillation.multi_worker import MultiWorkerModel
@@ -173,17 +173,18 @@ class Distiller(MultiWorkerModel):
         images, step = data["images"], self.optimizer.iterations
         outputs = data.get("answers", {}) | outputs_of(self._fixed, images, training=False)
         with tf.GradientTape(persistent=True) as through_networks:
-            made = outputs_of(self._learning, images, training=True)
-        outputs |= made
+            made = returned_by(self._learning, images, training=True)
+        read = read_by_terms(made)
+        outputs |= read
         with tf.GradientTape(persistent=True) as through_terms:
-            through_terms.watch(made)
+            through_terms.watch(read)
             terms = self.objective.terms(outputs, data["targets"])
             weights = self.objective.weights(self.progress())
             means = {name: ops.mean(term) / replica_count() for name, term in terms.items()}
             total = sum(weights[name] * mean for name, mean in means.items())
             # Only a loss-scaling optimiser changes it, and divides the gradients again.
             scaled = self.optimizer.scale_loss(total)
-        back = StepGradients(made, through_networks, through_terms)
+        back = StepGradients(made, read, through_networks, through_terms)
         is_due = ops.equal(step % GUARD_PERIOD, 0)
         squares = self._squares(back, means, is_due)
         variables = self.trainable_variables
@@ -276,10 +277,14 @@ def outputs_of(
     networks: Mapping[str, keras.layers.Layer], images: Float[Array, "batch side side 3"], training: bool
 ) -> dict[str, Arrays]:
     """Returns what networks return for the same images, by role, in float32."""
-    return {
-        role: in_float32(network(resized(images, network), training=training))
-        for role, network in networks.items()
-    }
+    return {role: in_float32(own) for role, own in returned_by(networks, images, training).items()}
+
+
+def returned_by(
+    networks: Mapping[str, keras.layers.Layer], images: Float[Array, "batch side side 3"], training: bool
+) -> dict[str, Arrays]:
+    """Returns what networks return for the same images, by role, in the precision they compute in."""
+    return {role: own(resized(images, own), training=training) for role, own in networks.items()}
 
 
 def resized(

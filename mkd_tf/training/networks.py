@@ -1,5 +1,6 @@
 """Networks and distillers of a run, built from its configuration and its seed."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mkd_tf.detectors.files import in_precision, load_detector, take_weights
 from mkd_tf.detectors.teachers import assemble_teacher
 from mkd_tf.distillation.answers import Answers
 from mkd_tf.distillation.balance import Balance
-from mkd_tf.distillation.distiller import Distiller
+from mkd_tf.distillation.distiller import Distiller, port_of
 from mkd_tf.distillation.objective import Objective
 from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.registry import parse_specs
@@ -25,6 +26,7 @@ from mkd_tf.strategies import STRATEGIES, Strategy
 from mkd_tf.training.answer_terms import answers_only, guide_terms
 from mkd_tf.training.fine_tuning import check_options, freeze, is_pretrained
 from mkd_tf.training.integer_teacher import check_precision
+from mkd_tf.training.parts import obtainable
 from mkd_tf.training.plan import Stage
 
 # Roles that share a number start from the same weights.
@@ -95,19 +97,23 @@ class Networks:
             strategies,
             Balance(stage.balance, task.gradient_cap, steps, self._config.optimizer.warmup_steps),
         )
-        if answers_only(roles.teacher):
+        # A compressed network emulates integers in float32.
+        precision = "float32" if stage.method else self._config.run.precision
+        sources = self._sources(stage, network, others)
+        fixed = [role for role in sources if role != "guide" or not stage.guide]
+        sources |= {role: in_precision(sources[role], precision) for role in fixed}
+        with LayerPrecision(precision):  # By its own policy Keras scales the loss.
+            return Distiller(network, **sources, objective=objective, learn_guide=bool(stage.guide))
+
+    def _sources(self, stage: Stage, network: Detector, others: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the networks that `network` learns from, or what answers in their place, by role."""
+        if answers_only(self._config.roles.teacher):
             learning = {"student": network.anchors} | (
                 {"guide": others["guide"].anchors} if stage.guide else {}
             )
             anchors = joined_anchors(different_grids(learning))
             others = {**others, "teacher": Answers(anchors, len(self._class_names))}
-        # A compressed network emulates integers in float32.
-        precision = "float32" if stage.method else self._config.run.precision
-        sources = {role: others[role] for role in stage.sources}
-        fixed = [role for role in sources if role != "guide" or not stage.guide]
-        sources |= {role: in_precision(sources[role], precision) for role in fixed}
-        with LayerPrecision(precision):  # By its own policy Keras scales the loss.
-            return Distiller(network, **sources, objective=objective, learn_guide=bool(stage.guide))
+        return {role: others[role] for role in stage.sources}
 
     def in_precision(
         self, learning: dict[str, Detector], build: Callable[[str], dict[str, Detector]]
@@ -136,10 +142,21 @@ class Networks:
             )
         return CompressedDetector(start, stage.method, steps)
 
-    def check(self, stages: list[Stage], done: Mapping[str, Path] | None = None) -> None:
+    def check(
+        self,
+        stages: list[Stage],
+        done: Mapping[str, Path] | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> list[Stage]:
         """Builds every network and strategy once, so that a mistake shows before training.
 
-        `done` has the files of trained networks by role, whose initial weights are not needed again.
+        Args:
+          stages: of the run, in their order.
+          done: files of trained networks by role, whose initial weights are not needed again.
+          say: prints a line, on a part of the whole method that these networks do not have.
+
+        Returns:
+          The stages, the whole method without such parts.
         """
         trained = done or {}
         given = self._config.roles.backbone_weights
@@ -154,10 +171,11 @@ class Networks:
         check_options(self._config.optimizer, stages, self._config.roles)
         check_precision(self._config)
         networks: dict[str, Detector] = {}
+        found: list[Stage] = []
         for stage in stages:
             if stage.method:
                 self.compressed(stage, networks["student"], 1)
-                self.distiller(stage, networks["student"], networks, steps=1)
+                found.append(self._distilled(stage, networks["student"], networks, say))
                 continue
             for role, spec in ((stage.role, stage.network), ("guide", stage.guide)):
                 if role in trained:
@@ -167,8 +185,24 @@ class Networks:
             if stage.role == "teacher":
                 views = self._config.roles.teacher_views
                 networks["teacher"] = assemble_teacher(networks["teacher"], views)
+                found.append(stage)
                 continue
-            self.distiller(stage, networks[stage.role], networks, steps=1)
+            found.append(self._distilled(stage, networks[stage.role], networks, say))
+        return found
+
+    def _distilled(
+        self, stage: Stage, network: Detector, others: Mapping[str, Any], say: Callable[[str], None]
+    ) -> Stage:
+        """Builds a stage's distiller once; returns the stage with the parts that its networks have."""
+        if stage.is_whole:
+            sources = self._sources(stage, network, others)
+            ports = {role: port_of(source) for role, source in sources.items()}
+            specs, lines = obtainable(stage.strategies, ports | {"student": port_of(network)})
+            for line in lines:
+                say(f"{stage.role}: {line}")
+            stage = dataclasses.replace(stage, strategies=specs)
+        self.distiller(stage, network, others, steps=1)
+        return stage
 
 
 def strategies_of(specs: str, target: str = "student") -> list[Strategy]:

@@ -34,6 +34,7 @@ class Stage:
       start: role whose trained network a compression begins with.
       method: spec of the compression; empty where there is none.
       balance: what a strategy's weight is, a mode of `Balance`.
+      is_whole: whether `strategies` were `mkd`, whose parts are left out where a source lacks them.
     """
 
     role: str
@@ -45,11 +46,17 @@ class Stage:
     start: str = ""
     method: str = ""
     balance: str = "fixed"
+    is_whole: bool = False
+
+
+def is_whole(strategies: str) -> bool:
+    """Returns whether `--strategies` is the whole method by its word."""
+    return strategies.strip() == MKD
 
 
 def expanded(strategies: str, has_guide: bool) -> str:
     """Returns `strategies`; for `mkd`, the specs of the whole method; hints come from a guide, if any."""
-    if strategies.strip() != MKD:
+    if not is_whole(strategies):
         return strategies
     return _MKD.replace("SOURCE", "guide" if has_guide else "teacher")
 
@@ -58,7 +65,7 @@ def balance_of(strategies: str, balance: str) -> str:
     """Returns the mode of a stage's balance; `auto` holds shares of the gradient for `mkd` alone."""
     if balance != "auto":
         return balance
-    return "gradient_share" if strategies.strip() == MKD else "fixed"
+    return "gradient_share" if is_whole(strategies) else "fixed"
 
 
 def plan(
@@ -87,14 +94,18 @@ def plan(
     guide = roles.guide if learns_along else ""
     specs = student_terms(expanded(roles.strategies, roles.has_guide), roles)
     mode = balance_of(roles.strategies, balance)
-    student = Stage("student", roles.student, roles.student_epochs, specs, sources, guide, balance=mode)
+    taught = specs, sources, guide
+    student = Stage("student", roles.student, roles.student_epochs, *taught, balance=mode)
+    student = dataclasses.replace(student, is_whole=is_whole(roles.strategies))
     stages.append(student)
     if compression is None or not compression.compress:
         return stages
     if compression.compress_strategies:
-        specs = student_terms(expanded(compression.compress_strategies, roles.has_guide), roles)
-        mode = balance_of(compression.compress_strategies, balance)
-    return stages + _compressions(dataclasses.replace(student, strategies=specs, balance=mode), compression)
+        given = compression.compress_strategies
+        specs = student_terms(expanded(given, roles.has_guide), roles)
+        mode = balance_of(given, balance)
+        student = dataclasses.replace(student, strategies=specs, balance=mode, is_whole=is_whole(given))
+    return stages + _compressions(student, compression)
 
 
 def _compressions(student: Stage, compression: CompressionConfig) -> list[Stage]:
@@ -118,6 +129,7 @@ def _compressions(student: Stage, compression: CompressionConfig) -> list[Stage]
                     start=start,
                     method=str(spec),
                     balance="fixed" if alone else student.balance,
+                    is_whole=student.is_whole and not alone,
                 )
                 if stages.setdefault(role, stage) != stage:
                     fail(

@@ -74,7 +74,9 @@ class Run:
         done = {s.role: Path(config.run.workdir, s.role, "best.keras") for s in self.stages}
         done = {role: path for role, path in done.items() if take_done(path.parent)[0]}
         # A compression that is done is not built again; other networks are, for the stages that follow.
-        self.networks.check([s for s in self.stages if not s.method or s.role not in done], done)
+        ahead = [s for s in self.stages if not s.method or s.role not in done]
+        checked = {s.role: s for s in self.networks.check(ahead, done, self.say)}
+        self.stages = [checked.get(s.role, s) for s in self.stages]
         self._check_splits()
         self._lock = self.workers.on_chief(lambda: lock(Path(config.run.workdir)))
         # A folder that machines share is no place for a file that each of them reads all the time.
