@@ -27,7 +27,7 @@ from mkd_tf.training.answer_terms import answers_only, guide_terms
 from mkd_tf.training.fine_tuning import check_options, freeze, is_pretrained
 from mkd_tf.training.integer_teacher import check_precision
 from mkd_tf.training.parts import obtainable
-from mkd_tf.training.plan import Stage
+from mkd_tf.training.plan import SOFT_SHARES, Stage
 
 # Roles that share a number start from the same weights.
 _INIT = {"teacher": 1, "guide": 2, "student_alone": 3, "student": 3}
@@ -91,7 +91,10 @@ class Networks:
         task, roles = self._config.task, self._config.roles
         strategies = strategies_of(stage.strategies)
         if stage.guide:
-            strategies += strategies_of(guide_terms(roles), target="guide")
+            # One balance for both: what are factors by default are shares beside those of `mkd`.
+            is_default = roles.guide_strategies == type(roles).guide_strategies
+            shares = stage.is_whole and stage.balance == "gradient_share" and is_default
+            strategies += strategies_of(SOFT_SHARES if shares else guide_terms(roles), target="guide")
         objective = Objective(
             DetectionTask(task.beta, task.box_weight),
             strategies,

@@ -11,9 +11,11 @@ from mkd_tf.training.answer_terms import answers_only, guide_terms, student_term
 
 MKD = "mkd"
 """The word of `--strategies` that stands for the whole method."""
+SOFT_SHARES = "soft_classes(weight=0.5), soft_boxes(weight=0.5)"
+"""Soft targets of `mkd`: each half of the task's gradient."""
 _FIRST = "end=0.6"
 _MKD = (
-    "soft_classes(weight=0.5), soft_boxes(weight=0.5), cross_head(weight=0.3), "
+    f"{SOFT_SHARES}, cross_head(weight=0.3), "
     f"attention_map(weight=0.2, centred=True, {_FIRST}), layer_relation(weight=0.2, form='svd', {_FIRST}), "
     f"hint(source='SOURCE', weight=0.2, components=8, levels='objects', {_FIRST})"
 )

@@ -121,6 +121,25 @@ def test_the_whole_method_is_built_before_a_stage_begins():
         built.check(stages)
 
 
+@pytest.mark.parametrize(
+    ("balance", "of_guide", "weights"),
+    [
+        ("auto", "soft_classes, soft_boxes(weight=2.0)", (0.5, 0.5)),
+        ("auto", "soft_classes, soft_boxes(weight=0.3)", (1.0, 0.3)),
+        ("fixed", "soft_classes, soft_boxes(weight=2.0)", (1.0, 2.0)),
+    ],
+)
+def test_a_guide_that_learns_beside_the_whole_method_has_shares_too(balance, of_guide, weights):
+    config = configuration.from_values(
+        {"strategies": "mkd", "guide_mode": "learning", "balance": balance, "guide_strategies": of_guide}
+    )
+    built, stages = Networks(config, NAMES), plan(config.roles, None, balance)
+    made = {role: built.build(role, SPEC) for role in ("teacher", "guide", "student")}
+    distiller = built.distiller(stages[-1], made["student"], made, steps=10)
+    found = {s.name: s.weight for s in distiller.strategies if s.target == "guide"}
+    assert tuple(found.values()) == weights
+
+
 def test_synchronised_batch_norms_are_also_those_of_nested_models():
     inner = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
     outer = keras.Sequential([keras.Input((4,)), keras.Sequential([inner])])
