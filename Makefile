@@ -13,7 +13,7 @@ JOBS ?= 2
 # What the quick start draws on: an image or a folder of images.
 INPUT ?= $(WORKDIR)/examples
 
-.PHONY: venv mediapipe task_library tensorflow25 quickstart test lint contracts types pytest fuzz chaos licences \
+.PHONY: venv mediapipe task_library tensorflow25 quickstart audit test lint contracts types pytest fuzz chaos licences \
 	wheel bazel build_file clean
 
 venv: .venv/installed
@@ -55,6 +55,15 @@ quickstart: venv
 	time $(BIN)/python -m mkd_tf.export --workdir=$(WORKDIR) --formats="tflite(quantization='int8')"
 	$(BIN)/python -m mkd_tf.edgetpu_check --model=$(WORKDIR)/export/student_int8.tflite --compiler=never
 	time $(BIN)/python -m mkd_tf.predict --model=$(WORKDIR)/student/best.keras --input=$(INPUT) --output=$(WORKDIR)/predictions
+
+# Known advisories of what the constraints name; says so of each package of which none can be asked for.
+audit: .venv-audit/installed
+	.venv-audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip --progress-spinner=off
+
+.venv-audit/installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install 'pip-audit>=2.10,<3'
+	touch $@
 
 # In this order also with -j: the summary of pytest is the last that is printed.
 test: venv

@@ -5,6 +5,7 @@ read, several are listed with the flag that chooses each, none lists what was lo
 """
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -35,7 +36,7 @@ def is_path(text: str, names: Iterable[str]) -> bool:
     """Returns whether a data set is given by a path instead of one of the `names` or a call."""
     if text in names:
         return False
-    return Path(text).expanduser().exists() or ("(" not in text and bool(set(text) & set("/\\~.")))
+    return os.path.exists(Path(text).expanduser()) or ("(" not in text and bool(set(text) & set("/\\~.")))
 
 
 def recognise(text: str, builders: Iterable[Callable[..., Dataset]]) -> Found:

@@ -49,8 +49,8 @@ class Tree:
     """
 
     def __init__(self, path: Path):
-        self.chosen = "" if path.is_dir() else path.name
-        self.root = path if path.is_dir() else path.parent
+        self.chosen = "" if os.path.isdir(path) else path.name
+        self.root = path if os.path.isdir(path) else path.parent
         self.files = tuple(sorted(walk_visible(self.root, _DEEPEST)))
 
     def path(self, name: str) -> str:
@@ -98,7 +98,7 @@ def existing_path(text: str) -> Path:
       MkdError: if there is none, or it is an archive.
     """
     path = Path(text).expanduser()
-    if not path.exists():
+    if not os.path.exists(path):
         fail(f"data set {text}", expected="a folder or a file", got="nothing there", do="Correct the path.")
     if path.is_file() and path.suffix.lower() in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
         fail(f"data set {text}", expected="a folder", got="an archive", do="Unpack it first.")

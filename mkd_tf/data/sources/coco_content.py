@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def read_content(path: Path) -> Any:
       MkdError: if it cannot be read, is no JSON, or larger than `--limits` allow.
     """
     where = f"annotations {path}"
-    if path.is_file():
+    if os.path.isfile(path):
         check_text(path)
     if (found := _without_masks(path)) is not None:
         return found

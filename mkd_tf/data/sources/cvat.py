@@ -6,6 +6,7 @@ or several such files. An image's `subset` is its split, else the folder that it
 the name of its file (`train.xml`). Listed images without shapes are images without objects (negatives).
 """
 
+import os
 from pathlib import Path, PurePosixPath
 
 from mkd_tf.checks import fail
@@ -57,7 +58,7 @@ class Cvat(RecordDataset):
 
     def _image(self, image: CvatImage) -> Path:
         for folder in (f"images/{image.subset}/", "images/", ""):
-            if image.name and ".." not in image.name and (self.root / f"{folder}{image.name}").is_file():
+            if image.name and ".." not in image.name and os.path.isfile(self.root / f"{folder}{image.name}"):
                 return self.root / f"{folder}{image.name}"
         return self.images.find(image.name)
 

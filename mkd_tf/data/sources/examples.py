@@ -112,8 +112,8 @@ def survey(jobs: Sequence[Job]) -> tuple[list[Example | None], list[Problem]]:
 def existing_folder(where: str, folder: str | os.PathLike[str]) -> Path:
     """Returns the path of a folder, `~` expanded; raises `MkdError` if it does not exist."""
     path = Path(folder).expanduser()
-    if not path.is_dir():
-        got = "a file" if path.exists() else "nothing there"
+    if not os.path.isdir(path):
+        got = "a file" if os.path.exists(path) else "nothing there"
         fail(f"{where} {path}", expected="a folder", got=got, do="Correct the path.")
     return path
 

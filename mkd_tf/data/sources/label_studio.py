@@ -8,6 +8,7 @@ annotations were all cancelled, is an unlabelled image; an empty annotation says
 no object. Splits come from the folders that images lie in.
 """
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlparse
@@ -67,7 +68,7 @@ class LabelStudio(RecordDataset):
             raise BadExample("names no image")
         names = _file_names(task.image)
         for name in names:
-            if (self.root / name).is_file():
+            if os.path.isfile(self.root / name):
                 return self.root / name
         faults: list[BadExample] = []
         for name in dict.fromkeys((names[0], names[0].rpartition("/")[2], names[-1])):

@@ -6,6 +6,7 @@ A file without shapes is an image without objects (a negative), an image without
 is unlabelled. Splits come from the folders that images lie in.
 """
 
+import os
 from pathlib import Path, PurePosixPath
 
 from mkd_tf.checks import fail
@@ -55,7 +56,7 @@ class Labelme(RecordDataset):
     def _is_of_an_image(self, file: str) -> bool:
         """Returns whether an image of that name lies beside a file: then it is a damaged file of labelme."""
         beside = self.root / file
-        return any(beside.with_suffix(suffix).is_file() for suffix in IMAGE_SUFFIXES)
+        return any(os.path.isfile(beside.with_suffix(suffix)) for suffix in IMAGE_SUFFIXES)
 
     def _read(self, file: str) -> tuple[Path, Labels]:
         found = read_labelme_file(self.root / file, file, self.collector)
@@ -65,11 +66,11 @@ class Labelme(RecordDataset):
     def _image(self, file: PurePosixPath, image_path: str) -> Path:
         """Returns the image of a file: what it names from its own folder on, else that of its name."""
         parts = parts_of((file.parent / image_path.replace("\\", "/")).as_posix())
-        if image_path and ".." not in parts and self.root.joinpath(*parts).is_file():
+        if image_path and ".." not in parts and os.path.isfile(self.root.joinpath(*parts)):
             return self.root.joinpath(*parts)
         for suffix in IMAGE_SUFFIXES:
             beside = self.root / file.with_suffix(suffix)
-            if beside.is_file():
+            if os.path.isfile(beside):
                 self.collector.add(
                     "changed", "labelme", "images are found by the name of their file", file.name
                 )

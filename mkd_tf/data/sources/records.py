@@ -109,7 +109,7 @@ class RecordDataset(FileDataset):
     ):
         super().__init__(**{"test_from_train": True} | options)
         given = Path(path).expanduser()
-        self.chosen = given.name if given.is_file() else ""
+        self.chosen = given.name if os.path.isfile(given) else ""
         where = f"{type(self).__name__.lower()} {given}"
         self.root = existing_folder(type(self).__name__.lower(), given.parent if self.chosen else given)
         self.name = self.root.resolve().name

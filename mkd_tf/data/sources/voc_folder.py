@@ -78,7 +78,7 @@ class VocFolder(FileDataset):
 def _class_names(classes: Sequence[str] | str, notices: Notices) -> tuple[str, ...]:
     if isinstance(classes, str):
         file = Path(classes).expanduser()
-        if not file.is_file():
+        if not os.path.isfile(file):
             do = "Pass classes=['a', 'b'] or the path of such a file."
             fail("classes", expected="a text file with one class a line", got=repr(classes), do=do)
         classes = read_text(file).splitlines()

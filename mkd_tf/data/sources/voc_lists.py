@@ -10,6 +10,7 @@
 Every other list is named in a notice.
 """
 
+import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def read_lists(files: VocFiles) -> tuple[dict[str, list[str]], list[Problem]]:
 def _choose(files: VocFiles) -> dict[str, list[Path]]:
     """Returns the lists that give each split; adds notices of the others."""
     folder = files.lists
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return {}
     whole: dict[str, list[Path]] = {}
     by_class: dict[str, list[Path]] = {}

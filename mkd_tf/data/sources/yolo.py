@@ -141,7 +141,7 @@ class Yolo(RecordDataset):
 
     def _images_in(self, places: Sequence[Path], problems: list[Problem]) -> Iterator[Path]:
         for place in places:
-            if place.is_dir():
+            if os.path.isdir(place):
                 yield from ImageFolder(place, self.collector).images()
                 continue
             for entry in read_list(place):
@@ -156,7 +156,7 @@ class Yolo(RecordDataset):
         for cut in range(len(parts)):
             for base in (place.parent, self.root):
                 path = base.joinpath(*parts[cut:])
-                if path.is_file():
+                if os.path.isfile(path):
                     return path
         return self.images.find(entry)
 

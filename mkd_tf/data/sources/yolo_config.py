@@ -155,13 +155,13 @@ def _base(root: Path, path: Path, value: Any, notices: Notices) -> Path:
     text = value.strip() if isinstance(value, str) else ""
     if text.lower() in _EMPTY or parts_of(text) == ():
         return path.parent
-    if not leads_out(text) and (path.parent / text).is_dir():
+    if not leads_out(text) and os.path.isdir(path.parent / text):
         return path.parent / text
-    if Path(text).is_absolute() and _is_inside(Path(text), root) and Path(text).is_dir():
+    if Path(text).is_absolute() and _is_inside(Path(text), root) and os.path.isdir(text):
         return Path(text)
     # Ultralytics looks below a folder of all data sets: `path: ../datasets/coco8` within coco8/.
     # An absolute path that is not here is that of another machine.
-    is_here = leads_out(text) and not text.startswith("..") and Path(text).exists()
+    is_here = leads_out(text) and not text.startswith("..") and os.path.exists(text)
     if not is_here and parts_of(text)[-1] == root.resolve().name:
         notices.add("changed", path.name, f"path: {text} is read as the folder of this file")
         return path.parent
@@ -195,21 +195,21 @@ def _resolved(root: Path, path: Path, base: Path, key: str, text: str, notices: 
     if leads_out(text) and parts[:1] != ("..",):
         place = Path(text)
         if place.is_absolute() and _is_inside(place, root):
-            return place if place.exists() else None
+            return place if os.path.exists(place) else None
         tails = [base.joinpath(*parts[cut:]) for cut in range(1, len(parts))]
-        found = next((tail for tail in tails if tail.exists() and ".." not in parts), None)
-        if found is None or place.exists():
+        found = next((tail for tail in tails if os.path.exists(tail) and ".." not in parts), None)
+        if found is None or os.path.exists(place):
             _outside(root, path, key, text)
         notices.add("changed", path.name, f"{key}: {text} is read as {found.relative_to(root).as_posix()}")
         return found
     direct = base.joinpath(*parts)
-    if direct.exists() and _is_inside(direct, root):
+    if os.path.exists(direct) and _is_inside(direct, root):
         return direct
     for cut in range(1, len(parts)):
         rest = parts[cut:]
-        if ".." not in rest and (place := base.joinpath(*rest)).exists():
+        if ".." not in rest and os.path.exists(place := base.joinpath(*rest)):
             return place
-    if direct.exists():
+    if os.path.exists(direct):
         _outside(root, path, key, text)
     return None
 
