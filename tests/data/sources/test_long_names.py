@@ -1,4 +1,4 @@
-"""A name that no file system takes, in files of every format and as the data set: an `MkdError` that names it."""
+"""A name that no file system takes, in files of every format and as the data set: an `MkdError`."""
 
 import pytest
 
