@@ -105,8 +105,7 @@ def strike(name: str, folder: Path, how: str = "kill") -> int:
     assert code == 0, last
     for point in points:
         code, last, took = start(torn, flags, f"{how}:{point}")
-        expected = {"kill": -9, "term": 0, "int": 130}[how]
-        assert code == expected, f"{name} {point}: exit {code}, {last}"
+        assert code == faults.EXITS[how], f"{name} {point}: exit {code}, {last}"
         assert took, f"{name} {point}: not reached"
         print(f"{name}  {point:34s} {'' if how == 'kill' else f'{took:.1f} s  {last[:120]}'}", flush=True)
     code, last, _ = start(torn, flags)

@@ -24,7 +24,9 @@ NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "sock
 NETWORK += ("ftplib.connect", "http.client.connect", "smtplib.connect")
 STRUCK = "fault: struck at "
 """What is printed then, before the time."""
-_SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
+SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}
+EXITS = {"kill": -9, "term": 0, "int": 130}
+"""How a training ends after each."""
 _LITTLE = 1 << 20
 _IGNORED = ("site-packages", "/proc/", "/sys/", "/dev/", sys.prefix, sys.base_prefix)
 _watching: list[list[str]] = []
@@ -102,8 +104,8 @@ def _strike_at(fault: str) -> None:
 
 
 def _strike(how: str) -> None:
-    if how in _SIGNALS:
-        os.kill(os.getpid(), _SIGNALS[how])
+    if how in SIGNALS:
+        os.kill(os.getpid(), SIGNALS[how])
     elif how == "clock":
         _turn_back_the_clock()
     elif how == "memory":

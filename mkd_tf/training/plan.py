@@ -93,21 +93,21 @@ def plan(
         stages.append(Stage("guide", roles.guide, roles.guide_epochs, terms, ("teacher",), balance=mode))
     if roles.baseline:
         stages.append(Stage("student_alone", roles.student, roles.student_epochs))
-    guide = roles.guide if learns_along else ""
-    specs = student_terms(expanded(roles.strategies, roles.has_guide), roles)
-    mode = balance_of(roles.strategies, balance)
-    taught = specs, sources, guide
-    student = Stage("student", roles.student, roles.student_epochs, *taught, balance=mode)
-    student = dataclasses.replace(student, is_whole=is_whole(roles.strategies))
-    stages.append(student)
+
+    def taught(strategies: str) -> Stage:
+        return Stage(
+            *("student", roles.student, roles.student_epochs),
+            strategies=student_terms(expanded(strategies, roles.has_guide), roles),
+            sources=sources,
+            guide=roles.guide if learns_along else "",
+            balance=balance_of(strategies, balance),
+            is_whole=is_whole(strategies),
+        )
+
+    stages.append(taught(roles.strategies))
     if compression is None or not compression.compress:
         return stages
-    if compression.compress_strategies:
-        given = compression.compress_strategies
-        specs = student_terms(expanded(given, roles.has_guide), roles)
-        mode = balance_of(given, balance)
-        student = dataclasses.replace(student, strategies=specs, balance=mode, is_whole=is_whole(given))
-    return stages + _compressions(student, compression)
+    return stages + _compressions(taught(compression.compress_strategies or roles.strategies), compression)
 
 
 def _compressions(student: Stage, compression: CompressionConfig) -> list[Stage]:
@@ -119,20 +119,15 @@ def _compressions(student: Stage, compression: CompressionConfig) -> list[Stage]
     """
     stages: dict[str, Stage] = {}
     for alone in (False, True) if compression.compress_baseline else (False,):
-        taught = ("", ()) if alone else (student.strategies, student.sources)
+        taught = Stage("student", student.network, 0) if alone else student
+        taught = dataclasses.replace(taught, epochs=compression.compress_epochs, guide="")
         for chain in parse_chains(compression.compress, "compress"):
             start, name = "student", "student"
             for spec in connected(chain):
                 name = f"{name}_{METHODS.build(spec).name}"
                 # "student_alone" never had a teacher; here it is the stage that has none.
                 role = f"{name}_alone" if alone else name
-                stage = Stage(
-                    *(role, student.network, compression.compress_epochs, *taught),
-                    start=start,
-                    method=str(spec),
-                    balance="fixed" if alone else student.balance,
-                    is_whole=student.is_whole and not alone,
-                )
+                stage = dataclasses.replace(taught, role=role, start=start, method=str(spec))
                 if stages.setdefault(role, stage) != stage:
                     fail(
                         "compress",

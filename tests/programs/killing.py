@@ -83,14 +83,13 @@ def kill_in(role: str, workdir: Path, *flags: str, how: signal.Signals = signal.
 
     Returns what it printed last.
     """
-    word = {signal.SIGKILL: "kill", signal.SIGTERM: "term", signal.SIGINT: "int"}[how]
+    word = next(word for word, number in faults.SIGNALS.items() if number == how)
     fault = {faults.FAULT: f"{word}:>{role}/backup/epoch_000002:1"}
     arguments = (*FLAGS, *flags, f"--workdir={workdir}")
     done = programs.run(*arguments, module="mkd_tf.train", timeout=800, **fault)
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     assert any(line.startswith(faults.STRUCK) for line in said), f"{role} had no second backup: {said[-1:]}"
-    code = {signal.SIGKILL: -9, signal.SIGTERM: 0, signal.SIGINT: 130}[how]
-    assert done.returncode == code, (done.returncode, said[-1])
+    assert done.returncode == faults.EXITS[word], (done.returncode, said[-1])
     assert not (workdir / role / "done.json").exists(), f"{role} was over before the kill"
     return [line for line in said if not line.startswith(faults.STRUCK)][-1]
 
