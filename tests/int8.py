@@ -1,17 +1,19 @@
 """Integer TFLite files for the tests: made from a model of either Keras, and run.
 
-The way is a SavedModel of a plain `tf.Module`: it keeps the names of the outputs
-in the signature, which a direct conversion of a tf_keras model loses, and it is
-faster (a quantisation-aware detector took 4 s instead of 19 s).
+A converter that is given a graph instead of a SavedModel takes a quarter of the time, and
+writes no signature: the names of the inputs and outputs are added here.
 """
 
-import tempfile
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+
+from mkd_tf.conversion.tflite.model_file import to_content, unpack
 
 
 def int8_file(
@@ -26,25 +28,43 @@ def int8_file(
         quantisation-aware model, which brings its ranges.
     """
     module = tf.Module()
-    # Keras 3 hides its tf.Variables in wrappers that a tf.Module does not track;
-    # variables that are not tracked are silently missing from the file.
+    # Keras 3 hides its tf.Variables in wrappers that a tf.Module does not track.
     module.tracked = [v if isinstance(v, tf.Variable) else v.value for v in model.variables]
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="images")])
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="images")], autograph=False)
     def serve(images):
         return {name: tf.identity(x, name=name) for name, x in model(images, training=False).items()}
 
-    module.serve = serve
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={"serving_default": serve})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
-        if images is not None:
-            converter.representative_dataset = lambda: ([image[None]] for image in images)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        return converter.convert()
+    concrete = serve.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+    converter.experimental_lower_to_saved_model = False
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = tf.int8
+    converter.inference_output_type = tf.int8
+    if images is not None:
+        converter.representative_dataset = lambda: ([image[None]] for image in images)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    with warnings.catch_warnings():
+        # Of the input, whose range a quantisation-aware model brings and calibration finds.
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected")
+        content = converter.convert()
+    return _with_signature(content, ["images"], sorted(concrete.structured_outputs))
+
+
+def _with_signature(content: bytes, inputs: Iterable[str], outputs: Iterable[str]) -> bytes:
+    """Returns a file whose inputs and outputs, in their order, have these names."""
+    model = unpack(content)
+    graph, signature = model.subgraphs[0], schema.SignatureDefT()
+    signature.signatureKey = "serving_default"
+    for kind, names, tensors in (("inputs", inputs, graph.inputs), ("outputs", outputs, graph.outputs)):
+        named = []
+        for name, index in zip(names, tensors, strict=True):
+            entry = schema.TensorMapT()
+            entry.name, entry.tensorIndex = name, int(index)
+            named.append(entry)
+        setattr(signature, kind, named)
+    model.signatureDefs = [signature]
+    return to_content(model, len(content))
 
 
 def scales(content: bytes) -> dict[str, float]:

@@ -4,8 +4,11 @@ A runner hides where the network lives, be it a Keras model or an exported file.
 Its detections come from the one `postprocess` that all of them share.
 """
 
+from collections.abc import Callable
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -31,11 +34,28 @@ class Runner(Protocol):
         ...
 
 
+# Of each detector that lives, its inference model and that model's traced call: a role is measured by several
+# runners in turn, and tracing takes longer than a small split. A traced function holds its variables weakly.
+_TRACED: WeakKeyDictionary[Detector, tuple[keras.Model, Callable]] = WeakKeyDictionary()
+
+
+def _forward(detector: Detector) -> Callable:
+    """Returns the call from images `[B, S, S, 3]` float32 to predictions by the weights as they are."""
+    if detector not in _TRACED:
+        model = detector.inference()
+        # A free batch dimension: a smaller last batch is not traced again. Not `predict_on_batch`, which
+        # compiles with XLA, once for every batch size. Traced here: by its calls, TensorFlow would take every
+        # detector's for the same function, and warn of retracing from the fifth on.
+        images = tf.TensorSpec([None, detector.image_size, detector.image_size, 3], tf.float32)
+        forward = tf.function(lambda x: model(x, training=False), input_signature=[images], autograph=False)
+        _TRACED[detector] = model, forward.get_concrete_function()
+    return _TRACED[detector][1]
+
+
 class KerasRunner:
     """Runs a detector in inference mode and changes no variable of it.
 
-    It reads the weights as they are at each call: a training run makes one runner
-    and keeps it, and traces the network once.
+    It reads the weights as they are at each call; a network is traced once, for all its runners.
     """
 
     def __init__(self, detector: Detector, postprocess: PostprocessConfig | None = None):
@@ -44,15 +64,7 @@ class KerasRunner:
         self.operating_point = detector.operating_point
         self._anchors = detector.anchors.centers_and_sizes() / detector.image_size
         self._postprocess = postprocess
-        # A traced function holds its variables weakly.
-        self._model = model = detector.inference()
-        # A free batch dimension: a smaller last batch is not traced again. Not
-        # `predict_on_batch`, which compiles with XLA, once for every batch size. Traced
-        # here: by its calls, TensorFlow would take every runner for the same function,
-        # and warn of retracing from the fifth on.
-        images = tf.TensorSpec([None, self.image_size, self.image_size, 3], tf.float32)
-        forward = tf.function(lambda x: model(x, training=False), input_signature=[images])
-        self._forward = forward.get_concrete_function()
+        self._forward = _forward(detector)
 
     def __call__(self, images: np.ndarray) -> list[Detections]:
         """Returns what is in each of `images` `[B, S, S, 3]`, uint8 or float in 0..255.

@@ -147,6 +147,8 @@ def training_batches(
     cut_weight = IGNORED if config.cut_objects == "unknown" else 0.0
     has_ignored = cut_weight < 0 or bool((boxes.weights < 0).any())
 
+    # Nothing here branches on a tensor, and converting what branches on none takes half of the tracing.
+    @tf.autograph.experimental.do_not_convert
     def make(step: tf.Tensor) -> dict[str, Any]:
         walks = [tf.numpy_function(order, [step], (tf.int64, tf.int64)) for order in orders]
         whole = (tf.ensure_shape(tf.concat(x, axis=0), [total]) for x in zip(*walks, strict=True))
