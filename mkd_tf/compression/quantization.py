@@ -106,6 +106,8 @@ QUANTIZE_CONFIGS: dict[type, type] = {
 }
 
 
+# tf_keras converts the call of every layer that it builds; none here branches on a tensor.
+@tf.autograph.experimental.do_not_convert
 def quantization_aware(
     twin: tf_keras.Model,
     preserve: str = "nothing",

@@ -104,6 +104,7 @@ def _arguments(layer: keras.layers.Layer, twin_class: type) -> dict[str, Any]:
     return kept
 
 
+@tf.autograph.experimental.do_not_convert
 def keras_twin(model: keras.Model, batch_size: int | None = None) -> tf_keras.Model:
     """Returns a tf_keras model that computes what `model` computes, with copied weights.
 

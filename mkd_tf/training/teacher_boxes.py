@@ -4,6 +4,7 @@ Each time an image is used, its boxes go through the same fresh augmentation as
 the image: a pool augmented once and used again overfits.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import numpy as np
 from keras import ops
 
 from mkd_tf.checks import MkdError
+from mkd_tf.data.image_files import fit_boxes
 from mkd_tf.data.pipeline.image_store import Boxes, ImageStore, Row, pad_boxes
 from mkd_tf.detection import boxes as box_math
 from mkd_tf.detection.postprocess import Detections
-from mkd_tf.evaluation.runners import Runner
+from mkd_tf.evaluation.runners import Runner, on_original
 from mkd_tf.training.arrays import read_arrays, write_arrays
 
 _BATCH = 32
@@ -24,13 +26,17 @@ NO_ROW: Row = (np.zeros((0, 4), "float32"), np.zeros(0, "int32"), np.zeros(0, "f
 def detect(
     store: ImageStore, indices: np.ndarray, runner: Runner, on_progress: Callable[[int, int], None]
 ) -> list[Detections]:
-    """Returns what `runner` finds in the store's images, boxes as fractions of the canvas."""
+    """Returns what `runner` finds in the store's images, boxes as fractions of the fitted image.
+
+    Of the originals, and within them: what `mkd predict` writes of the same images.
+    """
     found: list[Detections] = []
-    size = (runner.image_size, runner.image_size)
     for start in range(0, len(indices), _BATCH):
-        canvases = store.images(indices[start : start + _BATCH]).astype("float32")
-        fitted = ops.image.resize(canvases, size, interpolation="bilinear", antialias=True)
-        found += runner(ops.convert_to_numpy(fitted))
+        images, sizes = store.fitted(indices[start : start + _BATCH], runner.image_size)
+        for seen, size in zip(runner(images), sizes, strict=True):
+            within = on_original(seen, size, store.fit)
+            boxes = np.asarray(fit_boxes(within.boxes, size, store.fit), "float32")
+            found.append(dataclasses.replace(within, boxes=boxes))
         on_progress(len(found), len(indices))
     return found
 

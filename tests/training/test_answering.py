@@ -9,6 +9,7 @@ from mkd_tf.data.base import element
 from mkd_tf.data.pipeline.image_store import ImageStore
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.detectors import build_detector
+from mkd_tf.evaluation.evaluator import EvaluationSet
 from mkd_tf.evaluation.runners import KerasRunner
 from mkd_tf.teachers import ClassMap, OutputsTeacher, build_teacher, map_classes
 from mkd_tf.training.answering import Answer, Answering, places_of
@@ -159,17 +160,19 @@ def network():
     return made
 
 
-def test_a_file_of_a_networks_detections_gives_its_labels(network, tmp_path):
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+def test_a_file_of_a_networks_detections_gives_its_labels(network, tmp_path, fit):
+    """The file as `mkd predict` writes it, from the originals; the labels as a training makes them."""
     images = split(12)
-    store = ImageStore([images], 64, "stretch", 1.0)
-    everything = np.arange(12)
-    found = detect(store, everything, KerasRunner(network), lambda done, of: None)
-    own = {i: row_of(d) for i, d in enumerate(found)}
+    store = ImageStore([images], 96, fit, 1.0)  # The student's input is larger than the teacher's.
+    everything, runner = np.arange(12), KerasRunner(network)
+    own = {i: row_of(d) for i, d in enumerate(detect(store, everything, runner, lambda done, of: None))}
+    found = EvaluationSet([e | {"is_labelled": True} for e in images], 64, fit).detections(runner)
     assert sum((row[2] >= 0.1).sum() for row in own.values()) > 12, "a comparison of nothing"
     teacher = build_teacher(write_predictions(tmp_path, images, found, NAMES))
     index: ClassMap = map_classes(teacher.class_names, NAMES)
     answers = Answering(teacher, index, tmp_path / "teacher").about([images])
-    rows = {i: answer.row("stretch") for i, answer in enumerate(answers)}
+    rows = {i: answer.row(fit) for i, answer in enumerate(answers)}
     unlabelled = everything[4:]
     for most_iou in (0.6, 1.0):
         expected, given = (with_teacher_boxes(store, unlabelled, r, 0.1, most_iou) for r in (own, rows))
@@ -177,7 +180,7 @@ def test_a_file_of_a_networks_detections_gives_its_labels(network, tmp_path):
         np.testing.assert_array_equal(given.known, expected.known)
         np.testing.assert_allclose(given.weights, expected.weights, atol=1e-6)
         np.testing.assert_allclose(given.boxes, expected.boxes, atol=1e-5)
-    places = [places_of(a, "stretch", 3, 0.1) for a in (answers, [Answer(d, (24, 32)) for d in found])]
+    places = [places_of(a, fit, 3, 0.1) for a in (answers, [Answer(d, (24, 32)) for d in found])]
     np.testing.assert_allclose(places[0].profiles, places[1].profiles, atol=1e-5)
     np.testing.assert_allclose(places[0].boxes.boxes, places[1].boxes.boxes, atol=1e-5)
 

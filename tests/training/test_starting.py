@@ -86,6 +86,7 @@ def test_by_default_another_family_keeps_its_random_weights():
     (line,) = start("student", {"student": student}, {"teacher": teacher})
     assert line.startswith("student: keeps its own initial weights, as only 3% (teacher) of them are in")
     assert "--student_init=teacher --start=uniform+imitation" in line
+    assert line.endswith("A larger network of its own family as --guide hands on its channels, too.")
     assert all((a == b).all() for a, b in zip(before, student.get_weights(), strict=True))
     assert start("student", {"student": student}, {"teacher": teacher}, student_init="teacher")
     assert not all((a == b).all() for a, b in zip(before, student.get_weights(), strict=True))
@@ -94,6 +95,11 @@ def test_by_default_another_family_keeps_its_random_weights():
 def test_by_default_the_teacher_is_taken_where_the_guide_is_of_another_family():
     teacher, student = build(1), build(3)
     trained = {"teacher": teacher, "guide": harness.build("resnet(depth=18, width=0.125, pyramid=8)", seed=2)}
+    assert start("student", {"student": student}, trained) == ["student: starts from the teacher"]
+    student = harness.build("mobilenet_v2(pyramid=8)", seed=3)
+    (line,) = start("student", {"student": student}, trained)
+    assert "--guide" not in line, "there is one"
+    student = build(3)
     assert start("student", {"student": student}, trained) == ["student: starts from the teacher"]
     np.testing.assert_array_equal(first_kernel(student), first_kernel(teacher))
 

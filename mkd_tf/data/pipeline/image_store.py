@@ -73,6 +73,7 @@ class ImageStore:
     Attributes:
       truth: the labels' boxes with weight 1, crowds and unknown areas as ignored areas.
       is_labelled: `[N]` bool.
+      fit: `stretch` or `letterbox`.
       gigabytes: the memory that all decoded images take.
       is_cached: whether they are kept in memory.
       is_on_disk: whether each is kept on the disk, once it was decoded.
@@ -92,7 +93,7 @@ class ImageStore:
             do = "Check the data set's train split."
             fail("training images", expected="at least one", got="none", do=do)
         self._side = int(round(image_size * CANVAS_SCALE))
-        self._fit = fit
+        self.fit = fit
         self.gigabytes = len(self) * self._side**2 * 3 / 2**30
         self.is_cached = self.gigabytes <= cache_gb
         self._pool = concurrent.futures.ThreadPoolExecutor(_THREADS)  # its threads start at the first use
@@ -110,7 +111,7 @@ class ImageStore:
                 found = annotation_of(split, position)
             else:
                 found = split[position]
-                self._keep(i, fit_image(found["image"], self._side, self._fit))
+                self._keep(i, fit_image(found["image"], self._side, self.fit))
                 found = {"height_width": found["image"].shape[:2]} | found
             per_image[i] = self._row_of(found)
             self.is_labelled[i], self._ids[i] = bool(found["is_labelled"]), str(found["image/id"])
@@ -139,11 +140,11 @@ class ImageStore:
 
     def _row_of(self, found: Element) -> Row:
         objects = found["objects"]
-        boxes = fit_boxes(objects["bbox"], found["height_width"], self._fit)
+        boxes = fit_boxes(objects["bbox"], found["height_width"], self.fit)
         # A crowd is a box around many objects: no location is assigned to it, and none in
         # it is background.
         weights = np.where(objects["is_crowd"], IGNORED, 1.0).astype("float32")
-        unknown = fit_boxes(unknown_of(found), found["height_width"], self._fit)
+        unknown = fit_boxes(unknown_of(found), found["height_width"], self.fit)
         count = len(unknown)
         if not count:
             return boxes, objects["label"], weights
@@ -187,7 +188,7 @@ class ImageStore:
         rows = list(enumerate(indices.tolist()))
 
         def decode(row: tuple[int, int]) -> None:
-            found[row[0]] = fit_image(image_of(*self._where[row[1]]), self._side, self._fit)
+            found[row[0]] = fit_image(image_of(*self._where[row[1]]), self._side, self.fit)
             self._keep(row[1], found[row[0]])
 
         stored = self._canvas
@@ -195,3 +196,20 @@ class ImageStore:
         for _ in self._pool.map(decode, missing):  # raises what a thread raised
             pass
         return found
+
+    def fitted(self, indices: np.ndarray, side: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """Returns images fitted from their originals, as an evaluation does, and the originals' sizes.
+
+        Not by way of the canvas: images that are resized twice are others than those that the same
+        network finds objects in elsewhere.
+
+        Returns:
+          `[B, side, side, 3]` uint8, and (height, width) of each original.
+        """
+
+        def fit(i: int) -> tuple[np.ndarray, tuple[int, int]]:
+            original = image_of(*self._where[i])
+            return fit_image(original, side, self.fit), original.shape[:2]
+
+        images, sizes = zip(*self._pool.map(fit, indices.tolist()), strict=True)
+        return np.stack(images), list(sizes)
