@@ -87,7 +87,7 @@ def start_networks(
             break
         else:
             if refused:
-                # Measured with teachers from ImageNet: such a guide is worth 3 to 4 AP (docs/experiments.md).
+                # Measured with teachers from ImageNet: such a guide is worth 3 to 5 AP (docs/experiments.md).
                 through = (
                     " A larger network of its own family as --guide hands on its channels, too."
                     if role == "student" and "guide" not in sources
