@@ -4,6 +4,7 @@ A runner hides where the network lives, be it a Keras model or an exported file.
 Its detections come from the one `postprocess` that all of them share.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -100,3 +101,8 @@ def on_original(found: Detections, height_width: tuple[int, int], fit: str) -> D
     boxes = np.clip((found.boxes - np.tile(frame[:2], 2)) / scale, 0, 1).astype("float32")
     inside = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
     return Detections(boxes[inside], found.scores[inside], found.labels[inside])
+
+
+def on_fitted(found: Detections, height_width: tuple[int, int], fit: str) -> Detections:
+    """Carries detections from an original to the fitted image, the way back of `on_original`."""
+    return dataclasses.replace(found, boxes=np.asarray(fit_boxes(found.boxes, height_width, fit), "float32"))

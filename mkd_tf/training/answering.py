@@ -15,12 +15,12 @@ import numpy as np
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.data.base import Element, annotation_of, image_of
-from mkd_tf.data.image_files import fit_boxes
 from mkd_tf.data.pipeline.image_store import Row
 from mkd_tf.data.pipeline.teacher_places import TeacherPlaces
 from mkd_tf.detection.from_detections import SAME_PLACE
 from mkd_tf.detection.postprocess import Detections
 from mkd_tf.evaluation.progress import OnProgress, ignore_progress
+from mkd_tf.evaluation.runners import on_fitted
 from mkd_tf.files import write_bytes
 from mkd_tf.teachers import ClassMap, OutputsTeacher, TeacherImage
 from mkd_tf.training.arrays import read_arrays, write_arrays
@@ -44,8 +44,7 @@ class Answer:
         """Returns boxes as fractions of the fitted image, labels and scores; None without an answer."""
         if self.found is None:
             return None
-        boxes, labels, scores = row_of(self.found)
-        return np.asarray(fit_boxes(boxes, self.height_width, fit), "float32"), labels, scores
+        return row_of(on_fitted(self.found, self.height_width, fit))
 
 
 class Answering:

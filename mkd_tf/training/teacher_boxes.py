@@ -4,7 +4,6 @@ Each time an image is used, its boxes go through the same fresh augmentation as
 the image: a pool augmented once and used again overfits.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,11 +11,10 @@ import numpy as np
 from keras import ops
 
 from mkd_tf.checks import MkdError
-from mkd_tf.data.image_files import fit_boxes
 from mkd_tf.data.pipeline.image_store import Boxes, ImageStore, Row, pad_boxes
 from mkd_tf.detection import boxes as box_math
 from mkd_tf.detection.postprocess import Detections
-from mkd_tf.evaluation.runners import Runner, on_original
+from mkd_tf.evaluation.runners import Runner, on_fitted, on_original
 from mkd_tf.training.arrays import read_arrays, write_arrays
 
 _BATCH = 32
@@ -34,9 +32,7 @@ def detect(
     for start in range(0, len(indices), _BATCH):
         images, sizes = store.fitted(indices[start : start + _BATCH], runner.image_size)
         for seen, size in zip(runner(images), sizes, strict=True):
-            within = on_original(seen, size, store.fit)
-            boxes = np.asarray(fit_boxes(within.boxes, size, store.fit), "float32")
-            found.append(dataclasses.replace(within, boxes=boxes))
+            found.append(on_fitted(on_original(seen, size, store.fit), size, store.fit))
         on_progress(len(found), len(indices))
     return found
 
