@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mkd_tf.detection.layers import NearestUpsample, conv_bn
 from mkd_tf.detection.targets import assign
-from mkd_tf.distillation.distiller import port_of, resized
+from mkd_tf.distillation.outputs import port_of, resized
 from mkd_tf.edgetpu import placement
 from mkd_tf.strategies import STRATEGIES
 from tests import harness, int8

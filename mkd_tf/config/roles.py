@@ -45,6 +45,9 @@ class RolesConfig(Options):
         "As a source; int8 is cheaper on CPUs.",
         choices=TEACHER_PRECISIONS,
     )
+    teacher_cache: int = option(
+        0, "Augmentations of an image whose answers by the sources are kept.", check=at_least(0)
+    )
     class_map: str = option("", "Classes of a foreign teacher by name, as in car=vehicle, truck=vehicle.")
     teacher_gate: str = option(
         "warn", "On a teacher that labels show to be unfit.", free=True, choices=TEACHER_GATES
@@ -69,8 +72,8 @@ class RolesConfig(Options):
     student_weights: str = option("", "A .keras file whose weights the student starts from.")
     backbone_weights: str = option(
         "",
-        "imagenet or a file: what backbones (not tiny's) start from, in every role whose own call does not "
-        "say it, as efficientnet_lite(backbone_weights='') does.",
+        "imagenet or a file: what backbones (not tiny's) start from, unless the network's own call says it, "
+        "as efficientnet_lite(backbone_weights='').",
     )
     guide_strategies: str = option(
         "soft_classes, soft_boxes(weight=2.0)",

@@ -1,18 +1,15 @@
 """The distiller: one training step in which a student learns from labels, teacher and guide."""
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from mkd_tf.checks import fail
 from mkd_tf.detection.precision import in_float32
 from mkd_tf.detection.types import Array, Arrays, Bool, Float, Scalar
-from mkd_tf.detectors.heads import head_of
 from mkd_tf.distillation.answers import Answers
 from mkd_tf.distillation.balance import GUARD_PERIOD
 from mkd_tf.distillation.gradients import StepGradients, read_by_terms
@@ -20,9 +17,10 @@ from mkd_tf.distillation.keras_arguments import UNUSED_IN_COMPILE, UNUSED_IN_FIT
 from mkd_tf.distillation.means import Means
 from mkd_tf.distillation.multi_worker import MultiWorkerModel
 from mkd_tf.distillation.objective import Objective
+from mkd_tf.distillation.outputs import outputs_of, port_of, resized, returned_by
 from mkd_tf.distillation.replicas import inner_optimizer, over_replicas, replica_count, shared_gradients
 from mkd_tf.distillation.task import task_names
-from mkd_tf.strategies.base import Port, Strategy
+from mkd_tf.strategies.base import Strategy
 
 LOSS = "loss"
 """Keras's own name of the sum of all terms in the logs; ours is `total`."""
@@ -37,8 +35,9 @@ class Distiller(MultiWorkerModel):
     "boxes", "weights", "known"}}}` with one entry for each network that learns (see
     `targets.assign`), and `labelled` `[B]` where a strategy chooses by it; S is the largest
     input of the networks, each of which gets the same images at its size. With a teacher that
-    is an `Answers`, it also has `answers`, `{"teacher": outputs}`. Each network runs
-    once per step; unused networks are skipped. The teacher, and a guide that does not learn,
+    is an `Answers`, it also has `answers`, `{"teacher": outputs}`; so it may of other networks that
+    do not learn, which then do not compute. Each network runs once per step; unused ones are
+    skipped. The teacher, and a guide that does not learn,
     run in inference mode, get no gradient and are bit-identical after `fit`.
 
     >>> import mkd_tf
@@ -118,6 +117,16 @@ class Distiller(MultiWorkerModel):
         return ["total", *self.objective.task_names, *own, *details]
 
     @property
+    def sources(self) -> dict[str, keras.layers.Layer]:
+        """The networks that do not learn and of which a strategy reads, by role."""
+        return dict(self._fixed)
+
+    @property
+    def learners(self) -> dict[str, keras.Model]:
+        """The networks that learn, by role."""
+        return dict(self._learning)
+
+    @property
     def trainable_variables(self) -> list[keras.Variable]:
         """The variables of the networks that learn and of the adapters; never the teacher's."""
         owners = [*self._learning.values(), *self.objective.active]
@@ -169,9 +178,20 @@ class Distiller(MultiWorkerModel):
         inner_optimizer(given["optimizer"]).exclude_from_weight_decay([variables[i] for i in undecayed])
         self.compile(**given)
 
+    def answers(self, data: Arrays) -> dict[str, Arrays]:
+        """Returns what the networks that do not learn say of a batch, by role.
+
+        Of a role that has its outputs under `answers` in the batch, those; the others compute.
+        """
+        given = data.get("answers", {})
+        asked = {role: network for role, network in self._fixed.items() if role not in given}
+        return {role: in_float32(own) for role, own in given.items()} | outputs_of(
+            asked, data["images"], training=False
+        )
+
     def train_step(self, data: Arrays) -> dict[str, Array]:
         images, step = data["images"], self.optimizer.iterations
-        outputs = data.get("answers", {}) | outputs_of(self._fixed, images, training=False)
+        outputs = self.answers(data)
         with tf.GradientTape(persistent=True) as through_networks:
             made = returned_by(self._learning, images, training=True)
         read = read_by_terms(made)
@@ -219,8 +239,7 @@ class Distiller(MultiWorkerModel):
         return tf.cond(is_due, squared_gradients, lambda: zeros)
 
     def test_step(self, data: Arrays) -> dict[str, Array]:
-        networks = self._fixed | self._learning
-        outputs = data.get("answers", {}) | outputs_of(networks, data["images"], training=False)
+        outputs = self.answers(data) | outputs_of(self._learning, data["images"], training=False)
         terms = self.objective.terms(outputs, data["targets"])
         return self._report(terms, self.objective.weights(self.progress()))
 
@@ -263,38 +282,3 @@ class Distiller(MultiWorkerModel):
         # Older files hold the short form instead of an objective.
         saved = [name for name in (*_PARTS, "strategies") if name in config]
         return cls(**(config | {name: load(config[name], custom_objects) for name in saved}))
-
-
-def port_of(network: keras.layers.Layer | Answers) -> Port:
-    """Returns the static shapes of a detector's outputs, its anchors and how its head is made."""
-    if isinstance(network, Answers):
-        return network.port()
-    shapes = {name: tuple(t.shape[1:]) for name, t in network.output.items()}
-    return Port(shapes, network.anchors, functools.partial(head_of, network))
-
-
-def outputs_of(
-    networks: Mapping[str, keras.layers.Layer], images: Float[Array, "batch side side 3"], training: bool
-) -> dict[str, Arrays]:
-    """Returns what networks return for the same images, by role, in float32."""
-    return {role: in_float32(own) for role, own in returned_by(networks, images, training).items()}
-
-
-def returned_by(
-    networks: Mapping[str, keras.layers.Layer], images: Float[Array, "batch side side 3"], training: bool
-) -> dict[str, Arrays]:
-    """Returns what networks return for the same images, by role, in the precision they compute in."""
-    return {role: own(resized(images, own), training=training) for role, own in networks.items()}
-
-
-def resized(
-    images: Float[Array, "batch side side 3"], network: keras.layers.Layer
-) -> Float[Array, "batch _ _ 3"]:
-    """Returns images at the network's input size, antialiased; the same ones at equal size."""
-    size = network.image_size
-    if images.shape[1] == size:
-        return images
-    # The same values as `image.resize`, by matrix products: that has no kernel under XLA.
-    scale = np.full(2, size / images.shape[1], "float32")
-    shape = (images.shape[0], size, size, images.shape[-1])
-    return ops.image.scale_and_translate(images, shape, scale, np.zeros(2, "float32"), (1, 2), "bilinear")

@@ -24,7 +24,7 @@ import tensorflow as tf
 from mkd_tf.checks import check_at_least, check_positive, fail
 from mkd_tf.detectors.base import Detector, tap_names
 from mkd_tf.detectors.channel_selection import evenly_spaced
-from mkd_tf.distillation.distiller import port_of
+from mkd_tf.distillation.outputs import port_of
 from mkd_tf.distillation.schedules import WarmupCosine
 from mkd_tf.starts.base import Inherited, Start, inputs_of
 from mkd_tf.strategies.matching import pair_levels

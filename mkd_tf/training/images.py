@@ -13,6 +13,7 @@ from mkd_tf.config import Config
 from mkd_tf.data.base import Dataset, Element
 from mkd_tf.data.pipeline.batches import Stream, training_batches
 from mkd_tf.data.pipeline.image_store import Boxes, ImageStore
+from mkd_tf.data.pipeline.reuse import Reuse
 from mkd_tf.data.pipeline.teacher_places import TeacherPlaces
 from mkd_tf.detection.anchors import Anchors
 
@@ -156,6 +157,7 @@ class Images:
         first_step: int,
         steps: int,
         soft: TeacherPlaces | None = None,
+        reuse: Reuse | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> tf.data.Dataset:
         """Returns a part of a stage's training batches from `first_step` on, with targets for who learns."""
@@ -171,5 +173,6 @@ class Images:
             first_step=first_step,
             steps=steps,
             soft=soft,
+            reuse=reuse,
             part=part,
         )

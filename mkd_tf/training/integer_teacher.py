@@ -22,7 +22,7 @@ from mkd_tf.conversion.tflite.convert import to_tflite
 from mkd_tf.conversion.tflite.runner import RAW, TFLiteRunner
 from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detectors import Detector
-from mkd_tf.distillation.distiller import resized
+from mkd_tf.distillation.outputs import resized
 from mkd_tf.registry import parse_specs
 from mkd_tf.training.answer_terms import answers_only, guide_terms, is_enough
 from mkd_tf.training.plan import Stage
@@ -37,6 +37,7 @@ class IntegerTeacher(keras.layers.Layer):
 
     Attributes:
       anchors, image_size: of the detector.
+      content: as above.
     """
 
     def __init__(self, detector: Detector, content: bytes):
@@ -44,13 +45,13 @@ class IntegerTeacher(keras.layers.Layer):
         self.anchors: Anchors = detector.anchors
         self.image_size: int = detector.image_size
         self._outputs = {name: keras.KerasTensor(detector.output[name].shape) for name in RAW}
-        self._runner = TFLiteRunner(content)
+        self.content, self._runner = content, TFLiteRunner(content)
         self.supports_jit = False  # An interpreter is no operation of XLA.
         self.built = True
 
     @property
     def output(self) -> dict[str, keras.KerasTensor]:
-        """Shapes of the outputs, by name: what `distiller.port_of` reads of a network."""
+        """Shapes of the outputs, by name: what `outputs.port_of` reads of a network."""
         return self._outputs
 
     def call(self, images: Any, training: bool = False) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from mkd_tf.detectors.files import in_precision, load_detector, take_weights
 from mkd_tf.detectors.teachers import assemble_teacher
 from mkd_tf.distillation.answers import Answers
 from mkd_tf.distillation.balance import Balance
-from mkd_tf.distillation.distiller import Distiller, port_of
+from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.distillation.objective import Objective
+from mkd_tf.distillation.outputs import port_of
 from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.registry import parse_specs
 from mkd_tf.strategies import STRATEGIES, Strategy
@@ -28,6 +29,7 @@ from mkd_tf.training.fine_tuning import check_options, freeze, is_pretrained
 from mkd_tf.training.integer_teacher import check_precision
 from mkd_tf.training.parts import obtainable
 from mkd_tf.training.plan import SOFT_SHARES, Stage
+from mkd_tf.training.source_cache import check_cache
 
 # Roles that share a number start from the same weights.
 _INIT = {"teacher": 1, "guide": 2, "student_alone": 3, "student": 3}
@@ -173,6 +175,7 @@ class Networks:
             )
         check_options(self._config.optimizer, stages, self._config.roles)
         check_precision(self._config)
+        check_cache(self._config)
         networks: dict[str, Detector] = {}
         found: list[Stage] = []
         for stage in stages:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,10 +16,12 @@ from mkd_tf.config import Config
 from mkd_tf.data import open_dataset
 from mkd_tf.data.pipeline.image_store import Boxes
 from mkd_tf.data.pipeline.mixing import check_mixing
+from mkd_tf.data.pipeline.reuse import Reuse
 from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detectors import Detector
 from mkd_tf.detectors.files import load_detector
 from mkd_tf.detectors.teachers import assemble_teacher
+from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.evaluation.console import make_console, say
 from mkd_tf.evaluation.cost import parameters
 from mkd_tf.evaluation.progress import bar
@@ -37,6 +40,7 @@ from mkd_tf.training.measuring import Measuring
 from mkd_tf.training.networks import Networks
 from mkd_tf.training.plan import Stage, plan
 from mkd_tf.training.recording import Recording
+from mkd_tf.training.source_cache import forget, source_cache
 from mkd_tf.training.stage import Outcome, train_stage
 from mkd_tf.training.starting import start_networks
 from mkd_tf.training.teaching import Teaching
@@ -223,20 +227,23 @@ class Run:
             if not stage.method:
                 learning = self.networks.in_precision(learning, lambda p: self._learning(stage, steps, p))
         others: dict[str, Any] = networks | {r: n for r, n in learning.items() if r != "student"}
-        batches = functools.partial(self.images.batches, role, boxes, anchors)
+        drawn: Callable[..., tf.data.Dataset] = functools.partial(
+            self.images.batches, role, boxes, anchors, steps=steps, soft=soft
+        )
         if self.config.roles.teacher_precision == "int8" and "teacher" in stage.sources:
-            drawn = functools.partial(batches, steps=steps, soft=soft)
             others["teacher"] = integer_teacher(stage, networks["teacher"], drawn, self.config, self.say)
         if stage.method:
             # Else initial adapters depend on which networks this process, or a killed one, made before.
             self.networks.seed("student")
         with scope():
             distiller = self.networks.distiller(stage, learning["student"], others, steps)
+        if self.config.roles.teacher_cache and stage.sources:
+            drawn = self._answered(role, distiller, drawn)
         outcome = train_stage(
             role,
             distiller,
             averaged,
-            lambda first: workers.shared(lambda part: batches(first, steps, soft, part), common.batch_size),
+            lambda first: workers.shared(lambda part: drawn(first, part=part), common.batch_size),
             self.measuring.images("validation", student.image_size) if workers.is_chief else None,
             self.folder / role,
             epochs=stage.epochs,
@@ -249,9 +256,21 @@ class Run:
             on_row=self._guard() if role == "student" else None,
             workers=workers,
         )
+        forget(self.folder / role)
         ended = stage, steps, cast(Outcome, outcome), averaged, networks.get("teacher")
         workers.on_chief(lambda: self.record.stage(*ended))
         self.advice.ended(role)
+
+    def _answered(
+        self, role: str, distiller: Distiller, drawn: Callable[..., tf.data.Dataset]
+    ) -> Callable[..., tf.data.Dataset]:
+        """Returns a stage's batches with what its sources say of them, kept from their first time on."""
+        again = functools.partial(drawn, reuse=Reuse(self.config.roles.teacher_cache))
+        folder = self.folder / role
+        cache = source_cache(
+            role, distiller, again(0).element_spec, self.images, self.config, folder, self.say
+        )
+        return drawn if cache is None else lambda first, part: cache.answered(again(first, part=part))
 
     def _boxes(self, stage: Stage, networks: dict[str, Detector], anchors: Anchors) -> Boxes:
         """Returns the boxes to train on; the chief makes those of the teacher, and the others read them."""

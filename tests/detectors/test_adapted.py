@@ -16,7 +16,8 @@ from mkd_tf.detection import targets as target_math
 from mkd_tf.detection.anchors import Anchors, grid_anchors
 from mkd_tf.detectors import AdaptedDetector, adapt
 from mkd_tf.detectors.files import load_detector, save_detector
-from mkd_tf.distillation.distiller import Distiller, port_of
+from mkd_tf.distillation.distiller import Distiller
+from mkd_tf.distillation.outputs import port_of
 from mkd_tf.strategies import AttentionMap, LayerRelation, SoftBoxes, SoftClasses
 from mkd_tf.strategies.matching import match_anchors
 

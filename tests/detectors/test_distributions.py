@@ -8,7 +8,7 @@ import tensorflow as tf
 from mkd_tf.checks import MkdError
 from mkd_tf.detection import layers
 from mkd_tf.detectors.base import check_outputs
-from mkd_tf.distillation.distiller import port_of
+from mkd_tf.distillation.outputs import port_of
 from tests import harness
 
 SPEC = "tiny(bins=8)"

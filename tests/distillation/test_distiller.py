@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from mkd_tf.checks import MkdError
 from mkd_tf.detectors import DETECTORS
-from mkd_tf.distillation.distiller import Distiller, resized
+from mkd_tf.distillation.distiller import Distiller
+from mkd_tf.distillation.outputs import resized
 from mkd_tf.distillation.task import DetectionTask
 from mkd_tf.strategies import STRATEGIES, SoftClasses
 from tests.strategies import fakes

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from mkd_tf.checks import MkdError
-from mkd_tf.distillation.distiller import Distiller, resized
+from mkd_tf.distillation.distiller import Distiller
+from mkd_tf.distillation.outputs import resized
 from mkd_tf.strategies import STRATEGIES
 from tests.distillation.test_distiller import batch, detector, endless
 

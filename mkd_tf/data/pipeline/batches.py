@@ -3,7 +3,8 @@
 A batch is drawn from one or several streams (labelled and unlabelled images). A stream
 goes through a new permutation of its images in each epoch; the permutation depends on
 (seed, epoch), the augmentation on (seed, epoch, example), mosaic and mixup on (seed,
-step). To continue from step 1,000, only the number 1,000 has to be restored.
+step). With `reuse` an image's augmentations come back. To continue from step 1,000, only
+the number 1,000 has to be restored.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from mkd_tf.config import AugmentationConfig
 from mkd_tf.data.base import Element
 from mkd_tf.data.pipeline import augmentation, mixing
 from mkd_tf.data.pipeline.image_store import IGNORED, Boxes, ImageStore
+from mkd_tf.data.pipeline.reuse import Reuse
 from mkd_tf.data.pipeline.teacher_places import TeacherPlaces
 from mkd_tf.detection import targets as target_math
 from mkd_tf.detection.anchors import Anchors
@@ -98,6 +100,7 @@ def training_batches(
     first_step: int,
     steps: int,
     soft: TeacherPlaces | None = None,
+    reuse: Reuse | None = None,
     part: tuple[int, int] = (0, 1),
 ) -> tf.data.Dataset:
     """Returns the batches of steps `first_step` to `steps - 1`.
@@ -112,6 +115,7 @@ def training_batches(
       image_size: side of the largest input.
       first_step, steps: number of the first batch, and that after the last.
       soft: what a teacher that only answers with detections says of every image, if there is one.
+      reuse: which augmentations come back, without mosaic and mixup; None: none does.
       part: i of n: each batch is the i-th of n equal parts of what it is for (0, 1).
 
     Raises:
@@ -122,7 +126,8 @@ def training_batches(
       targets being those of `targets.assign`, `known` `[B]` and `labelled` `[B]`, 1 for the
       images of a labelled stream; and, if any image has an ignored area, `ignored` `[B, N]` of
       `targets.ignored`. With `soft` also `answers`, `{"teacher": ...}`, the outputs of
-      `TeacherPlaces.split`.
+      `TeacherPlaces.split`; with `reuse` also `views` `[B, 3]` int64: the image's number, the slot of
+      its augmentation and the generation of that.
     """
     for stream in streams:
         if not len(stream.indices) or stream.per_batch < 1:
@@ -153,6 +158,10 @@ def training_batches(
         walks = [tf.numpy_function(order, [step], (tf.int64, tf.int64)) for order in orders]
         whole = (tf.ensure_shape(tf.concat(x, axis=0), [total]) for x in zip(*walks, strict=True))
         indices, epochs = (x[taken] for x in whole)
+        more = {}
+        if reuse is not None:
+            more = {"views": tf.stack([indices, reuse.slot(epochs), reuse.generation(epochs)], axis=1)}
+            epochs = reuse.variant(epochs)
         keys = tf.stack(
             [tf.fill(tf.shape(indices), tf.constant(seed, tf.int64)), epochs * len(store) + indices], 1
         )
@@ -170,10 +179,9 @@ def training_batches(
             cut_weight,
         )
         images, moved, labels, weights, known = (x[own] for x in examples) if is_mixed else examples
-        answers = {}
         if soft is not None:
             weights, outputs = soft.split(anchors, moved, labels, weights, image_size, profiles)
-            answers = {"answers": {"teacher": outputs}}
+            more |= {"answers": {"teacher": outputs}}
         assigned = {}
         for role, grid in anchors.items():
             scaled = moved * (grid.image_size / image_size)
@@ -182,7 +190,7 @@ def training_batches(
             if has_ignored:
                 found["ignored"] = target_math.ignored(grid, scaled, weights, found["weights"])
             assigned[role] = found
-        return {"images": images, "targets": assigned} | answers
+        return {"images": images, "targets": assigned} | more
 
     numbers = tf.data.Dataset.range(first_step, steps)
     return numbers.map(make, num_parallel_calls=2, deterministic=True).prefetch(4)
