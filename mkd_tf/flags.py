@@ -7,9 +7,11 @@ program starts, not when it is imported.
 import dataclasses
 import itertools
 import logging
+import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 import textwrap
 import traceback
@@ -239,6 +241,8 @@ def run(
     given = set(sys.argv[1:])
     # Before anything heavy is imported, and with status 0: absl's own --help exits with 1.
     if given & {"--help", "-help", "-h", "--helpshort"}:
+        # `--help | head` ends as quietly as other programs do.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         print(_help(about or "", parts, appendix))
         sys.exit()
     if "--version" in given:
@@ -260,6 +264,10 @@ def run(
         except KeyboardInterrupt:
             print(interrupted, file=sys.stderr)
             return 130
+        except BrokenPipeError:
+            # Whoever read the output is gone, as `head` is after its lines.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 128 + signal.SIGPIPE
         except Exception as error:
             if FLAGS.debug:
                 traceback.print_exc()
