@@ -65,12 +65,11 @@ audit: .venv-audit/installed
 	.venv-audit/bin/pip install 'pip-audit>=2.10,<3'
 	touch $@
 
-# In this order also with -j: the summary of pytest is the last that is printed.
+# Types are checked on one processor while pytest begins, which takes longer: its summary is the last that is printed.
 test: venv
 	$(MAKE) lint
 	$(MAKE) contracts
-	$(MAKE) types
-	$(MAKE) pytest
+	$(MAKE) -j2 types pytest
 
 lint: venv
 	$(BIN)/ruff check .
