@@ -10,7 +10,6 @@ separately; a kill between the two tears the state.
 import dataclasses
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -23,7 +22,7 @@ from mkd_tf.checks import MkdError, fail
 from mkd_tf.files import atomic_write, hash_of, storing, write_bytes
 from mkd_tf.schemas.training import StateFile
 from mkd_tf.training.arrays import DAMAGE, load_arrays
-from mkd_tf.training.workers import SECONDS_TO_BE_SEEN, Workers
+from mkd_tf.training.workers import Workers
 
 _FILES = ("arrays.npz", "state.json")
 _SUMS = "SHA256SUMS"
@@ -121,26 +120,18 @@ def common_backup(folder: Path, save_beginning: Callable[[], None], workers: Wor
     if workers.count == 1:
         return load_backup(folder)
 
-    def begun() -> Backup | None:
-        found = load_backup(folder)
-        if found is None:
+    def begin() -> None:
+        if load_backup(folder) is None:
             save_beginning()
-        return found or load_backup(folder)
 
-    found = workers.on_chief(begun)
-    wanted = [workers.of_all(_number(found, key))[0] for key in ("epoch", "step")]
-    deadline = time.monotonic() + SECONDS_TO_BE_SEEN
-    while found is None or [_number(found, key) for key in ("epoch", "step")] != wanted:
-        if time.monotonic() > deadline:
-            fail(
-                f"worker {workers.index}, {folder}",
-                expected=f"the chief's backup after epoch {wanted[0]} and {wanted[1]} steps",
-                got="none" if found is None else "another",
-                do="Put the --workdir in a folder that all machines share.",
-            )
-        time.sleep(0.5)
-        found = load_backup(folder)
-    return found
+    workers.on_chief(begin)
+    what = "the chief's newest backup"
+    return workers.agreed(
+        lambda: load_backup(folder),
+        lambda b: [_number(b, "epoch"), _number(b, "step"), int(b is None)],
+        folder,
+        what,
+    )
 
 
 def _number(backup: Backup | None, key: Literal["epoch", "step"]) -> int:

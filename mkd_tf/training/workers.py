@@ -11,7 +11,7 @@ A run on one machine is its own chief and waits for nobody.
 import contextlib
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -154,20 +154,38 @@ class Workers:
         Raises:
           MkdError: if it does not within the time that network file systems take.
         """
-        if self._strategy is None:
-            return path
-        wanted = self.of_all(_content(path) if self.is_chief else 0)[0]
+        if self._strategy is not None:
+            self.agreed(
+                lambda: _content(path), lambda number: [number], path, "the file that the chief wrote"
+            )
+        return path
+
+    def agreed(self, look: Callable[[], T], numbers: Callable[[T], Sequence[int]], at: Path, what: str) -> T:
+        """Looks again and again until this worker sees what the chief sees; returns what it saw then.
+
+        Args:
+          look: reads what is at `at`.
+          numbers: that are the same for what is the same, and always as many.
+          at: a file or folder.
+          what: the chief has there.
+
+        Raises:
+          MkdError: if it does not within the time that network file systems take.
+        """
+        found = look()
+        wanted = [self.of_all(number)[0] for number in numbers(found)]
         deadline = time.monotonic() + SECONDS_TO_BE_SEEN
-        while _content(path) != wanted:
+        while list(numbers(found)) != wanted:
             if time.monotonic() > deadline:
                 fail(
-                    f"worker {self.index}, {path}",
-                    expected="the file that the chief wrote",
-                    got="another" if path.exists() else "none",
+                    f"worker {self.index}, {at}",
+                    expected=what,
+                    got="another" if at.exists() else "none",
                     do="Put the --workdir in a folder that all machines share.",
                 )
             time.sleep(0.2)
-        return path
+            found = look()
+        return found
 
 
 def _content(path: Path) -> int:
