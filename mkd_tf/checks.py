@@ -5,7 +5,7 @@ passes the name to use in it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, NoReturn
 
@@ -95,3 +95,10 @@ def check_shape(name: str, shape: Sequence[int | None], expected: Sequence[int |
     )
     if not fits:
         fail(name, expected=f"shape {list(expected)}", got=f"shape {list(shape)}", do=f"Reshape {name}.")
+
+
+def check_no_clash(name: str, expected: str, clashes: Mapping[str, bool]) -> None:
+    """Raises `MkdError` if an option does not go with another: with the first of `clashes` that holds."""
+    got = [text for text, holds in clashes.items() if holds]
+    if got:
+        fail(name, expected=expected, got=got[0], do="Leave one of the two out.")

@@ -37,8 +37,8 @@ class Distiller(MultiWorkerModel):
     input of the networks, each of which gets the same images at its size. With a teacher that
     is an `Answers`, it also has `answers`, `{"teacher": outputs}`; so it may of other networks that
     do not learn, which then do not compute. Each network runs once per step; unused ones are
-    skipped. The teacher, and a guide that does not learn,
-    run in inference mode, get no gradient and are bit-identical after `fit`.
+    skipped. The teacher, and a guide that does not learn, run in inference mode, get no gradient
+    and are bit-identical after `fit`.
 
     >>> import mkd_tf
     >>> make = lambda size: mkd_tf.Tiny(size=size, image_size=64, class_names=("cat", "cup"))

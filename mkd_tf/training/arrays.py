@@ -23,7 +23,7 @@ _HASH = "sha256"
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Writes arrays by name, whole or not at all."""
     with atomic_write(path) as stream:
-        np.savez(stream, allow_pickle=False, **arrays, **{_HASH: np.array(_digest(arrays))})
+        np.savez(stream, allow_pickle=False, **arrays, **{_HASH: np.array(digest_of(arrays))})
 
 
 def read_arrays(path: Path, what: str, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -35,7 +35,7 @@ def read_arrays(path: Path, what: str, names: Sequence[str]) -> dict[str, np.nda
     try:
         found = load_arrays(path)
         stored = found.pop(_HASH, None)
-        if stored is not None and str(stored) != _digest(found):
+        if stored is not None and str(stored) != digest_of(found):
             raise ValueError("it differs from its hash")
         return {name: found[name] for name in names}
     except DAMAGE as error:
@@ -51,7 +51,8 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         return {name: stored[name] for name in stored.files}
 
 
-def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """Returns a hash of arrays, of their names and types."""
     digest = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())

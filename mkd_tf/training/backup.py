@@ -120,18 +120,17 @@ def common_backup(folder: Path, save_beginning: Callable[[], None], workers: Wor
     if workers.count == 1:
         return load_backup(folder)
 
-    def begin() -> None:
-        if load_backup(folder) is None:
+    def begun() -> Backup | None:
+        found = load_backup(folder)
+        if found is None:
             save_beginning()
+        return found or load_backup(folder)
 
-    workers.on_chief(begin)
-    what = "the chief's newest backup"
-    return workers.agreed(
-        lambda: load_backup(folder),
-        lambda b: [_number(b, "epoch"), _number(b, "step"), int(b is None)],
-        folder,
-        what,
-    )
+    def numbers(found: Backup | None) -> list[int]:
+        return [_number(found, "epoch"), _number(found, "step"), int(found is None)]
+
+    found = workers.on_chief(begun)
+    return workers.agreed(found, lambda: load_backup(folder), numbers, folder, "the chief's newest backup")
 
 
 def _number(backup: Backup | None, key: Literal["epoch", "step"]) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from mkd_tf.checks import MkdError, fail
+from mkd_tf.checks import MkdError, check_no_clash, fail
 from mkd_tf.config import Config
 from mkd_tf.conversion.base import CALIBRATION_IMAGES
 from mkd_tf.conversion.calibration import Calibration
@@ -78,11 +78,8 @@ def check_precision(config: Config) -> None:
         f"--teacher_views={config.roles.teacher_views}": config.roles.teacher_views != "none",
         "several teachers": "," in config.roles.teacher_weights,
     }
-    got = [text for text, clash in clashes.items() if clash]
-    if got:
-        expected = "one network, on one replica and without XLA, whose int8 file answers"
-        do = "Leave one of the two out."
-        fail("teacher_precision int8", expected=expected, got=got[0], do=do)
+    expected = "one network, on one replica and without XLA, whose int8 file answers"
+    check_no_clash("teacher_precision int8", expected, clashes)
 
 
 def beyond_predictions(strategies: str, guide_strategies: str = "") -> list[str]:

@@ -27,11 +27,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mkd_tf.checks import fail
+from mkd_tf.checks import check_no_clash, fail
 from mkd_tf.config import Config
 from mkd_tf.data.pipeline.canvas_file import CanvasFile
 from mkd_tf.distillation.distiller import Distiller
-from mkd_tf.distillation.outputs import outputs_of
+from mkd_tf.distillation.outputs import outputs_of, port_of
+from mkd_tf.training.arrays import digest_of
+from mkd_tf.training.backup import arrays_of
 from mkd_tf.training.images import Images
 
 _LOGGER = logging.getLogger(__name__)
@@ -45,15 +47,14 @@ Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 def check_cache(config: Config) -> None:
     """Raises `MkdError` for options that do not go with `--teacher_cache`."""
     augmentation, count = config.augmentation, config.roles.teacher_cache
+    if not count:
+        return
     clashes = {
         f"--distribution={config.run.distribution}": config.run.distribution != "none",
         "--mosaic": augmentation.mosaic > 0,
         "--mixup": augmentation.mixup > 0,
     }
-    got = [text for text, clash in clashes.items() if clash]
-    if count and got:
-        expected = "images that come back as they were, on one machine"
-        fail(f"teacher_cache {count}", expected=expected, got=got[0], do="Leave one of the two out.")
+    check_no_clash(f"teacher_cache {count}", "images that come back as they were, on one machine", clashes)
 
 
 def forget(folder: Path) -> None:
@@ -71,7 +72,10 @@ def what_terms_read(distiller: Distiller, batch: Mapping[str, Any]) -> dict[str,
     count = batch["images"].shape[0]
     networks = distiller.sources | distiller.learners
     specs = {
-        role: {name: tf.TensorSpec((count, *x.shape[1:]), tf.float32) for name, x in network.output.items()}
+        role: {
+            name: tf.TensorSpec((count, *shape), tf.float32)
+            for name, shape in port_of(network).shapes.items()
+        }
         for role, network in networks.items()
     }
     read: dict[str, list[str]] = {}
@@ -119,9 +123,11 @@ class SourceCache:
         self._shapes = [shapes[role][name] for role, name in self._order]
         self._sizes = [math.prod(shape) for shape in self._shapes]
         self._slots, self._compute = slots, compute
-        self._row = {int(index): row for row, index in enumerate(np.unique(indices))}
+        rows = np.unique(indices)
+        self._row = {int(index): row for row, index in enumerate(rows)}
         self._bytes = _RECORD.size + 2 * sum(self._sizes)
-        self._head = _MAGIC + hashlib.sha256(f"{key} {self._bytes} {slots}".encode()).digest()
+        layout = f"{key} {self._bytes} {slots} {rows.tolist()}"
+        self._head = _MAGIC + hashlib.sha256(layout.encode()).digest()
         self.bytes = len(self._head) + len(self._row) * slots * self._bytes
         self.computed = 0
         self._lock, self._is_open = threading.Lock(), True
@@ -229,9 +235,9 @@ def source_cache(
     if not read:
         return None
     networks = {name: distiller.sources[name] for name in read}
+    ports = {name: port_of(network) for name, network in networks.items()}
     shapes = {
-        name: {output: tuple(networks[name].output[output].shape[1:]) for output in outputs}
-        for name, outputs in read.items()
+        name: {output: ports[name].shape(output) for output in outputs} for name, outputs in read.items()
     }
 
     @tf.function(autograph=False)
@@ -244,7 +250,7 @@ def source_cache(
     key = hashlib.sha256(f"{sorted(shapes.items())} {config.augmentation} {config.run.seed}".encode())
     key.update(f"{images.image_size} {images.store.digest()} {images.store.content_digest()}".encode())
     for name in sorted(networks):
-        key.update(_weights_digest(networks[name]))
+        key.update(_weights_of(networks[name]))
     try:
         cache = SourceCache(folder / _NAME, key.hexdigest(), indices, slots, shapes, compute)
     except OSError as error:
@@ -266,9 +272,6 @@ def source_cache(
     return cache
 
 
-def _weights_digest(network: keras.layers.Layer) -> bytes:
-    """Returns a hash of all weights of a network, or of the file that it runs."""
-    digest = hashlib.sha256(getattr(network, "content", b""))
-    for variable in network.variables:
-        digest.update(np.ascontiguousarray(variable.numpy()).tobytes())
-    return digest.digest()
+def _weights_of(network: keras.layers.Layer) -> bytes:
+    """Returns the file that a network runs, or a hash of its weights."""
+    return getattr(network, "content", b"") or digest_of(arrays_of({"network": network.variables})).encode()

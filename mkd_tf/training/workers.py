@@ -155,15 +155,17 @@ class Workers:
           MkdError: if it does not within the time that network file systems take.
         """
         if self._strategy is not None:
-            self.agreed(
-                lambda: _content(path), lambda number: [number], path, "the file that the chief wrote"
-            )
+            what = "the file that the chief wrote"
+            self.agreed(_content(path), lambda: _content(path), lambda content: [content], path, what)
         return path
 
-    def agreed(self, look: Callable[[], T], numbers: Callable[[T], Sequence[int]], at: Path, what: str) -> T:
+    def agreed(
+        self, found: T, look: Callable[[], T], numbers: Callable[[T], Sequence[int]], at: Path, what: str
+    ) -> T:
         """Looks again and again until this worker sees what the chief sees; returns what it saw then.
 
         Args:
+          found: what it saw before.
           look: reads what is at `at`.
           numbers: that are the same for what is the same, and always as many.
           at: a file or folder.
@@ -172,7 +174,6 @@ class Workers:
         Raises:
           MkdError: if it does not within the time that network file systems take.
         """
-        found = look()
         wanted = [self.of_all(number)[0] for number in numbers(found)]
         deadline = time.monotonic() + SECONDS_TO_BE_SEEN
         while list(numbers(found)) != wanted:

@@ -38,6 +38,12 @@ def cache_at(path, key="key", slots=2, with_compute=compute):
     return SourceCache(path, key, INDICES, slots, SHAPES, with_compute)
 
 
+def test_rows_of_other_images_are_not_read(tmp_path):
+    answered(cache_at(tmp_path / "c"), [1], [[4, 0, 0]])
+    others = SourceCache(tmp_path / "c", "key", INDICES + 3, 2, SHAPES, compute)
+    assert first_numbers(answered(others, [2], [[7, 0, 0]])) == [2]
+
+
 def answered(cache, images, views):
     """One batch through the cache: images by their first number, views (index, slot, generation)."""
     pixels = np.zeros((len(images), 2, 2, 3), "float32")
