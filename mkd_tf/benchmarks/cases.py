@@ -36,9 +36,11 @@ SUITES: dict[str, dict[str, str]] = {
         "guide's forward pass": "steps:guide_forward",
         "default": "steps:default",
         "mkd": "steps:mkd",
+        "mkd in the last 40 % of a run": "steps:late_mkd",
         "keras.distillation, one tap and one logits loss": "steps:keras_distillation",
     },
     "input": {
+        "student alone, which consumes them": "steps:student_images",
         "batches of training": "inputs:batches",
         "assignment of targets": "inputs:assignment",
     },

@@ -1,5 +1,6 @@
 """Training steps of the pair of `configs/bccd.cfg`: tiny networks at 192 px, 16 images of noise."""
 
+import dataclasses
 from typing import Any
 
 import keras
@@ -18,7 +19,7 @@ BATCH, SIDE, OBJECTS = 16, 192, 12
 CLASS_NAMES = ("platelets", "red", "white")
 DEFAULT = "soft_classes, soft_boxes(weight=2.0)"
 _LENGTH = 100_000
-"""Steps of the run that is said to be timed: all terms are on in its beginning."""
+"""Steps of the run that is said to be timed: all terms act in its beginning."""
 
 
 def network(size: str) -> Detector:
@@ -57,7 +58,9 @@ def _steps(model: keras.Model, data: Any) -> Work:
     return Work(call, "step")
 
 
-def _distilling(strategies: str, with_guide: bool = False, balance: str = "fixed") -> Work:
+def _distilling(
+    strategies: str, with_guide: bool = False, balance: str = "fixed", progress: float = 0.0
+) -> Work:
     student = network("fast")
     sources: dict[str, Any] = {"teacher": network("teacher")} if strategies else {}
     if with_guide:
@@ -65,6 +68,7 @@ def _distilling(strategies: str, with_guide: bool = False, balance: str = "fixed
     given = strategies_of(strategies)
     distiller = Distiller(student, **sources, strategies=given, beta=2.0, balance=balance, steps=_LENGTH)
     distiller.compile(optimizer=FusedAdamW(1e-3), jit_compile=False)
+    distiller.optimizer.iterations.assign(int(progress * _LENGTH))
     return _steps(distiller, batch(student))
 
 
@@ -95,9 +99,20 @@ def default() -> Work:
     return _distilling(DEFAULT)
 
 
-def mkd() -> Work:
-    """The whole method, with a guide."""
-    return _distilling(expanded(MKD, has_guide=True), with_guide=True, balance=balance_of(MKD, "auto"))
+def mkd(progress: float = 0.0) -> Work:
+    """The whole method, with a guide, while all of its terms act."""
+    strategies = expanded(MKD, has_guide=True)
+    return _distilling(strategies, with_guide=True, balance=balance_of(MKD, "auto"), progress=progress)
+
+
+def late_mkd() -> Work:
+    """The whole method in the last 40 % of a run, when the terms of hidden layers have ended."""
+    return mkd(progress=0.7)
+
+
+def student_images() -> Work:
+    """A step of the student alone, of one image: how fast batches are consumed."""
+    return dataclasses.replace(student_alone(), unit="image", units=BATCH)
 
 
 @keras.saving.register_keras_serializable("mkd_tf")

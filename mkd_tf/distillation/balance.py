@@ -30,11 +30,10 @@ from keras import ops
 from mkd_tf.checks import check_at_least, check_one_of, fail
 from mkd_tf.config import BALANCE_MODES
 from mkd_tf.detection.types import Array, Bool, Float, Int, Scalar
+from mkd_tf.strategies.base import GUARD_PERIOD
 
 LARGEST_SCALE = 100.0
 """Limit of a scale: a term that is almost zero while it is measured would get any weight."""
-GUARD_PERIOD = 20
-"""Steps between two measurements of the gradients."""
 SHARE_RATE = 0.5
 """How far a scale moves, in its logarithm, towards the ratio measured last: one batch is noisy."""
 
@@ -105,6 +104,16 @@ class Balance(keras.layers.Layer):
     def uses_gradients(self) -> bool:
         """Whether weights depend on what `guard` measures."""
         return bool(self.gradient_cap) or self.mode == "gradient_share"
+
+    def measures(self, step: int | Int[Array, ""]) -> Bool[Array, ""]:
+        """Returns whether a step's terms, or their gradients, decide later weights.
+
+        Args:
+          step: number of the step, from 0.
+        """
+        is_open = ops.less(step, self.end if self.mode == "calibrated" else 0)
+        is_due = ops.equal(step % GUARD_PERIOD, 0)
+        return ops.logical_or(is_open, is_due) if self.uses_gradients else is_open
 
     def scales(self) -> dict[str, Scalar]:
         """Returns the factor of every strategy's term: scale times cap."""

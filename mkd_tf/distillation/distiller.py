@@ -11,7 +11,6 @@ from mkd_tf.checks import fail
 from mkd_tf.detection.precision import in_float32
 from mkd_tf.detection.types import Array, Arrays, Bool, Float, Scalar
 from mkd_tf.distillation.answers import Answers
-from mkd_tf.distillation.balance import GUARD_PERIOD
 from mkd_tf.distillation.gradients import StepGradients, read_by_terms
 from mkd_tf.distillation.keras_arguments import UNUSED_IN_COMPILE, UNUSED_IN_FIT, given_of, refuse
 from mkd_tf.distillation.means import Means
@@ -20,7 +19,7 @@ from mkd_tf.distillation.objective import Objective
 from mkd_tf.distillation.outputs import outputs_of, port_of, resized, returned_by
 from mkd_tf.distillation.replicas import inner_optimizer, over_replicas, replica_count, shared_gradients
 from mkd_tf.distillation.task import task_names
-from mkd_tf.strategies.base import Strategy
+from mkd_tf.strategies.base import GUARD_PERIOD, Strategy
 
 LOSS = "loss"
 """Keras's own name of the sum of all terms in the logs; ours is `total`."""
@@ -196,28 +195,26 @@ class Distiller(MultiWorkerModel):
             made = returned_by(self._learning, images, training=True)
         read = read_by_terms(made)
         outputs |= read
-        with tf.GradientTape(persistent=True) as through_terms:
-            through_terms.watch(read)
-            terms = self.objective.terms(outputs, data["targets"])
-            weights = self.objective.weights(self.progress())
-            means = {name: ops.mean(term) / replica_count() for name, term in terms.items()}
-            total = sum(weights[name] * mean for name, mean in means.items())
-            # Only a loss-scaling optimiser changes it, and divides the gradients again.
-            scaled = self.optimizer.scale_loss(total)
-        back = StepGradients(made, read, through_networks, through_terms)
+        variables, progress = self.trainable_variables, self.progress()
+        weights, counts = self.objective.weights(progress), self.objective.counts(step)
+        due, back = self.objective.due(step, progress), StepGradients(made, read, through_networks, variables)
+        terms: dict[str, Array] = {}
+        for group, compute in self.objective.parts(outputs, data["targets"]).items():
+            terms |= back.add(group, compute, due.get(group[0]))
+        means = {name: ops.mean(term) / replica_count() for name, term in terms.items()}
         is_due = ops.equal(step % GUARD_PERIOD, 0)
-        squares = self._squares(back, means, is_due)
-        variables = self.trainable_variables
-        gradients = back.of(scaled, variables)
+        squares = self._squares(back, is_due)
+        # Only a loss-scaling optimiser has one, and divides the gradients again.
+        scale = self.optimizer.scale_loss(ops.ones(()))
+        gradients = back.of({g: scale * weights[g[0]] * counts[g[0]] for g in back.groups})
         self.balance.measure(over_replicas(means), step)
         self.balance.guard(over_replicas(squares), weights, is_due)
         self.objective.observe(outputs)
         self.optimizer.apply(shared_gradients(gradients, self.optimizer), variables)
-        return self._report(terms, weights, details=True)
+        counted = {name: counts[name] * term for name, term in terms.items()}
+        return self._report(counted, weights, details=True)
 
-    def _squares(
-        self, back: StepGradients, means: Arrays, is_due: Bool[Array, ""]
-    ) -> Float[Array, " groups"]:
+    def _squares(self, back: StepGradients, is_due: Bool[Array, ""]) -> Float[Array, " groups"]:
         """Returns the squared gradient at the taps of each of the balance's groups of terms."""
         targets = {s.name: s.target for s in self.objective.active}
         targets |= {name: role for role in self._learning for name in task_names(role)}
@@ -225,7 +222,7 @@ class Distiller(MultiWorkerModel):
         def squared_gradients() -> Array:
             found = []
             for group in self.balance.groups:
-                gradients = back.at_taps(targets[group[0]], [means[n] for n in group])
+                gradients = back.at_taps(targets[group[0]], group)
                 found.append(sum(ops.sum(ops.square(g)) for g in gradients))
             return ops.stack([ops.cast(f, "float32") for f in found])
 

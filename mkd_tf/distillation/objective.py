@@ -3,17 +3,19 @@
 A student that is pruned or quantised goes on learning from its teacher by the same object.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from mkd_tf.checks import fail
 from mkd_tf.detection.anchors import Anchors
-from mkd_tf.detection.types import Array, ArraysByRole, PerExample, Scalar
+from mkd_tf.detection.types import Array, ArraysByRole, Bool, Int, PerExample, Scalar
 from mkd_tf.distillation.balance import Balance
 from mkd_tf.distillation.replicas import over_replicas
-from mkd_tf.distillation.schedules import ramp
+from mkd_tf.distillation.schedules import is_inside, ramp
 from mkd_tf.distillation.task import DetectionTask, task_names
 from mkd_tf.strategies.base import Port, Strategy
 from mkd_tf.strategies.keras_losses import as_strategy
@@ -108,18 +110,53 @@ class Objective:
         """Names of the tasks' terms, in the order in which they are reported."""
         return tuple(name for role in self.anchors for name in task_names(role))
 
-    def terms(self, outputs: ArraysByRole, targets: ArraysByRole) -> dict[str, PerExample]:
-        """Returns every term before its weight, by name.
+    def parts(
+        self, outputs: ArraysByRole, targets: ArraysByRole
+    ) -> dict[tuple[str, ...], Callable[[], dict[str, PerExample]]]:
+        """Returns what computes the terms before their weights: a task's together, each strategy's alone.
 
         Args:
           outputs: of each network, by role.
           targets: of each network that learns, by role.
         """
-        found: dict[str, Array] = {}
-        for role, anchors in self.anchors.items():
-            task = self.task.terms(outputs[role], targets[role], anchors)
-            found |= dict(zip(task_names(role), task.values(), strict=True))
-        return found | {s.name: s(outputs, targets) for s in self.active}
+
+        def of_task(role: str) -> dict[str, PerExample]:
+            found = self.task.terms(outputs[role], targets[role], self.anchors[role])
+            return dict(zip(task_names(role), found.values(), strict=True))
+
+        def of_strategy(strategy: Strategy) -> dict[str, PerExample]:
+            return {strategy.name: strategy(outputs, targets)}
+
+        tasks = {task_names(role): functools.partial(of_task, role) for role in self.anchors}
+        return tasks | {(s.name,): functools.partial(of_strategy, s) for s in self.active}
+
+    def terms(self, outputs: ArraysByRole, targets: ArraysByRole) -> dict[str, PerExample]:
+        """Returns every term before its weight, by name; arguments as of `parts`."""
+        return {n: t for part in self.parts(outputs, targets).values() for n, t in part().items()}
+
+    def due(self, step: Int[Array, ""], progress: Scalar) -> dict[str, Bool[Array, ""]]:
+        """Returns whether a term is computed in a step, for each that is not in all of them.
+
+        Args:
+          step: number of the step, from 0.
+          progress: 0..1, the fraction of the run that is done.
+        """
+        measures = self.balance.measures(step)
+        due = {}
+        for s in (s for s in self.active if not s.is_always_due):
+            acts = ops.logical_and(ops.equal(step % s.every, 0), is_inside(progress, s.start, s.end))
+            # The balance knows the scale of a term from before its phase.
+            due[s.name] = ops.logical_or(acts, ops.logical_and(measures, is_inside(progress, 0.0, s.end)))
+        return due
+
+    def counts(self, step: Int[Array, ""]) -> dict[str, Any]:
+        """Returns how many times each term counts in a step: `every` times, or not at all.
+
+        Args:
+          step: number of the step, from 0.
+        """
+        counts = {s.name: s.every * ops.cast(ops.equal(step % s.every, 0), "float32") for s in self.active}
+        return dict.fromkeys(self.task_names, 1.0) | counts
 
     def observe(self, outputs: ArraysByRole) -> None:
         """Lets the strategies measure what the networks return, once in every training step.

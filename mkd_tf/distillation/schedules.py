@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from mkd_tf.detection.types import Array, Scalar
+from mkd_tf.detection.types import Array, Bool, Scalar
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -43,9 +43,13 @@ def ramp(progress: Scalar, rise: float, fall: float, start: float = 0.0, end: fl
     def towards(distance: Scalar, length: float) -> Scalar:
         return ops.clip(distance / length, 0.0, 1.0) if length > 0 else ops.ones(())
 
+    factor = ops.minimum(towards(progress - start, rise), towards(end - progress, fall))
+    return ops.where(is_inside(progress, start, end), factor, 0.0)
+
+
+def is_inside(progress: Scalar, start: float, end: float) -> Bool[Array, ""]:
+    """Returns whether a run is in the phase from `start` to `end`, fractions of it."""
     # Rounded progress, as 0.3 in float32, is inside a phase from 0.3 on.
     has_begun = ops.greater_equal(progress, start - 1e-6)
     is_over = ops.greater_equal(progress, end - 1e-6) if end < 1 else False
-    inside = ops.logical_and(has_begun, ops.logical_not(is_over))
-    factor = ops.minimum(towards(progress - start, rise), towards(end - progress, fall))
-    return ops.where(inside, factor, 0.0)
+    return ops.logical_and(has_begun, ops.logical_not(is_over))

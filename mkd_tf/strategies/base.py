@@ -20,6 +20,8 @@ from mkd_tf.detection.types import Array, Arrays, ArraysByRole, PerExample
 
 SOURCES = ("teacher", "guide", "best")
 """What a strategy may imitate; `best` is the more confident of teacher and guide, per anchor."""
+GUARD_PERIOD = 20
+"""Steps between two measurements of the terms' gradients, in each of which every term is computed."""
 IMAGES = ("all", "labelled", "unlabelled")
 """Images on which a term acts: labelled ones have a human's labels, not a teacher's boxes."""
 
@@ -83,6 +85,9 @@ class Strategy(keras.layers.Layer):
       fall: fraction of the run over which the weight falls to 0, before `end`.
       start: fraction of the run at which the term begins; before it the weight is 0.
       end: fraction of the run at which the term ends; from it on the weight is 0.
+      every: steps from one that computes the term to the next, a divisor of 20. Its gradient
+        counts that many times there ("lazy regularization", Karras et al., CVPR 2020,
+        sec. 3.1), so that its mean is that of `every=1` at a fraction of the cost.
       images: those on which the term acts, `all`, `labelled` or `unlabelled`. On the others
         it is 0; it stays a mean over the whole batch.
       name: under which the term is reported.
@@ -101,6 +106,7 @@ class Strategy(keras.layers.Layer):
         fall: float = 0.0,
         start: float = 0.0,
         end: float = 1.0,
+        every: int = 1,
         images: str = "all",
         name: str | None = None,
     ):
@@ -113,6 +119,9 @@ class Strategy(keras.layers.Layer):
             got = f"start={start}, end={end}"
             do = "Set for example end=0.3 for the first 30 % of the run."
             fail(f"phase of {self.name}", expected="a start before its end", got=got, do=do)
+        if not (isinstance(every, int) and every > 0 and GUARD_PERIOD % every == 0):
+            expected, do = f"a divisor of {GUARD_PERIOD}", "Set for example every=2 for every other step."
+            fail(f"every of {self.name}", expected=expected, got=repr(every), do=do)
         if not (isinstance(weight, Real) and weight >= 0):
             do = "Use 0 to switch it off."
             fail(f"weight of {self.name}", expected="a number of 0 or more", got=repr(weight), do=do)
@@ -123,7 +132,13 @@ class Strategy(keras.layers.Layer):
         self.fall: float = fall
         self.start: float = start
         self.end: float = end
+        self.every: int = every
         self.images: str = images
+
+    @property
+    def is_always_due(self) -> bool:
+        """Whether the term belongs to every step of a run."""
+        return (self.start, self.end, self.every) == (0, 1, 1)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -175,7 +190,7 @@ class Strategy(keras.layers.Layer):
         """
 
     def get_config(self) -> dict[str, Any]:
-        names = ("weight", "source", "target", "rise", "fall", "start", "end", "images", "name")
+        names = ("weight", "source", "target", "rise", "fall", "start", "end", "every", "images", "name")
         return {name: getattr(self, name) for name in (*names, *self.options)}
 
 

@@ -229,6 +229,29 @@ def test_a_phase_limits_its_strategy_alone():
     assert [(float(w["early"]), float(w["steady"]), w["class"]) for w in found] == [(2, 1, 1), (0, 1, 1)]
 
 
+@pytest.mark.parametrize(
+    ("mode", "computed"),
+    [
+        # Steps 0 to 39 of 40: from 0.25 of the run on it counts in every fourth step, until 0.75.
+        ("fixed", {12, 16, 20, 24, 28}),
+        # Every 20th step measures its gradient, from before its phase.
+        ("gradient_share", {0, 12, 16, 20, 24, 28}),
+        # So does the window for the means: steps 4 and 5.
+        ("calibrated", {0, 1, 2, 3, 4, 5, 12, 16, 20, 24, 28}),
+    ],
+)
+def test_the_steps_that_compute_a_term(mode, computed):
+    early = Constant(start=0.25, end=0.75, every=4, name="early")
+    objective = Objective(strategies=[early, Constant(name="steady")], balance=Balance(mode, steps=40))
+    objective.connect({"teacher": fakes.port("teacher"), "student": PORT}, ["student"])
+    due = {i for i in range(40) if objective.due(tf.constant(i), tf.constant(i / 40))["early"]}
+    assert due == computed
+    assert set(objective.due(tf.constant(0), tf.constant(0.0))) == {"early"}
+    counts = [objective.counts(tf.constant(i)) for i in range(5)]
+    assert [float(c["early"]) for c in counts] == [4, 0, 0, 0, 4]
+    assert {float(c[name]) for c in counts for name in ("class", "box", "steady")} == {1}
+
+
 def test_a_phase_of_a_run_of_unknown_length_is_told():
     with pytest.raises(
         MkdError, match="start and end of early: expected a run of known length, got steps=None"

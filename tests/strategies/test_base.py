@@ -125,6 +125,10 @@ def test_an_adapter_is_built_and_starts_apart():
         ({"tau": 0}, "tau of soft_classes: expected a number above 0"),
         ({"start": 1.5}, "start of soft_classes: expected a number from 0 to 1"),
         ({"start": 0.5, "end": 0.5}, "phase of soft_classes: expected a start before its end"),
+        ({"every": 3}, "every of soft_classes: expected a divisor of 20, got 3"),
+        ({"every": 0}, "every of soft_classes"),
+        ({"every": "2"}, "every of soft_classes: .*got '2'"),
+        ({"every": 2.0}, "every of soft_classes"),
         (
             {"images": "known"},
             "images of soft_classes: expected one of all, labelled, unlabelled",
@@ -161,10 +165,17 @@ def test_a_term_acts_on_the_chosen_images(strategy):
 
 def test_a_configuration_without_phase_and_images_still_loads():
     old = SoftClasses(weight=2.0, rise=0.1).get_config()
-    for name in ("start", "end", "images", "soft_target"):
+    for name in ("start", "end", "every", "images", "soft_target"):
         del old[name]
     again = SoftClasses.from_config(old)
-    assert (again.weight, again.rise, again.start, again.end, again.images) == (2.0, 0.1, 0, 1, "all")
+    assert (again.weight, again.rise, again.start, again.end, again.every, again.images) == (
+        2.0,
+        0.1,
+        0,
+        1,
+        1,
+        "all",
+    )
 
 
 def connect(strategy, source="teacher"):
