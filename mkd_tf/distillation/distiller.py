@@ -1,6 +1,7 @@
 """The distiller: one training step in which a student learns from labels, teacher and guide."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ from mkd_tf.distillation.keras_arguments import UNUSED_IN_COMPILE, UNUSED_IN_FIT
 from mkd_tf.distillation.means import Means
 from mkd_tf.distillation.multi_worker import MultiWorkerModel
 from mkd_tf.distillation.objective import Objective
-from mkd_tf.distillation.outputs import outputs_of, port_of, resized, returned_by
+from mkd_tf.distillation.outputs import no_outputs_of, outputs_of, port_of, resized, returned_by
 from mkd_tf.distillation.replicas import inner_optimizer, over_replicas, replica_count, shared_gradients
 from mkd_tf.distillation.task import task_names
 from mkd_tf.strategies.base import GUARD_PERIOD, Strategy
@@ -177,27 +178,39 @@ class Distiller(MultiWorkerModel):
         inner_optimizer(given["optimizer"]).exclude_from_weight_decay([variables[i] for i in undecayed])
         self.compile(**given)
 
-    def answers(self, data: Arrays) -> dict[str, Arrays]:
+    def answers(self, data: Arrays, due: Mapping[str, Bool[Array, ""]] | None = None) -> dict[str, Arrays]:
         """Returns what the networks that do not learn say of a batch, by role.
 
         Of a role that has its outputs under `answers` in the batch, those; the others compute.
+
+        Args:
+          data: the batch.
+          due: whether a role is read, for each that might not be: its outputs are 0 then.
         """
-        given = data.get("answers", {})
-        asked = {role: network for role, network in self._fixed.items() if role not in given}
-        return {role: in_float32(own) for role, own in given.items()} | outputs_of(
-            asked, data["images"], training=False
-        )
+        found = {role: in_float32(own) for role, own in data.get("answers", {}).items()}
+        for role, network in self._fixed.items():
+            if role in found:
+                continue
+            compute = functools.partial(outputs_of, {role: network}, data["images"], training=False)
+            # A network within a condition cannot hold what replicas have in common.
+            if due is None or role not in due or replica_count() > 1:
+                found |= compute()
+            else:
+                nothing = functools.partial(no_outputs_of, {role: network}, data["images"])
+                found |= tf.cond(due[role], compute, nothing)
+        return found
 
     def train_step(self, data: Arrays) -> dict[str, Array]:
         images, step = data["images"], self.optimizer.iterations
-        outputs = self.answers(data)
+        variables, progress = self.trainable_variables, self.progress()
+        weights, counts = self.objective.weights(progress), self.objective.counts(step)
+        due = self.objective.due(step, progress)
+        outputs = self.answers(data, self.objective.roles_due(due))
         with tf.GradientTape(persistent=True) as through_networks:
             made = returned_by(self._learning, images, training=True)
         read = read_by_terms(made)
         outputs |= read
-        variables, progress = self.trainable_variables, self.progress()
-        weights, counts = self.objective.weights(progress), self.objective.counts(step)
-        due, back = self.objective.due(step, progress), StepGradients(made, read, through_networks, variables)
+        back = StepGradients(made, read, through_networks, variables)
         terms: dict[str, Array] = {}
         for group, compute in self.objective.parts(outputs, data["targets"]).items():
             terms |= back.add(group, compute, due.get(group[0]))

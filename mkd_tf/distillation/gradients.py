@@ -60,6 +60,7 @@ class StepGradients:
         self._sources = [*(read[role][name] for role, name in self._outputs), *variables]
         self._found: dict[Group, dict[int, Array]] = {}
         self._pulls: dict[str, Callable[..., list[Array]]] = {}
+        self._has_gaps = False
 
     def add(
         self, group: Group, compute: Callable[[], Mapping[str, PerExample]], is_due: Bool[Array, ""] | None
@@ -84,7 +85,8 @@ class StepGradients:
             return terms, [tf.convert_to_tensor(gradients[i]) for i in present]
 
         def nothing() -> tuple[dict[str, PerExample], list[Array]]:
-            # Traced after the other way, which has found what there is a gradient for.
+            # Traced after the other way, which has found what there is a gradient for; eagerly alone.
+            self._has_gaps |= tf.executing_eagerly()
             none = ops.zeros(ops.shape(self._sources[0])[:1])
             return dict.fromkeys(group, none), [ops.zeros_like(self._sources[i]) for i in present]
 
@@ -112,6 +114,11 @@ class StepGradients:
                 sums[i] = sums[i] + own if i in sums else own
         count = len(self._outputs)
         direct = [sums.get(count + i) for i in range(len(self._variables))]
+        if self._has_gaps:
+            # An optimiser goes on with a variable whose terms are not due, as it does in a graph.
+            direct = [
+                ops.zeros_like(v) if g is None else g for g, v in zip(direct, self._variables, strict=True)
+            ]
         outputs = [self._made[role][name] for role, name in self._outputs]
         pairs = [(x, ops.cast(sums[i], x.dtype)) for i, x in enumerate(outputs) if i in sums]
         if not pairs:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from mkd_tf.checks import fail
 from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detection.types import Array, ArraysByRole, Bool, Int, PerExample, Scalar
 from mkd_tf.distillation.balance import Balance
-from mkd_tf.distillation.replicas import over_replicas
+from mkd_tf.distillation.replicas import over_replicas, replica_count
 from mkd_tf.distillation.schedules import is_inside, ramp
 from mkd_tf.distillation.task import DetectionTask, task_names
 from mkd_tf.strategies.base import Port, Strategy
@@ -158,6 +159,25 @@ class Objective:
         counts = {s.name: s.every * ops.cast(ops.equal(step % s.every, 0), "float32") for s in self.active}
         return dict.fromkeys(self.task_names, 1.0) | counts
 
+    def roles_due(self, due: Mapping[str, Bool[Array, ""]]) -> dict[str, Bool[Array, ""]]:
+        """Returns whether anything reads a source in a step, for each that is not read in all of them.
+
+        Args:
+          due: of the step, as `due` returns it.
+        """
+        asked: dict[str, list[Bool[Array, ""] | None]] = {}
+        for s in self.active:
+            own, observing = due.get(s.name), s.observing()
+            if own is not None and observing is not None:
+                own = ops.logical_or(own, observing)
+            for role in s.roles:
+                asked.setdefault(role, []).append(own)
+        return {
+            role: functools.reduce(ops.logical_or, [o for o in own if o is not None])
+            for role, own in asked.items()
+            if None not in own
+        }
+
     def observe(self, outputs: ArraysByRole) -> None:
         """Lets the strategies measure what the networks return, once in every training step.
 
@@ -165,7 +185,15 @@ class Objective:
           outputs: of each network, by role.
         """
         for strategy in self.active:
-            strategy.observe(outputs, over_replicas)
+            is_now = strategy.observing()
+            if is_now is None:
+                continue
+            observe = functools.partial(strategy.observe, outputs, over_replicas, is_now)
+            if replica_count() > 1:
+                # A sum over replicas cannot be within a condition.
+                observe()
+            else:
+                tf.cond(is_now, observe, lambda: None)
 
     def weights(self, progress: Scalar) -> dict[str, Any]:
         """Returns the scalar weight of every term; the total is the sum of weight x term.

@@ -29,6 +29,17 @@ def outputs_of(
     return {role: in_float32(own) for role, own in returned_by(networks, images, training).items()}
 
 
+def no_outputs_of(
+    networks: Mapping[str, keras.layers.Layer], images: Float[Array, "batch side side 3"]
+) -> dict[str, Arrays]:
+    """Returns zeros in the place of what `outputs_of` returns for images."""
+    count = ops.shape(images)[:1]
+    return {
+        role: {name: ops.zeros((*count, *shape)) for name, shape in port_of(network).shapes.items()}
+        for role, network in networks.items()
+    }
+
+
 def returned_by(
     networks: Mapping[str, keras.layers.Layer], images: Float[Array, "batch side side 3"], training: bool
 ) -> dict[str, Arrays]:

@@ -16,7 +16,7 @@ import keras
 from mkd_tf.checks import check_fraction, check_one_of, fail
 from mkd_tf.detection.anchors import Anchors
 from mkd_tf.detection.precision import LayerPrecision
-from mkd_tf.detection.types import Array, Arrays, ArraysByRole, PerExample
+from mkd_tf.detection.types import Array, Arrays, ArraysByRole, Bool, PerExample
 
 SOURCES = ("teacher", "guide", "best")
 """What a strategy may imitate; `best` is the more confident of teacher and guide, per anchor."""
@@ -179,14 +179,21 @@ class Strategy(keras.layers.Layer):
         """Returns the term of `outputs[role][name]` and `targets[role][name]`."""
         raise NotImplementedError
 
-    def observe(self, outputs: ArraysByRole, total: Callable[[Array], Array]) -> None:
+    def observing(self) -> Bool[Array, ""] | None:
+        """Overridden with `observe`: whether the next step is observed; None for never any."""
+        return None
+
+    def observe(
+        self, outputs: ArraysByRole, total: Callable[[Array], Array], is_now: Bool[Array, ""]
+    ) -> None:
         """Overridden by strategies with statistics of the source, which are weights of theirs.
 
-        Called once after the terms of every training step, never in evaluation.
+        Called once after the terms of a training step, never in evaluation.
 
         Args:
           outputs: of each network, by role.
           total: sums a tensor over the replicas.
+          is_now: what `observing` returned; nothing changes otherwise.
         """
 
     def get_config(self) -> dict[str, Any]:

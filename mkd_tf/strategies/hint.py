@@ -38,6 +38,7 @@ from mkd_tf.checks import check_at_least, check_one_of, check_positive, fail
 from mkd_tf.detection.types import (
     Array,
     ArraysByRole,
+    Bool,
     CellWeights,
     Float,
     Int,
@@ -194,19 +195,21 @@ class Hint(Strategy):
             self._bases[t] = self.add_weight(shape, start, name=f"basis_{t}", **options)
             self._covariances[t] = self.add_weight((width, width), "zeros", name=f"covariance_{t}", **options)
 
-    def observe(self, outputs: ArraysByRole, total: Callable[[Array], Array]) -> None:
-        if not self.components:
-            return
-        is_open = ops.less(self._observed, OBSERVED)
+    def observing(self) -> Bool[Array, ""] | None:
+        return ops.less(self._observed, OBSERVED) if self.components else None
+
+    def observe(
+        self, outputs: ArraysByRole, total: Callable[[Array], Array], is_now: Bool[Array, ""]
+    ) -> None:
         for s, t in self._pairs:
             cells = ops.stop_gradient(ops.cast(flatten_map(outputs[self.source][s]), "float32"))
             cells = cells - ops.mean(cells, axis=1, keepdims=True)
             rows = ops.reshape(cells, (-1, cells.shape[-1]))
             covariance, basis = (ops.convert_to_tensor(x[t]) for x in (self._covariances, self._bases))
             summed = covariance + total(ops.matmul(ops.transpose(rows), rows))
-            self._covariances[t].assign(ops.where(is_open, summed, covariance))
-            self._bases[t].assign(ops.where(is_open, iterated(basis, summed), basis))
-        self._observed.assign(ops.minimum(self._observed + 1.0, OBSERVED))
+            self._covariances[t].assign(ops.where(is_now, summed, covariance))
+            self._bases[t].assign(ops.where(is_now, iterated(basis, summed), basis))
+        self._observed.assign(self._observed + ops.cast(is_now, "float32"))
 
     def call(self, outputs: ArraysByRole, targets: ArraysByRole) -> PerExample:
         source, target = outputs[self.source], outputs[self.target]

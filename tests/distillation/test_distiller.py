@@ -10,7 +10,7 @@ from mkd_tf.detectors import DETECTORS
 from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.distillation.outputs import resized
 from mkd_tf.distillation.task import DetectionTask
-from mkd_tf.strategies import STRATEGIES, SoftClasses, Strategy
+from mkd_tf.strategies import STRATEGIES, SoftClasses, Strategy, hint
 from tests.strategies import fakes
 
 SPEC = "tiny(widths=(8, 8, 8, 8), pyramid=8, tower=0, block='plain')"
@@ -189,6 +189,39 @@ def test_unused_networks_are_skipped(specs, used):
         network.call = counted
     made.fit(endless(batch()), epochs=1, steps_per_epoch=1, shuffle=False, verbose=0)
     assert sorted(calls) == sorted(used)
+
+
+@pytest.mark.parametrize(
+    ("specs", "used"),
+    [
+        # Steps 0 to 5 of 8: the roles that compute.
+        (("soft_classes(every=2)",), ["teacher", "", "teacher", "", "teacher", ""]),
+        (("soft_classes(end=0.25)", "hint"), ["teacher guide", "teacher guide", *["guide"] * 4]),
+        (("soft_classes(source='best', end=0.25)",), [*["teacher guide"] * 2, *[""] * 4]),
+        # Its basis is measured in every step, three of them here.
+        (("hint(components=2, every=4)",), ["guide", "guide", "guide", "", "guide", ""]),
+    ],
+)
+@pytest.mark.parametrize("run_eagerly", [True, False])
+def test_a_network_that_nothing_reads_in_a_step_is_skipped(specs, used, run_eagerly, monkeypatch):
+    monkeypatch.setattr(hint, "OBSERVED", 3)
+    made = distiller(specs=specs, steps=8)
+    made.compile(optimizer=keras.optimizers.SGD(1e-3), run_eagerly=run_eagerly, jit_compile=False)
+    calls = []
+    for role in ("teacher", "guide"):
+        network = getattr(made, role)
+
+        def counted(*args, role=role, run=network.call, **kwargs):
+            tf.py_function(lambda: calls.append(role), [], [])
+            return run(*args, **kwargs)
+
+        network.call = counted
+    found = []
+    for _ in used:
+        calls.clear()
+        made.fit(endless(batch()), steps_per_epoch=1, verbose=0)
+        found.append(" ".join(sorted(calls, reverse=True)))
+    assert found == used
 
 
 def test_a_gradient_reaches_the_student_and_the_adapters_alone():

@@ -125,7 +125,7 @@ def test_levels_weigh_as_the_objects_in_them():
 
 def observed(strategy, outputs, steps):
     for _ in range(steps):
-        strategy.observe(outputs, lambda x: x)
+        strategy.observe(outputs, lambda x: x, strategy.observing())
 
 
 def principal(maps, count):
