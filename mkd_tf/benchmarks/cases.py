@@ -7,6 +7,7 @@ as missing.
 
 import dataclasses
 import importlib
+import operator
 from collections.abc import Callable
 
 from mkd_tf.checks import check_one_of
@@ -29,18 +30,26 @@ class Work:
     calls: int = 0
 
 
+STUDENT, TEACHER, GUIDE = "student alone", "teacher's forward pass", "guide's forward pass"
 SUITES: dict[str, dict[str, str]] = {
     "step": {
-        "student alone": "steps:student_alone",
-        "teacher's forward pass": "steps:teacher_forward",
-        "guide's forward pass": "steps:guide_forward",
-        "default": "steps:default",
-        "mkd": "steps:mkd",
-        "mkd in the last 40 % of a run": "steps:late_mkd",
+        STUDENT: "steps:SMALL.student_alone",
+        TEACHER: "steps:SMALL.teacher_forward",
+        GUIDE: "steps:SMALL.guide_forward",
+        "default": "steps:SMALL.default",
+        "mkd": "steps:SMALL.mkd",
+        "mkd in the last 40 % of a run": "steps:SMALL.late_mkd",
         "keras.distillation, one tap and one logits loss": "steps:keras_distillation",
     },
+    "step_large": {
+        STUDENT: "steps:LARGE.student_alone",
+        TEACHER: "steps:LARGE.teacher_forward",
+        "default": "steps:LARGE.default",
+        "mkd": "steps:LARGE.mkd",
+        "mkd in the last 40 % of a run": "steps:LARGE.late_mkd",
+    },
     "input": {
-        "student alone, which consumes them": "steps:student_images",
+        "student alone, which consumes them": "steps:SMALL.student_images",
         "batches of training": "inputs:batches",
         "assignment of targets": "inputs:assignment",
     },
@@ -52,6 +61,16 @@ SUITES: dict[str, dict[str, str]] = {
     },
 }
 """The cases of every suite, by what they are called in its table: module and function in this room."""
+FLOORS = {
+    case: (STUDENT, TEACHER, *guide)
+    for case, guide in (
+        ("default", ()),
+        ("mkd", (GUIDE,)),
+        ("mkd in the last 40 % of a run", (GUIDE,)),
+        ("keras.distillation, one tap and one logits loss", ()),
+    )
+}
+"""What a step cannot do without: cases whose sum it is compared with, as far as its suite has them."""
 
 
 def prepared(suite: str, case: str) -> Work:
@@ -64,4 +83,4 @@ def prepared(suite: str, case: str) -> Work:
     check_one_of("suite", suite, tuple(SUITES))
     check_one_of("case", case, tuple(SUITES[suite]))
     module, function = SUITES[suite][case].split(":")
-    return getattr(importlib.import_module(f"mkd_tf.benchmarks.{module}"), function)()
+    return operator.attrgetter(function)(importlib.import_module(f"mkd_tf.benchmarks.{module}"))()

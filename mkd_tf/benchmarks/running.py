@@ -8,6 +8,7 @@ runs; wall time does, which is why the load is part of the record.
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mkd_tf import schemas
-from mkd_tf.benchmarks.cases import SUITES, prepared
+from mkd_tf.benchmarks.cases import FLOORS, SUITES, prepared
 from mkd_tf.checks import check_one_of, fail
 from mkd_tf.files import write_bytes
 from mkd_tf.schemas.deployment import CaseFigures, SuiteFile
@@ -34,8 +35,8 @@ def timed(suite: str, case: str, calls: int) -> dict:
       calls: how many calls are timed, unless the case needs fewer.
 
     Returns:
-      `unit`, and milliseconds of one: `wall_ms`, and `cpu_ms` of all threads; or `missing`, what
-      is not installed.
+      `unit`, and milliseconds of one: `wall_ms`, and `cpu_ms` of all threads; `peak_mb`, the most
+      memory that the process had; or `missing`, what is not installed.
     """
     try:
         work = prepared(suite, case)
@@ -49,7 +50,8 @@ def timed(suite: str, case: str, calls: int) -> dict:
         work.call()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     each = 1000 / (calls * work.units)
-    return {"unit": work.unit, "wall_ms": wall * each, "cpu_ms": cpu * each}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"unit": work.unit, "wall_ms": wall * each, "cpu_ms": cpu * each, "peak_mb": peak}
 
 
 def answer(suite: str, case: str, calls: int) -> str:
@@ -126,10 +128,17 @@ def run_suite(
 
 def _figures(results: list[dict], base: float) -> CaseFigures:
     if "missing" in results[0]:
-        return {"unit": "", "wall_ms": [], "cpu_ms": [], "ratio": None, "missing": results[0]["missing"]}
-    wall, cpu = ([r[kind] for r in results] for kind in ("wall_ms", "cpu_ms"))
-    ratio = statistics.median(cpu) / base
-    return {"unit": results[0]["unit"], "wall_ms": wall, "cpu_ms": cpu, "ratio": ratio, "missing": ""}
+        none: CaseFigures = {"unit": "", "wall_ms": [], "cpu_ms": [], "ratio": None, "missing": ""}
+        return none | {"missing": results[0]["missing"]}
+    wall, cpu, peak = ([r[kind] for r in results] for kind in ("wall_ms", "cpu_ms", "peak_mb"))
+    return {
+        "unit": results[0]["unit"],
+        "wall_ms": wall,
+        "cpu_ms": cpu,
+        "peak_mb": max(peak),
+        "ratio": statistics.median(cpu) / base,
+        "missing": "",
+    }
 
 
 def machine() -> dict[str, str]:
@@ -160,16 +169,29 @@ def markdown(found: SuiteFile) -> str:
         f"{found['runs']} calls in each; medians, and the range in brackets. Load at the beginning and the "
         f"end: {before:.1f}, {after:.1f}.",
         "",
-        "| case | processor, ms | wall, ms | of | times the first |",
-        "|---|---|---|---|---|",
+        "| case | processor, ms | wall, ms | of | times the first | times its floor | peak, MB |",
+        "|---|---|---|---|---|---|---|",
     ]
     for case, entry in found["cases"].items():
         if entry["missing"]:
-            lines.append(f"| {case} | not measured: {entry['missing']} | | | |")
+            lines.append(f"| {case} | not measured: {entry['missing']} | | | | | |")
             continue
         times = (_spread(entry["cpu_ms"]), _spread(entry["wall_ms"]))
-        lines.append(f"| {case} | {times[0]} | {times[1]} | {entry['unit']} | {entry['ratio']:.2f} |")
+        peak = f"{entry['peak_mb']:.0f}" if "peak_mb" in entry else ""
+        lines.append(
+            f"| {case} | {times[0]} | {times[1]} | {entry['unit']} | {entry['ratio']:.2f} "
+            f"| {_over_floor(case, found['cases'])} | {peak} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def _over_floor(case: str, cases: dict[str, CaseFigures]) -> str:
+    """Returns a case's processor time as a multiple of its floor's; empty where that is unknown."""
+    parts = [cases[name] for name in FLOORS.get(case, ()) if name in cases]
+    if not parts or any(part["missing"] for part in parts):
+        return ""
+    floor = sum(statistics.median(part["cpu_ms"]) for part in parts)
+    return f"{statistics.median(cases[case]['cpu_ms']) / floor:.2f}"
 
 
 def _spread(values: list[float]) -> str:

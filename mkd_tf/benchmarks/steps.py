@@ -1,4 +1,4 @@
-"""Training steps of the pair of `configs/bccd.cfg`: tiny networks at 192 px, 16 images of noise."""
+"""Training steps on images of noise, of the pair of `configs/bccd.cfg` and of ResNet-50 with MobileNetV2."""
 
 import dataclasses
 from typing import Any
@@ -12,6 +12,7 @@ from mkd_tf.detection import targets as target_math
 from mkd_tf.detectors import Detector, build_detector
 from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.distillation.optimizers import FusedAdamW
+from mkd_tf.strategies import hint
 from mkd_tf.training.networks import strategies_of
 from mkd_tf.training.plan import MKD, balance_of, expanded
 
@@ -23,28 +24,21 @@ _LENGTH = 100_000
 
 
 def network(size: str) -> Detector:
-    """Returns an untrained network of the pair; `fast` is the student."""
+    """Returns an untrained network of the small pair; `fast` is the student."""
+    return _build(f"tiny(size='{size}')", SIDE)
+
+
+def _build(spec: str, side: int) -> Detector:
     keras.utils.set_random_seed(0)
-    return build_detector(f"tiny(size='{size}')", "", image_size=SIDE, class_names=CLASS_NAMES)
+    return build_detector(spec, "", image_size=side, class_names=CLASS_NAMES)
 
 
-def some_boxes(count: int) -> tuple[np.ndarray, np.ndarray]:
+def some_boxes(count: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
     """Returns random boxes `[count, OBJECTS, 4]` yxyx in pixels, and labels."""
     rng = np.random.default_rng(0)
-    low = rng.uniform(0, 0.7 * SIDE, (count, OBJECTS, 2))
-    boxes = np.concatenate([low, low + rng.uniform(0.05, 0.3, low.shape) * SIDE], axis=-1)
+    low = rng.uniform(0, 0.7 * side, (count, OBJECTS, 2))
+    boxes = np.concatenate([low, low + rng.uniform(0.05, 0.3, low.shape) * side], axis=-1)
     return boxes.astype("float32"), rng.integers(0, len(CLASS_NAMES), (count, OBJECTS)).astype("int32")
-
-
-def batch(student: Detector) -> dict[str, Any]:
-    """Returns a batch of the distiller."""
-    boxes, labels = some_boxes(BATCH)
-    weights = np.ones(labels.shape, "float32")
-    found = target_math.assign(student.anchors, boxes, labels, weights, len(CLASS_NAMES))
-    images = np.random.default_rng(1).uniform(0, 255, (BATCH, SIDE, SIDE, 3)).astype("float32")
-    ones = tf.ones(BATCH)
-    targets = {"student": found | {"known": ones, "labelled": ones}}
-    return tf.nest.map_structure(tf.convert_to_tensor, {"images": images, "targets": targets})
 
 
 def _steps(model: keras.Model, data: Any) -> Work:
@@ -58,61 +52,89 @@ def _steps(model: keras.Model, data: Any) -> Work:
     return Work(call, "step")
 
 
-def _distilling(
-    strategies: str, with_guide: bool = False, balance: str = "fixed", progress: float = 0.0
-) -> Work:
-    student = network("fast")
-    sources: dict[str, Any] = {"teacher": network("teacher")} if strategies else {}
-    if with_guide:
-        sources["guide"] = network("guide")
-    given = strategies_of(strategies)
-    distiller = Distiller(student, **sources, strategies=given, beta=2.0, balance=balance, steps=_LENGTH)
-    distiller.compile(optimizer=FusedAdamW(1e-3), jit_compile=False)
-    distiller.optimizer.iterations.assign(int(progress * _LENGTH))
-    return _steps(distiller, batch(student))
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Networks whose steps are timed.
+
+    Attributes:
+      teacher, student, guide: specs; an empty guide for none.
+      side: of the images, in pixels.
+      batch: images of a step.
+      calls: how many steps are timed, at most; 0 for as many as are asked for.
+    """
+
+    teacher: str
+    student: str
+    guide: str = ""
+    side: int = SIDE
+    batch: int = BATCH
+    calls: int = 0
+
+    def data(self, student: Detector) -> dict[str, Any]:
+        """Returns a batch of the distiller."""
+        boxes, labels = some_boxes(self.batch, self.side)
+        weights = np.ones(labels.shape, "float32")
+        found = target_math.assign(student.anchors, boxes, labels, weights, len(CLASS_NAMES))
+        shape = (self.batch, self.side, self.side, 3)
+        images = np.random.default_rng(1).uniform(0, 255, shape).astype("float32")
+        ones = tf.ones(self.batch)
+        targets = {"student": found | {"known": ones, "labelled": ones}}
+        return tf.nest.map_structure(tf.convert_to_tensor, {"images": images, "targets": targets})
+
+    def _distilling(
+        self, strategies: str, roles: tuple[str, ...] = (), balance: str = "fixed", progress: float = 0.0
+    ) -> Work:
+        student = _build(self.student, self.side)
+        sources: dict[str, Any] = {role: _build(getattr(self, role), self.side) for role in roles}
+        given = strategies_of(strategies)
+        distiller = Distiller(student, **sources, strategies=given, beta=2.0, balance=balance, steps=_LENGTH)
+        distiller.compile(optimizer=FusedAdamW(1e-3), jit_compile=False)
+        distiller.optimizer.iterations.assign(int(progress * _LENGTH))
+        for variable in distiller.variables if progress else ():
+            # Of a hint's basis, which is measured in the first steps alone.
+            if variable.name == "observed":
+                variable.assign(hint.OBSERVED)
+        return dataclasses.replace(_steps(distiller, self.data(student)), calls=self.calls)
+
+    def _forward(self, spec: str) -> Work:
+        model = _build(spec, self.side)
+        images = self.data(model)["images"]
+        run = tf.function(lambda x: model(x, training=False)["class_logits"])
+        return Work(lambda: run(images).numpy(), "step", calls=self.calls)
+
+    def student_alone(self) -> Work:
+        """The student on labels: forward, backward, optimiser."""
+        return self._distilling("")
+
+    def student_images(self) -> Work:
+        """A step of the student alone, of one image: how fast batches are consumed."""
+        return dataclasses.replace(self.student_alone(), unit="image", units=self.batch)
+
+    def teacher_forward(self) -> Work:
+        """The teacher in inference mode."""
+        return self._forward(self.teacher)
+
+    def guide_forward(self) -> Work:
+        """The guide in inference mode."""
+        return self._forward(self.guide)
+
+    def default(self) -> Work:
+        """The default strategies."""
+        return self._distilling(DEFAULT, ("teacher",))
+
+    def mkd(self, progress: float = 0.0) -> Work:
+        """The whole method, with the pair's guide, while all of its terms act."""
+        strategies = expanded(MKD, has_guide=bool(self.guide))
+        roles = ("teacher", "guide") if self.guide else ("teacher",)
+        return self._distilling(strategies, roles, balance_of(MKD, "auto"), progress)
+
+    def late_mkd(self) -> Work:
+        """The whole method in the last 40 % of a run, when the terms of hidden layers have ended."""
+        return self.mkd(progress=0.7)
 
 
-def _forward(size: str) -> Work:
-    model = network(size)
-    images = batch(model)["images"]
-    run = tf.function(lambda x: model(x, training=False)["class_logits"])
-    return Work(lambda: run(images).numpy(), "step")
-
-
-def student_alone() -> Work:
-    """The student on labels: forward, backward, optimiser."""
-    return _distilling("")
-
-
-def teacher_forward() -> Work:
-    """The teacher in inference mode."""
-    return _forward("teacher")
-
-
-def guide_forward() -> Work:
-    """The guide in inference mode."""
-    return _forward("guide")
-
-
-def default() -> Work:
-    """The default strategies."""
-    return _distilling(DEFAULT)
-
-
-def mkd(progress: float = 0.0) -> Work:
-    """The whole method, with a guide, while all of its terms act."""
-    strategies = expanded(MKD, has_guide=True)
-    return _distilling(strategies, with_guide=True, balance=balance_of(MKD, "auto"), progress=progress)
-
-
-def late_mkd() -> Work:
-    """The whole method in the last 40 % of a run, when the terms of hidden layers have ended."""
-    return mkd(progress=0.7)
-
-
-def student_images() -> Work:
-    """A step of the student alone, of one image: how fast batches are consumed."""
-    return dataclasses.replace(student_alone(), unit="image", units=BATCH)
+SMALL = Pair("tiny(size='teacher')", "tiny(size='fast')", "tiny(size='guide')")
+LARGE = Pair("resnet", "mobilenet_v2", side=320, batch=8, calls=4)
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
@@ -136,6 +158,6 @@ def keras_distillation() -> Work:
     tap = keras.distillation.FeatureDistillation(ActivityDistance(), *taps)
     peer = keras.distillation.Distiller(teacher, student, [logits, tap], [0.5, 0.5])
     peer.compile(optimizer=keras.optimizers.AdamW(1e-3), loss="huber", jit_compile=False)
-    given = batch(network("fast"))
+    given = SMALL.data(network("fast"))
     hot = tf.one_hot(given["targets"]["student"]["labels"], len(CLASS_NAMES))
     return _steps(peer, (given["images"], tf.concat([hot, tf.zeros((*hot.shape[:2], 4))], axis=-1)))

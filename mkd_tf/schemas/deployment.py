@@ -184,13 +184,14 @@ class BenchmarkFile(File):
 class CaseFigures(TypedDict):
     """A case of a suite: milliseconds of one `unit` in each of its processes.
 
-    `ratio` is its median processor time as a multiple of the first case's; `missing` says why it
-    was not measured, and is empty where it was.
+    `ratio` is its median processor time as a multiple of the first case's, `peak_mb` the most memory
+    that any of its processes had; `missing` says why it was not measured, and is empty where it was.
     """
 
     unit: str
     wall_ms: list[Amount]
     cpu_ms: list[Amount]
+    peak_mb: NotRequired[Amount]
     ratio: Amount | None
     missing: str
 

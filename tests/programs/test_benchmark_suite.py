@@ -1,6 +1,8 @@
 """Suites of the benchmark: children in turns, their figures, and what is not installed."""
 
+import importlib
 import json
+import operator
 import statistics
 
 import pytest
@@ -22,7 +24,7 @@ def of(times):
         if times[case] is None:
             return {"missing": "peer is not installed"}
         cpu = left[case].pop(0)
-        return {"unit": "image", "wall_ms": 2 * cpu, "cpu_ms": cpu}
+        return {"unit": "image", "wall_ms": 2 * cpu, "cpu_ms": cpu, "peak_mb": 100 * cpu}
 
     return time_case, asked
 
@@ -41,8 +43,26 @@ def test_cases_in_turns_against_the_first(tmp_path):
     assert schemas.read(tmp_path / "eval.json", SuiteFile)["cases"] == found["cases"]
     text = (tmp_path / "eval.md").read_text()
     assert table == str(tmp_path / "eval.md")
-    assert f"| {names[1]} | 6 (3 to 9) | 12 (6 to 18) | image | 3.00 |" in text
-    assert f"| {names[3]} | not measured: peer is not installed | | | |" in text
+    assert f"| {names[1]} | 6 (3 to 9) | 12 (6 to 18) | image | 3.00 |  | 900 |" in text
+    assert f"| {names[3]} | not measured: peer is not installed | | | | | |" in text
+
+
+def test_steps_against_their_floor():
+    cases = ("student alone", "teacher's forward pass", "guide's forward pass", "default", "mkd")
+    times = dict.fromkeys(SUITES["step"], None) | dict(
+        zip(cases, ([2.0], [4.0], [1.0], [9.0], [14.0]), strict=True)
+    )
+    found = running.run_suite("step", rounds=1, calls=1, threads=1, time_case=of(times)[0])
+    rows = {line.split(" | ")[0][2:]: line.split(" | ") for line in running.markdown(found).splitlines()[6:]}
+    # 9 / (2 + 4), and 14 / (2 + 4 + 1) with the guide; the parts themselves have none.
+    assert (rows["default"][5], rows["mkd"][5], rows["student alone"][5]) == ("1.50", "2.00", "")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_case_is_a_function(suite):
+    for place in SUITES[suite].values():
+        module, function = place.split(":")
+        assert callable(operator.attrgetter(function)(importlib.import_module(f"mkd_tf.benchmarks.{module}")))
 
 
 def test_times_are_of_one_unit(monkeypatch):
@@ -56,12 +76,13 @@ def test_times_are_of_one_unit(monkeypatch):
     monkeypatch.setattr(running.time, "perf_counter", lambda: clock["wall"])
     monkeypatch.setattr(running.time, "process_time", lambda: clock["cpu"])
     found = json.loads(running.answer("eval", "x", 5).removeprefix(running.MARK))
+    assert found.pop("peak_mb") > 0
     assert found == {"unit": "image", "wall_ms": pytest.approx(200), "cpu_ms": pytest.approx(100)}
     assert clock["calls"] == 5 + running.WARM_UP
 
 
 def test_mistakes_are_told(monkeypatch):
-    with pytest.raises(MkdError, match="suite: expected one of step, input, eval, got 'all'"):
+    with pytest.raises(MkdError, match="suite: expected one of step, step_large, input, eval, got 'all'"):
         running.run_suite("all", rounds=1, calls=1, threads=1)
     monkeypatch.setattr(running.sys, "executable", "/bin/false")
     with pytest.raises(MkdError, match="case mkd: expected a timed call, got nothing printed"):
