@@ -134,7 +134,7 @@ class Pair:
 
 
 SMALL = Pair("tiny(size='teacher')", "tiny(size='fast')", "tiny(size='guide')")
-LARGE = Pair("resnet", "mobilenet_v2", side=320, batch=8, calls=4)
+LARGE = Pair("resnet(depth=50)", "mobilenet_v2", side=320, batch=8, calls=4)
 
 
 @keras.saving.register_keras_serializable("mkd_tf")
