@@ -26,8 +26,14 @@ eigenvectors of the smaller Gram matrix G are computed without gradient, and
 
 is added to them, which is first-order perturbation theory with gaps g broadened by e:
 exact where eigenvalues are apart, and bounded everywhere.
+
+The source's vectors need no gradient, and of a wide map only the largest: they are found by
+subspace iteration with a few columns more than are asked for (Halko, Martinsson and Tropp,
+"Finding Structure with Randomness", SIAM Review 2011, Alg. 4.4), which takes products of
+matrices where a decomposition of all of G takes n^3.
 """
 
+import numpy as np
 from keras import ops
 
 from mkd_tf.detection.types import Array, Float, PerExample
@@ -36,6 +42,11 @@ CANDIDATES = 3
 """How many more patterns of the student than of the source may be aligned."""
 BROADENING = 1e-3
 """e above, as a share of the sum of all eigenvalues."""
+OVERSAMPLED = 8
+"""Columns of the subspace beyond the vectors that are asked for."""
+ROUNDS, PRODUCTS = 4, 3
+"""Of the iteration, and products by G in each: what is left of a vector outside the subspace falls
+with the 12th power of the ratio of its eigenvalue to the smallest that is asked for."""
 
 
 def eigenvectors(
@@ -59,8 +70,33 @@ def eigenvectors(
     return largest[0], largest[1] + turn
 
 
+def leading_eigenvectors(
+    products: Float[Array, "batch n n"], count: int
+) -> tuple[Float[Array, "batch k"], Float[Array, "batch n k"]]:
+    """Returns what `eigenvectors` does, without a gradient; of a large matrix by subspace iteration."""
+    side, columns = products.shape[-1], count + OVERSAMPLED
+    products = ops.stop_gradient(products)
+    if side <= 3 * columns:
+        return eigenvectors(products, count)
+    trace = ops.sum(ops.diagonal(products, axis1=1, axis2=2), axis=-1)[:, None, None]
+    products = products / (trace + 1e-12)
+    products = ops.where(ops.isfinite(products), products, 0.0)
+    start = np.linalg.qr(np.random.default_rng(0).normal(size=(side, columns)))[0]
+    basis = ops.convert_to_tensor(start.astype("float32"))
+    for _ in range(ROUNDS):
+        for _ in range(PRODUCTS):
+            basis = ops.matmul(products, basis)
+        basis = ops.qr(basis)[0]
+    inside = ops.matmul(ops.transpose(basis, (0, 2, 1)), ops.matmul(products, basis))
+    values, turn = ops.eigh(inside)
+    values, turn = (ops.flip(x[..., -count:], axis=-1) for x in (values, turn))
+    # As above: what is not finite shows in the loss.
+    broken = 0.0 * trace
+    return values + broken[..., 0], ops.matmul(basis, turn) + broken
+
+
 def patterns(
-    cells: Float[Array, "batch cells c"], count: int
+    cells: Float[Array, "batch cells c"], count: int, is_fixed: bool = False
 ) -> tuple[Float[Array, "batch k"], Float[Array, "batch cells k"]]:
     """Returns singular values (of unit length together) and left singular vectors, largest first.
 
@@ -69,13 +105,15 @@ def patterns(
     Args:
       cells: of a standardised map.
       count: k, at most the smaller side of the map.
+      is_fixed: whether no gradient is asked for.
     """
+    decomposed = leading_eigenvectors if is_fixed else eigenvectors
     across = ops.transpose(cells, (0, 2, 1))
     if cells.shape[1] <= cells.shape[2]:
-        values, left = eigenvectors(ops.matmul(cells, across), count)
+        values, left = decomposed(ops.matmul(cells, across), count)
         left = left * ops.stop_gradient(ops.sqrt(ops.maximum(values, 0.0)))[:, None, :]
     else:
-        values, right = eigenvectors(ops.matmul(across, cells), count)
+        values, right = decomposed(ops.matmul(across, cells), count)
         left = ops.matmul(cells, right)
     lengths = ops.sum(ops.square(left), axis=1, keepdims=True)
     least = 1e-6 * ops.stop_gradient(ops.max(lengths, axis=-1, keepdims=True)) + 1e-12
@@ -117,7 +155,7 @@ def singular_relation_loss(
     factors = []
     for student, source in zip(ours, theirs, strict=True):
         least = [min(x.shape[1], x.shape[2]) for x in (student, source)]
-        sizes, modes = patterns(ops.stop_gradient(source) * root, min(rank, least[1]))
+        sizes, modes = patterns(ops.stop_gradient(source) * root, min(rank, least[1]), is_fixed=True)
         modes = signed(modes)
         found = aligned(patterns(student * root, min(rank + CANDIDATES, least[0]))[1], modes)
         # Of variance 1 over space for a size of 1.

@@ -63,7 +63,25 @@ def test_full_range_touches_two_pixels_of_a_copy():
     assert (full[0].min(), full[0].max()) == (0, 255) and (full[1:] == 100).all()
 
 
+def test_a_list_of_images_of_any_size():
+    images = [np.full((40 + i, 60, 3), 10 * i, "uint8") for i in range(5)]
+    found = choose_calibration(images, 32, count=3)
+    assert found.images.shape == (3, 32, 32, 3)
+    assert [image[16, 16, 0] for image in found.images] == [10 * int(name) for name in found.image_ids]
+
+
 def test_mistakes():
+    for given, message in (
+        (
+            [np.zeros((1, 8, 8, 3), "uint8")],
+            r"calibration image 0: expected uint8 \[H, W, 3\], got uint8 \[1, 8",
+        ),
+        ([np.zeros((8, 8, 3), "float32")], "calibration image 0: .*got float32"),
+        (["image.jpg"], "calibration image 0: .*list of images"),
+        (iter([]), "calibration: expected images by number, got a list_iterator"),
+    ):
+        with pytest.raises(MkdError, match=message):
+            choose_calibration(given, 32)
     with pytest.raises(MkdError, match="calibration: expected at least one image, got an empty set"):
         choose_calibration([], 32)
     with pytest.raises(MkdError, match="calibration_images"):

@@ -31,6 +31,34 @@ def test_patterns_are_the_singular_vectors(cells, channels):
         np.testing.assert_allclose(signed(vectors)[i], left, atol=1e-3)
 
 
+@pytest.mark.parametrize(("cells", "channels"), [(150, 60), (60, 150)])
+def test_the_largest_of_a_wide_map_without_a_gradient(cells, channels):
+    rng = np.random.default_rng(3)
+    bases = [np.linalg.qr(rng.normal(size=(side, 60)))[0] for side in (cells, channels)]
+    # As of a trained network's layer: the 13th eigenvalue is a third of the fourth.
+    features = (bases[0] * 0.94 ** np.arange(60) @ bases[1].T).astype("float32")[None]
+    sizes, vectors = patterns(features, 4, is_fixed=True)
+    values, left = left_vectors(features[0], 4)
+    np.testing.assert_allclose(sizes[0], values, rtol=1e-4)
+    np.testing.assert_allclose(signed(vectors)[0], left, atol=2e-3)
+    exact = patterns(features, 4)
+    np.testing.assert_allclose(sizes, exact[0], rtol=1e-4)
+    np.testing.assert_allclose(signed(vectors), signed(exact[1]), atol=2e-3)
+
+
+@pytest.mark.parametrize(("cells", "channels"), [(150, 60), (60, 150)])
+def test_a_wide_map_of_nothing_and_one_that_is_broken(cells, channels):
+    sizes, vectors = patterns(np.zeros((1, cells, channels), "float32"), 4, is_fixed=True)
+    assert not np.any(sizes) and not np.any(vectors)
+    # One pattern is all there is.
+    one = np.outer(np.arange(cells), np.ones(channels)).astype("float32")[None]
+    sizes, vectors = patterns(one, 4, is_fixed=True)
+    np.testing.assert_allclose(sizes[0], [1, 0, 0, 0], atol=1e-3)
+    np.testing.assert_allclose(signed(vectors)[0, :, 0], left_vectors(one[0], 1)[1][:, 0], atol=1e-4)
+    one[0, 0, 0] = np.nan
+    assert np.isnan(patterns(one, 4, is_fixed=True)[1]).any()
+
+
 @each_side
 def test_their_gradient_is_that_of_the_decomposition(cells, channels):
     rng = np.random.default_rng(1)
