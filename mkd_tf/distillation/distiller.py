@@ -13,7 +13,7 @@ from mkd_tf.detection.precision import in_float32
 from mkd_tf.detection.types import Array, Arrays, Bool, Float, Scalar
 from mkd_tf.distillation.answers import Answers
 from mkd_tf.distillation.gradients import StepGradients, read_by_terms
-from mkd_tf.distillation.keras_arguments import UNUSED_IN_COMPILE, UNUSED_IN_FIT, given_of, refuse
+from mkd_tf.distillation.keras_arguments import UNUSED_IN_COMPILE, UNUSED_IN_FIT, batch_of, given_of, refuse
 from mkd_tf.distillation.means import Means
 from mkd_tf.distillation.multi_worker import MultiWorkerModel
 from mkd_tf.distillation.objective import Objective
@@ -200,7 +200,8 @@ class Distiller(MultiWorkerModel):
                 found |= tf.cond(due[role], compute, nothing)
         return found
 
-    def train_step(self, data: Arrays) -> dict[str, Array]:
+    def train_step(self, data: Any) -> dict[str, Array]:
+        data = batch_of(data)
         images, step = data["images"], self.optimizer.iterations
         variables, progress = self.trainable_variables, self.progress()
         weights, counts = self.objective.weights(progress), self.objective.counts(step)
@@ -248,7 +249,8 @@ class Distiller(MultiWorkerModel):
         # Not in every step: it is one more pass through the head for every term.
         return tf.cond(is_due, squared_gradients, lambda: zeros)
 
-    def test_step(self, data: Arrays) -> dict[str, Array]:
+    def test_step(self, data: Any) -> dict[str, Array]:
+        data = batch_of(data)
         outputs = self.answers(data) | outputs_of(self._learning, data["images"], training=False)
         terms = self.objective.terms(outputs, data["targets"])
         return self._report(terms, self.objective.weights(self.progress()))

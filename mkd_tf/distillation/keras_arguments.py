@@ -8,6 +8,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import keras
+
 from mkd_tf.checks import fail
 
 UNUSED_IN_COMPILE = {
@@ -46,3 +48,14 @@ def refuse(given: Mapping[str, Any], unused: Mapping[str, str], where: str) -> N
         if given.get(name) is not None:
             got = type(given[name]).__name__
             fail(f"{name} of {where}", expected="none", got=f"a {got}", do=instead)
+
+
+def batch_of(data: Any) -> Any:
+    """Returns the batch of what Keras gives a step: one itself, from `fit`, or `(x, y, sample_weight)`.
+
+    Raises:
+      MkdError: for a `y` or `sample_weight`, which nothing would use.
+    """
+    batch, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    refuse({"y": y, "sample_weight": sample_weight}, UNUSED_IN_FIT, "a step of Distiller")
+    return batch

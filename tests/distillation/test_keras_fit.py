@@ -63,6 +63,18 @@ def test_a_scaled_loss_takes_the_same_step():
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+def test_a_single_batch_is_a_step_of_fit():
+    by_batch, by_fit = distiller(run_eagerly=True), distiller(run_eagerly=True)
+    data = tf.nest.map_structure(tf.constant, batch())
+    found = by_batch.train_on_batch(data, return_dict=True)
+    assert found == {name: values[0] for name, values in history(by_fit).items()}
+    tested = by_batch.test_on_batch(data, return_dict=True)
+    assert tested["loss"] == by_fit.evaluate(endless(batch()), steps=1, verbose=0, return_dict=True)["loss"]
+    for given in ({"y": np.zeros(2)}, {"y": np.zeros(2), "sample_weight": np.ones(2)}):
+        with pytest.raises(MkdError, match="y of a step of Distiller: expected none"):
+            by_batch.train_on_batch(data, **given)
+
+
 def test_gradients_are_accumulated_over_steps():
     made = distiller(optimizer=keras.optimizers.SGD(1e-3, gradient_accumulation_steps=2), run_eagerly=True)
     kernels = [v for v in made.student.trainable_variables if v.name == "kernel"]
