@@ -1,6 +1,7 @@
 """The command `mkd`."""
 
 import importlib
+import re
 import signal
 import subprocess
 import sys
@@ -83,7 +84,8 @@ def test_a_program_whose_reader_is_gone_ends_quietly():
     script = "from mkd_tf import flags; flags.run(lambda: print('a line\\n' * 10_000), about=None)"
     code, said = into_a_closed_pipe("-c", script)
     assert code == 128 + signal.SIGPIPE
-    assert "error" not in said.lower(), said
+    # On some processors TensorFlow says of itself that rounding errors may differ.
+    assert not re.search(r"(?m)^error|Error\b|Traceback", said), said
 
 
 @pytest.mark.parametrize("program", cli.PROGRAMS)
