@@ -31,22 +31,24 @@ class Work:
 
 
 STUDENT, TEACHER, GUIDE = "student alone", "teacher's forward pass", "guide's forward pass"
+MKD, LATE_MKD = "mkd", "mkd in the last 40 % of a run"
+PEER = "keras.distillation, one tap and one logits loss"
 SUITES: dict[str, dict[str, str]] = {
     "step": {
         STUDENT: "steps:SMALL.student_alone",
         TEACHER: "steps:SMALL.teacher_forward",
         GUIDE: "steps:SMALL.guide_forward",
         "default": "steps:SMALL.default",
-        "mkd": "steps:SMALL.mkd",
-        "mkd in the last 40 % of a run": "steps:SMALL.late_mkd",
-        "keras.distillation, one tap and one logits loss": "steps:keras_distillation",
+        MKD: "steps:SMALL.mkd",
+        LATE_MKD: "steps:SMALL.late_mkd",
+        PEER: "steps:keras_distillation",
     },
     "step_large": {
         STUDENT: "steps:LARGE.student_alone",
         TEACHER: "steps:LARGE.teacher_forward",
         "default": "steps:LARGE.default",
-        "mkd": "steps:LARGE.mkd",
-        "mkd in the last 40 % of a run": "steps:LARGE.late_mkd",
+        MKD: "steps:LARGE.mkd",
+        LATE_MKD: "steps:LARGE.late_mkd",
     },
     "input": {
         "student alone, which consumes them": "steps:SMALL.student_images",
@@ -62,13 +64,10 @@ SUITES: dict[str, dict[str, str]] = {
 }
 """The cases of every suite, by what they are called in its table: module and function in this room."""
 FLOORS = {
-    case: (STUDENT, TEACHER, *guide)
-    for case, guide in (
-        ("default", ()),
-        ("mkd", (GUIDE,)),
-        ("mkd in the last 40 % of a run", (GUIDE,)),
-        ("keras.distillation, one tap and one logits loss", ()),
-    )
+    "default": (STUDENT, TEACHER),
+    MKD: (STUDENT, TEACHER, GUIDE),
+    LATE_MKD: (STUDENT, TEACHER, GUIDE),
+    PEER: (STUDENT, TEACHER),
 }
 """What a step cannot do without: cases whose sum it is compared with, as far as its suite has them."""
 

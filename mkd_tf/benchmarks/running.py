@@ -128,8 +128,7 @@ def run_suite(
 
 def _figures(results: list[dict], base: float) -> CaseFigures:
     if "missing" in results[0]:
-        none: CaseFigures = {"unit": "", "wall_ms": [], "cpu_ms": [], "ratio": None, "missing": ""}
-        return none | {"missing": results[0]["missing"]}
+        return {"unit": "", "wall_ms": [], "cpu_ms": [], "ratio": None, "missing": results[0]["missing"]}
     wall, cpu, peak = ([r[kind] for r in results] for kind in ("wall_ms", "cpu_ms", "peak_mb"))
     return {
         "unit": results[0]["unit"],

@@ -84,8 +84,9 @@ def test_a_program_whose_reader_is_gone_ends_quietly():
     script = "from mkd_tf import flags; flags.run(lambda: print('a line\\n' * 10_000), about=None)"
     code, said = into_a_closed_pipe("-c", script)
     assert code == 128 + signal.SIGPIPE
-    # On some processors TensorFlow says of itself that rounding errors may differ.
-    assert not re.search(r"(?m)^error|Error\b|Traceback", said), said
+    # On some processors TensorFlow's port.cc says of itself that round-off errors may differ.
+    ours = re.sub(r"(?m)^I.* port\.cc:.*$", "", said)
+    assert "error" not in ours.lower(), said
 
 
 @pytest.mark.parametrize("program", cli.PROGRAMS)
