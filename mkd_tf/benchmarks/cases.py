@@ -50,6 +50,14 @@ SUITES: dict[str, dict[str, str]] = {
         MKD: "steps:LARGE.mkd",
         LATE_MKD: "steps:LARGE.late_mkd",
     },
+    "cache": {
+        STUDENT: "steps:SMALL.student_alone",
+        "default, from the cache": "steps:SMALL.kept_default",
+        "mkd, from the cache": "steps:SMALL.kept_mkd",
+        "mkd in the last 40 %, from the cache": "steps:SMALL.kept_late_mkd",
+        "default": "steps:SMALL.default",
+        PEER: "steps:keras_distillation",
+    },
     "input": {
         "student alone, which consumes them": "steps:SMALL.student_images",
         "batches of training": "inputs:batches",

@@ -187,7 +187,8 @@ def markdown(found: SuiteFile) -> str:
 def _over_floor(case: str, cases: dict[str, CaseFigures]) -> str:
     """Returns a case's processor time as a multiple of its floor's; empty where that is unknown."""
     parts = [cases[name] for name in FLOORS.get(case, ()) if name in cases]
-    if not parts or any(part["missing"] for part in parts):
+    # A student alone is no floor.
+    if len(parts) < 2 or any(part["missing"] for part in parts):
         return ""
     floor = sum(statistics.median(part["cpu_ms"]) for part in parts)
     return f"{statistics.median(cases[case]['cpu_ms']) / floor:.2f}"

@@ -1,6 +1,9 @@
 """Training steps on images of noise, of the pair of `configs/bccd.cfg` and of ResNet-50 with MobileNetV2."""
 
 import dataclasses
+import functools
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,9 +15,11 @@ from mkd_tf.detection import targets as target_math
 from mkd_tf.detectors import Detector, build_detector
 from mkd_tf.distillation.distiller import Distiller
 from mkd_tf.distillation.optimizers import FusedAdamW
+from mkd_tf.distillation.outputs import outputs_of, port_of
 from mkd_tf.strategies import hint
 from mkd_tf.training.networks import strategies_of
 from mkd_tf.training.plan import MKD, balance_of, expanded
+from mkd_tf.training.source_cache import SourceCache, what_terms_read
 
 BATCH, SIDE, OBJECTS = 16, 192, 12
 CLASS_NAMES = ("platelets", "red", "white")
@@ -41,15 +46,35 @@ def some_boxes(count: int, side: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
     return boxes.astype("float32"), rng.integers(0, len(CLASS_NAMES), (count, OBJECTS)).astype("int32")
 
 
-def _steps(model: keras.Model, data: Any) -> Work:
+def _steps(model: keras.Model, batches: tf.data.Dataset) -> Work:
     """Returns single steps of a compiled model, as `fit` runs them."""
     model.make_train_function()
-    iterator = iter(tf.data.Dataset.from_tensors(data).repeat())
+    iterator = iter(batches)
 
     def call() -> None:
         np.asarray(model.train_function(iterator)["loss"])
 
     return Work(call, "step")
+
+
+def _repeated(data: Any) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensors(data).repeat()
+
+
+def _answered(data: dict[str, Any], distiller: Distiller) -> tf.data.Dataset:
+    """Returns the batch again and again, with what its sources say read from the file of a cache."""
+    given = _repeated(data)
+    read = what_terms_read(distiller, given.element_spec)
+    networks = {role: distiller.sources[role] for role in read}
+    shapes = {role: {name: port_of(networks[role]).shape(name) for name in read[role]} for role in read}
+    numbers = np.arange(len(data["images"]))
+    views = np.stack([numbers, np.zeros_like(numbers), np.zeros_like(numbers)], axis=1)
+    folder = tempfile.TemporaryDirectory()
+    compute = functools.partial(outputs_of, networks, training=False)
+    cache = SourceCache(Path(folder.name, "sources"), "benchmark", numbers, 1, shapes, compute)
+    # Its file is open as long as it is read.
+    folder.cleanup()
+    return cache.answered(_repeated(data | {"views": tf.constant(views)}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +107,12 @@ class Pair:
         return tf.nest.map_structure(tf.convert_to_tensor, {"images": images, "targets": targets})
 
     def _distilling(
-        self, strategies: str, roles: tuple[str, ...] = (), balance: str = "fixed", progress: float = 0.0
+        self,
+        strategies: str,
+        roles: tuple[str, ...] = (),
+        balance: str = "fixed",
+        progress: float = 0.0,
+        is_kept: bool = False,
     ) -> Work:
         student = _build(self.student, self.side)
         sources: dict[str, Any] = {role: _build(getattr(self, role), self.side) for role in roles}
@@ -94,7 +124,9 @@ class Pair:
             # Of a hint's basis, which is measured in the first steps alone.
             if variable.name == "observed":
                 variable.assign(hint.OBSERVED)
-        return dataclasses.replace(_steps(distiller, self.data(student)), calls=self.calls)
+        data = self.data(student)
+        batches = _answered(data, distiller) if is_kept else _repeated(data)
+        return dataclasses.replace(_steps(distiller, batches), calls=self.calls)
 
     def _forward(self, spec: str) -> Work:
         model = _build(spec, self.side)
@@ -118,19 +150,31 @@ class Pair:
         """The guide in inference mode."""
         return self._forward(self.guide)
 
-    def default(self) -> Work:
+    def default(self, is_kept: bool = False) -> Work:
         """The default strategies."""
-        return self._distilling(DEFAULT, ("teacher",))
+        return self._distilling(DEFAULT, ("teacher",), is_kept=is_kept)
 
-    def mkd(self, progress: float = 0.0) -> Work:
+    def mkd(self, progress: float = 0.0, is_kept: bool = False) -> Work:
         """The whole method, with the pair's guide, while all of its terms act."""
         strategies = expanded(MKD, has_guide=bool(self.guide))
         roles = ("teacher", "guide") if self.guide else ("teacher",)
-        return self._distilling(strategies, roles, balance_of(MKD, "auto"), progress)
+        return self._distilling(strategies, roles, balance_of(MKD, "auto"), progress, is_kept)
 
     def late_mkd(self) -> Work:
         """The whole method in the last 40 % of a run, when the terms of hidden layers have ended."""
         return self.mkd(progress=0.7)
+
+    def kept_default(self) -> Work:
+        """The default strategies with `--teacher_cache`, in a step in which the cache holds all."""
+        return self.default(is_kept=True)
+
+    def kept_mkd(self) -> Work:
+        """The whole method with the cache, while all of its terms act."""
+        return self.mkd(is_kept=True)
+
+    def kept_late_mkd(self) -> Work:
+        """The whole method with the cache, in the last 40 % of a run."""
+        return self.mkd(progress=0.7, is_kept=True)
 
 
 SMALL = Pair("tiny(size='teacher')", "tiny(size='fast')", "tiny(size='guide')")
@@ -160,4 +204,5 @@ def keras_distillation() -> Work:
     peer.compile(optimizer=keras.optimizers.AdamW(1e-3), loss="huber", jit_compile=False)
     given = SMALL.data(network("fast"))
     hot = tf.one_hot(given["targets"]["student"]["labels"], len(CLASS_NAMES))
-    return _steps(peer, (given["images"], tf.concat([hot, tf.zeros((*hot.shape[:2], 4))], axis=-1)))
+    batch = given["images"], tf.concat([hot, tf.zeros((*hot.shape[:2], 4))], axis=-1)
+    return _steps(peer, _repeated(batch))

@@ -19,8 +19,8 @@ from mkd_tf.training.plan import expanded
 from tests.distillation.test_distiller import batch, detector, endless, snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
-# The balance measures in steps 4 and 5 of 40: the file is of the midst of it. Its guard looked at 0.
-STEPS, SAVED, ENDED = 40, 5, 8
+# The balance measures in steps 1 and 2 of 40: the file is of the midst of it. Its guard looked at 0.
+STEPS, WARMUP, SAVED, ENDED = 40, 1, 2, 4
 _GO_ON = """
 import json, sys
 import mkd_tf
@@ -59,7 +59,7 @@ def whole_method():
         strategies.append(STRATEGIES.build(spec, target="guide", name=f"guide_{spec}"))
     made = Distiller(
         detector(), detector(64, 1), detector(64, 2), strategies,
-        steps=STEPS, learn_guide=True, balance="calibrated", gradient_cap=0.3,
+        steps=STEPS, warmup_steps=WARMUP, learn_guide=True, balance="calibrated", gradient_cap=0.3,
     )  # fmt: skip
     # Compiling all of it would take longer than these few steps.
     made.compile(optimizer=adamw(), run_eagerly=True)

@@ -1,9 +1,7 @@
 """The program: a tiny ablation with real trainings, a dry run, and misuse."""
 
 import csv
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +9,8 @@ import pytest
 
 from mkd_tf.experiments.matches import Matches, average_precision
 from mkd_tf.experiments.spec import read_experiment
+from tests import zygote
 
-ROOT = Path(__file__).resolve().parents[2]
 FILE = """
 seeds = [0]
 control = "soft"
@@ -44,16 +42,9 @@ NET = "tiny(widths=(8,8,16,16),pyramid=8)"
 def ablate(tmp_path: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     file = tmp_path / "experiment.toml"
     file.write_text(FILE.replace("{net}", NET).replace("{folder}", str(tmp_path)))
-    command = [
-        sys.executable,
-        "-m",
-        "mkd_tf.ablate",
-        f"--file={file}",
-        f"--workdir={tmp_path / 'runs'}",
-        *flags,
-    ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    return zygote.run(
+        "mkd_tf.ablate", (f"--file={file}", f"--workdir={tmp_path / 'runs'}", *flags), timeout=1200
+    )
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Suites of the benchmark: children in turns, their figures, and what is not installed."""
 
+import dataclasses
 import importlib
 import json
 import operator
@@ -8,7 +9,7 @@ import statistics
 import pytest
 
 from mkd_tf import schemas
-from mkd_tf.benchmarks import running
+from mkd_tf.benchmarks import running, steps
 from mkd_tf.benchmarks.cases import SUITES, Work
 from mkd_tf.checks import MkdError
 from mkd_tf.schemas.deployment import SuiteFile
@@ -58,6 +59,34 @@ def test_steps_against_their_floor():
     assert (rows["default"][5], rows["mkd"][5], rows["student alone"][5]) == ("1.50", "2.00", "")
 
 
+def test_a_suite_without_the_teachers_pass_has_no_floors():
+    times = {case: [3.0] for case in SUITES["cache"]}
+    text = running.markdown(running.run_suite("cache", rounds=1, calls=1, threads=1, time_case=of(times)[0]))
+    assert [line.split(" | ")[5] for line in text.splitlines()[6:]] == [""] * len(times)
+
+
+def test_a_kept_step_reads_what_its_sources_said(monkeypatch):
+    """From the second step on neither teacher nor guide computes."""
+    caches = []
+
+    class Watched(steps.SourceCache):
+        def __init__(self, *args):
+            super().__init__(*args)
+            caches.append(self)
+
+    monkeypatch.setattr(steps, "SourceCache", Watched)
+    pair = dataclasses.replace(steps.SMALL, side=64, batch=2)
+    work = pair.kept_mkd()
+    for _ in range(3):
+        work.call()
+    (cache,) = caches
+    assert cache.computed >= 1
+    read = cache.computed
+    for _ in range(3):
+        work.call()
+    assert cache.computed == read
+
+
 @pytest.mark.parametrize("suite", SUITES)
 def test_every_case_is_a_function(suite):
     for place in SUITES[suite].values():
@@ -82,7 +111,7 @@ def test_times_are_of_one_unit(monkeypatch):
 
 
 def test_mistakes_are_told(monkeypatch):
-    with pytest.raises(MkdError, match="suite: expected one of step, step_large, input, eval, got 'all'"):
+    with pytest.raises(MkdError, match="suite: expected one of step, step_large, cache, input, eval, got 'all'"):
         running.run_suite("all", rounds=1, calls=1, threads=1)
     monkeypatch.setattr(running.sys, "executable", "/bin/false")
     with pytest.raises(MkdError, match="case mkd: expected a timed call, got nothing printed"):
