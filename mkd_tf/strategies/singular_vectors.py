@@ -44,9 +44,9 @@ BROADENING = 1e-3
 """e above, as a share of the sum of all eigenvalues."""
 OVERSAMPLED = 8
 """Columns of the subspace beyond the vectors that are asked for."""
-ROUNDS, PRODUCTS = 4, 3
+ROUNDS, PRODUCTS = 2, 4
 """Of the iteration, and products by G in each: what is left of a vector outside the subspace falls
-with the 12th power of the ratio of its eigenvalue to the smallest that is asked for."""
+with the 8th power of the ratio of its eigenvalue to the smallest that is asked for."""
 
 
 def eigenvectors(

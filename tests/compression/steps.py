@@ -45,8 +45,9 @@ def train(
     steps: int,
     before: Callable[[tf_keras.Model, tf.Tensor], None] | None = None,
     after: Callable[[], None] | None = None,
+    is_compiled: bool = True,
 ) -> None:
-    """Trains as a stage does: Keras 3's AdamW with weight decay, in a tf.function.
+    """Trains as a stage does: Keras 3's AdamW with weight decay.
 
     Args:
       model: of compression.
@@ -54,13 +55,14 @@ def train(
       steps: how many.
       before: called inside each step with the model and the step's number.
       after: called outside after each step.
+      is_compiled: whether in a tf.function, as a stage does; for two steps of a large network, tracing
+        takes most of the time.
     """
     outputs = {k: keras.KerasTensor(x.shape, "float32") for k, x in model.output.items()}
     layer = TwinLayer(model, outputs)
     optimizer = keras.optimizers.AdamW(1e-2, weight_decay=2e-2, global_clipnorm=10.0)
     optimizer.build(layer.trainable_variables)
 
-    @tf.function
     def step(batch):
         if before is not None:
             before(model, optimizer.iterations.value)
@@ -73,7 +75,7 @@ def train(
         optimizer.apply(gradients, layer.trainable_variables)
         return loss
 
-    losses = []
+    step, losses = tf.function(step) if is_compiled else step, []
     for _ in range(steps):
         losses.append(float(step(tf.constant(batch))))
         if after is not None:
