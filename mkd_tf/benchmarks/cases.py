@@ -33,6 +33,7 @@ class Work:
 STUDENT, TEACHER, GUIDE = "student alone", "teacher's forward pass", "guide's forward pass"
 MKD, LATE_MKD = "mkd", "mkd in the last 40 % of a run"
 PEER = "keras.distillation, one tap and one logits loss"
+TORCH = "the default step in PyTorch"
 SUITES: dict[str, dict[str, str]] = {
     "step": {
         STUDENT: "steps:SMALL.student_alone",
@@ -42,6 +43,7 @@ SUITES: dict[str, dict[str, str]] = {
         MKD: "steps:SMALL.mkd",
         LATE_MKD: "steps:SMALL.late_mkd",
         PEER: "steps:keras_distillation",
+        TORCH: "torch_steps:default",
     },
     "step_large": {
         STUDENT: "steps:LARGE.student_alone",
@@ -57,6 +59,7 @@ SUITES: dict[str, dict[str, str]] = {
         "mkd in the last 40 %, from the cache": "steps:SMALL.kept_late_mkd",
         "default": "steps:SMALL.default",
         PEER: "steps:keras_distillation",
+        TORCH: "torch_steps:default",
     },
     "input": {
         "student alone, which consumes them": "steps:SMALL.student_images",
@@ -76,6 +79,7 @@ FLOORS = {
     MKD: (STUDENT, TEACHER, GUIDE),
     LATE_MKD: (STUDENT, TEACHER, GUIDE),
     PEER: (STUDENT, TEACHER),
+    TORCH: (STUDENT, TEACHER),
 }
 """What a step cannot do without: cases whose sum it is compared with, as far as its suite has them."""
 

@@ -111,7 +111,9 @@ def test_times_are_of_one_unit(monkeypatch):
 
 
 def test_mistakes_are_told(monkeypatch):
-    with pytest.raises(MkdError, match="suite: expected one of step, step_large, cache, input, eval, got 'all'"):
+    with pytest.raises(
+        MkdError, match="suite: expected one of step, step_large, cache, input, eval, got 'all'"
+    ):
         running.run_suite("all", rounds=1, calls=1, threads=1)
     monkeypatch.setattr(running.sys, "executable", "/bin/false")
     with pytest.raises(MkdError, match="case mkd: expected a timed call, got nothing printed"):
