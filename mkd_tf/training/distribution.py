@@ -7,10 +7,12 @@ the balance measures sums over all.
 """
 
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator
 
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from mkd_tf.checks import MkdError, fail
 from mkd_tf.config import Config, RunConfig
@@ -20,6 +22,9 @@ from mkd_tf.training.cluster import Cluster, read_cluster
 from mkd_tf.training.request import REQUEST
 from mkd_tf.training.starting import starts_of
 from mkd_tf.training.workers import GO_ON, Workers
+
+SILENT_SECONDS = 60
+"""After which the others take a silent worker for lost. TensorFlow's 10 s pass on a machine that swaps."""
 
 _ABORTED = "Collective ops is aborted by:"
 
@@ -44,6 +49,7 @@ def scope(config: RunConfig) -> Iterator[Workers]:
         with _losses_told(cluster), REQUEST.after_the_step():
             # Else a line for every collective operation that is traced, some hundred of them.
             logging.getLogger("tensorflow").setLevel(logging.WARNING)
+            _be_patient()
             print(f"{cluster}: waits for the others", flush=True)
             yield Workers(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
         return
@@ -53,6 +59,15 @@ def scope(config: RunConfig) -> Iterator[Workers]:
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
     ).scope():
         yield Workers()
+
+
+def _be_patient() -> None:
+    """Lets workers be silent for `SILENT_SECONDS`; the strategy has no argument for it."""
+    made = context.context()
+    configure = made.configure_coordination_service
+    made.configure_coordination_service = functools.partial(
+        configure, heartbeat_timeout_in_ms=1000 * SILENT_SECONDS
+    )
 
 
 @contextlib.contextmanager

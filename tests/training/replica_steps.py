@@ -14,6 +14,7 @@ from unittest import mock
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import context
 from tensorflow.python.ops import custom_gradient
 
 from mkd_tf.config import RunConfig
@@ -65,6 +66,7 @@ def phase(name: str) -> None:
     """Trains in one of two workers."""
     with scope(RunConfig(distribution="multi_worker")) as workers:
         found = trained("all", workers)
+        found["silent_ms"] = context.context().config.experimental.coordination_config.heartbeat_timeout_in_ms
     Path(os.environ["FOLDER"], f"{name}{workers.index}.json").write_text(json.dumps(found))
 
 

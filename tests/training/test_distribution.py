@@ -68,6 +68,7 @@ def test_two_workers_are_one(tmp_path, monkeypatch):
     for worker in two:
         check_same(worker, one, with_shares=False)
     assert two[0] == two[1]
+    assert two[0]["silent_ms"] == 60_000, "a worker on a busy machine would be taken for lost"
 
 
 def test_without_distribution_nothing_changes():

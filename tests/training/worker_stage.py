@@ -18,7 +18,7 @@ from mkd_tf.checks import MkdError
 from mkd_tf.config import OptimizerConfig, RunConfig
 from mkd_tf.detectors import DETECTORS
 from mkd_tf.distillation.distiller import Distiller
-from mkd_tf.training import stage
+from mkd_tf.training import distribution, stage
 from mkd_tf.training.cluster import read_cluster
 from mkd_tf.training.distribution import scope
 from mkd_tf.training.networks import synchronize
@@ -70,6 +70,8 @@ def network(seed):
 def phase(name: str) -> int:
     """Trains, in the way of a phase; returns the exit status."""
     stage.set_operating_point = lambda *_: None
+    if name == "killed":
+        distribution.SILENT_SECONDS = 10  # For one that was killed the other waits as long.
     printed = io.StringIO()
     run = RunConfig(distribution="multi_worker", eval_every=1, tensorboard=False, jit_compile="false")
     folder = Path(os.environ["FOLDER"], "whole" if name == "whole" else "torn")
