@@ -18,12 +18,11 @@ INPUT ?= $(WORKDIR)/examples
 
 venv: .venv/installed
 
-# The stamp is newer than the files it was installed from, so nothing is installed twice. Of TensorFlow's ten thousand
-# files Python compiles those that are imported when they are; all of them would take a third of the installing.
+# The stamp is newer than the files it was installed from, so nothing is installed twice.
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mkd_tf needs Python 3.11 or later; set PYTHON=")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --no-compile -c constraints.txt -e '.[test]'
+	$(BIN)/pip install -c constraints.txt -e '.[test]'
 	touch $@
 
 # Other people's runtimes, for tests/conversion/tflite/test_clients.py, each in an environment of its own.
@@ -32,7 +31,7 @@ mediapipe: .venv-mediapipe/installed
 
 .venv-mediapipe/installed: constraints-mediapipe.txt
 	$(PYTHON) -m venv .venv-mediapipe
-	.venv-mediapipe/bin/pip install --no-compile -c constraints-mediapipe.txt mediapipe
+	.venv-mediapipe/bin/pip install -c constraints-mediapipe.txt mediapipe
 	touch $@
 
 # The last Python with wheels of the Task Library is 3.11; its NumPy is 1.
@@ -40,7 +39,7 @@ task_library: .venv-task-library/installed
 
 .venv-task-library/installed: constraints-task-library.txt
 	$(PYTHON311) -m venv .venv-task-library
-	.venv-task-library/bin/pip install --no-compile -c constraints-task-library.txt tflite-support libusb-package 'numpy<2'
+	.venv-task-library/bin/pip install -c constraints-task-library.txt tflite-support libusb-package 'numpy<2'
 	touch $@
 
 # The last Python with wheels of TensorFlow 2.5 is 3.9.
@@ -48,7 +47,7 @@ tensorflow25: .venv-tensorflow25/installed
 
 .venv-tensorflow25/installed: constraints-tensorflow25.txt
 	$(PYTHON39) -m venv .venv-tensorflow25
-	.venv-tensorflow25/bin/pip install --no-compile -c constraints-tensorflow25.txt tensorflow-cpu
+	.venv-tensorflow25/bin/pip install -c constraints-tensorflow25.txt tensorflow-cpu
 	touch $@
 
 quickstart: venv

@@ -9,8 +9,7 @@ from tests import typechecking, zygote
 
 # Before anything imports TensorFlow, and for the processes that tests start.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# A second thread waits more than it computes at these sizes, and another test has the other processor.
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "2")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "2")
 # A GPU sums in another order, and tolerances here are those of a CPU.
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
