@@ -26,6 +26,9 @@ from mkd_tf.training.workers import GO_ON, Workers
 SILENT_SECONDS = 60
 """After which the others take a silent worker for lost. TensorFlow's 10 s pass on a machine that swaps."""
 
+LEAVE_SECONDS = 10
+"""A worker that ends waits as long for the others to end."""
+
 _ABORTED = "Collective ops is aborted by:"
 
 
@@ -51,7 +54,15 @@ def scope(config: RunConfig) -> Iterator[Workers]:
             logging.getLogger("tensorflow").setLevel(logging.WARNING)
             _be_patient()
             print(f"{cluster}: waits for the others", flush=True)
-            yield Workers(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
+            workers = Workers(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
+            try:
+                yield workers
+            except tf.errors.OpError:
+                raise  # Another one is gone: nobody to wait for.
+            except BaseException:
+                _take_leave(cluster)
+                raise
+            _take_leave(cluster)
         return
     with tf.distribute.MirroredStrategy(
         devices(config.replicas),
@@ -68,6 +79,19 @@ def _be_patient() -> None:
     made.configure_coordination_service = functools.partial(
         configure, heartbeat_timeout_in_ms=1000 * SILENT_SECONDS
     )
+
+
+def _take_leave(cluster: Cluster) -> None:
+    """Waits until all workers are here, for `LEAVE_SECONDS` at most.
+
+    One that ends closes its connections, through which another may still be getting the last answer of
+    both. The keys are kept by the first worker; where it has ended before it answers, nobody waits any more.
+    """
+    made = context.context()
+    with contextlib.suppress(tf.errors.OpError):
+        made.set_config_key_value(f"mkd_tf/ended/{cluster.index}", "1")
+        for index in range(len(cluster.addresses)):
+            made.get_config_key_value(f"mkd_tf/ended/{index}", timeout_in_ms=1000 * LEAVE_SECONDS)
 
 
 @contextlib.contextmanager
