@@ -54,15 +54,14 @@ def scope(config: RunConfig) -> Iterator[Workers]:
             logging.getLogger("tensorflow").setLevel(logging.WARNING)
             _be_patient()
             print(f"{cluster}: waits for the others", flush=True)
-            workers = Workers(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
             try:
-                yield workers
+                yield Workers(tf.distribute.MultiWorkerMirroredStrategy(), cluster)
             except tf.errors.OpError:
                 raise  # Another one is gone: nobody to wait for.
             except BaseException:
-                _take_leave(cluster)
+                _take_leave()
                 raise
-            _take_leave(cluster)
+            _take_leave()
         return
     with tf.distribute.MirroredStrategy(
         devices(config.replicas),
@@ -81,17 +80,14 @@ def _be_patient() -> None:
     )
 
 
-def _take_leave(cluster: Cluster) -> None:
+def _take_leave() -> None:
     """Waits until all workers are here, for `LEAVE_SECONDS` at most.
 
-    One that ends closes its connections, through which another may still be getting the last answer of
-    both. The keys are kept by the first worker; where it has ended before it answers, nobody waits any more.
+    One that ends closes its connections, through which another may still be getting the last answer of both.
     """
-    made = context.context()
+    # It fails where another one is lost or late, or the first worker, which counts them, has just ended.
     with contextlib.suppress(tf.errors.OpError):
-        made.set_config_key_value(f"mkd_tf/ended/{cluster.index}", "1")
-        for index in range(len(cluster.addresses)):
-            made.get_config_key_value(f"mkd_tf/ended/{index}", timeout_in_ms=1000 * LEAVE_SECONDS)
+        context.context().wait_at_barrier("mkd_tf/ended", 1000 * LEAVE_SECONDS)
 
 
 @contextlib.contextmanager
